@@ -1,0 +1,1 @@
+"""A hyperparameter-search service for small networks that proves its winner."""

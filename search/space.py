@@ -1,0 +1,206 @@
+"""The search space: what may vary from trial to trial, and from which distribution it is drawn.
+
+A space maps the name of each hyperparameter to one of
+
+- a sequence of choices, ``("relu", "elu")``;
+- a frozen `scipy.stats` distribution, ``scipy.stats.reciprocal(1e-4, 1e-1)``;
+- ``off_or(distribution)``, a hyperparameter that may also be switched off (``None``).
+
+A sampler does not see the space but its *parameters*, a flat list of plain ranges and choices
+that never depend on one another: samplers that model parameters jointly lose every parameter
+that only some trials have.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from search.errors import SpaceError
+
+if TYPE_CHECKING:  # importing scipy.stats takes longer than printing --help may
+    from scipy.stats.distributions import rv_frozen
+
+    Distribution: TypeAlias = rv_frozen[Any]
+
+Scalar: TypeAlias = str | bool | int | float | None
+
+
+class Config(Mapping[str, Any]):
+    """One point of a search space: an immutable, hashable mapping of names to values."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self) -> str:
+        return f"Config({self._values!r})"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A parameter that takes one of a few values."""
+
+    choices: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A numeric parameter in the closed interval [low, high]."""
+
+    low: float
+    high: float
+    log: bool = False  # uniform in the logarithm
+    integer: bool = False
+
+
+Parameter: TypeAlias = Choice | Range
+
+
+@dataclass(frozen=True)
+class OffOr:
+    """A hyperparameter that is either off (``None``) or drawn from a distribution."""
+
+    distribution: "Distribution"
+
+
+def off_or(distribution: "Distribution") -> OffOr:
+    """Let a hyperparameter be off (``None``) or drawn from ``distribution``."""
+    return OffOr(distribution)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One hyperparameter of a space: its parameters, and the way back from them to its value."""
+
+    name: str
+    parameters: Mapping[str, Parameter]
+    switched: bool = False  # a parameter of its own says whether it is on
+    quantile_of: "Distribution | None" = None  # the parameter is a quantile of this distribution
+
+    def value(self, values: Mapping[str, Any]) -> Any:
+        """Return the hyperparameter's value at the point ``values`` (parameter name -> value)."""
+        if self.switched and not values[f"{self.name}_on"]:
+            return None
+        if self.quantile_of is None:
+            return values[self.name]
+        # The ends of an unbounded distribution are infinite; stay a rounding error inside.
+        quantile = min(max(values[f"{self.name}_quantile"], 1e-9), 1 - 1e-9)
+        drawn = self.quantile_of.ppf(quantile)
+        return int(drawn) if _discrete(self.quantile_of) else float(drawn)
+
+
+def _dimension(name: str, definition: Any) -> Dimension:
+    if isinstance(definition, OffOr):
+        inner = _dimension(name, definition.distribution)
+        switch: dict[str, Parameter] = {f"{name}_on": Choice((True, False))}
+        return replace(inner, parameters=switch | dict(inner.parameters), switched=True)
+    if hasattr(definition, "dist") and hasattr(definition, "ppf"):
+        return _drawn(name, definition)
+    if isinstance(definition, Sequence) and not isinstance(definition, str | bytes):
+        return Dimension(name, {name: _choice(name, definition)})
+    raise SpaceError(
+        f"space: {name} is a {type(definition).__name__}; give a list of choices, a frozen "
+        "scipy.stats distribution, or off_or(distribution)"
+    )
+
+
+def _drawn(name: str, frozen: "Distribution") -> Dimension:
+    """Search a distribution by its range where that says it all, otherwise by its quantile."""
+    low, high = (float(end) for end in frozen.support())
+    if not low <= high:  # true for NaN too, scipy's answer to a reversed range
+        raise SpaceError(
+            f"space: {name} has an impossible range {_arguments(frozen)}; the lower end must "
+            "come first, and be positive where the range is logarithmic"
+        )
+    family = frozen.dist.name
+    if family == "uniform":
+        return Dimension(name, {name: Range(low, high)})
+    if family == "randint":
+        return Dimension(name, {name: Range(low, high, integer=True)})
+    if family in {"reciprocal", "loguniform"} and _unshifted(frozen):
+        return Dimension(name, {name: Range(low, high, log=True)})
+    # Searching the quantile keeps the distribution's own density as the sampler's prior.
+    return Dimension(name, {f"{name}_quantile": Range(0.0, 1.0)}, quantile_of=frozen)
+
+
+class Space:
+    """A search space: an ordered set of dimensions.
+
+    Args:
+        definition: hyperparameter name -> choices, frozen distribution or `off_or(...)`.
+
+    Raises:
+        SpaceError: a dimension is not usable, or two of them would share a parameter.
+
+    """
+
+    def __init__(self, definition: Mapping[str, Any]) -> None:
+        if not definition:
+            raise SpaceError("space: it is empty; name at least one hyperparameter to search")
+        self.dimensions = tuple(_dimension(name, value) for name, value in definition.items())
+        self.parameters: dict[str, Parameter] = {}
+        for dimension in self.dimensions:
+            if clash := self.parameters.keys() & dimension.parameters.keys():
+                raise SpaceError(f"space: two hyperparameters share the parameter {min(clash)}")
+            self.parameters |= dimension.parameters
+
+    def config(self, values: Mapping[str, Any]) -> Config:
+        """Return the configuration at the point ``values`` (parameter name -> value)."""
+        return Config({dimension.name: dimension.value(values) for dimension in self.dimensions})
+
+    def describe(self) -> dict[str, Any]:
+        """Return the space in plain JSON, equal for equal spaces."""
+        described: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            if isinstance(parameter, Choice):
+                described[name] = list(parameter.choices)
+            else:
+                kind = ("log " if parameter.log else "") + ("int" if parameter.integer else "float")
+                described[name] = [kind, parameter.low, parameter.high]
+        for dimension in self.dimensions:
+            if (drawn := dimension.quantile_of) is not None:
+                described[f"{dimension.name}_quantile"] = [drawn.dist.name, _arguments(drawn)]
+        return described
+
+
+def _choice(name: str, choices: Sequence[Any]) -> Choice:
+    if not choices:
+        raise SpaceError(f"space: {name} has no choices; give at least one")
+    for value in choices:
+        if not isinstance(value, str | bool | int | float | None):
+            raise SpaceError(
+                f"space: {name} offers {value!r}; a choice is a string, a number, True, False "
+                "or None"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SpaceError(f"space: {name} offers {value}; a choice is a finite number")
+    if len({(type(value), value) for value in choices}) != len(choices):
+        raise SpaceError(f"space: {name} offers a choice twice")
+    return Choice(tuple(choices))
+
+
+def _unshifted(frozen: "Distribution") -> bool:
+    """Say whether a distribution has no ``loc``, which would bend a logarithmic range."""
+    _shape, loc, _scale = frozen.dist._parse_args(*frozen.args, **frozen.kwds)
+    return bool(loc == 0)
+
+
+def _discrete(frozen: "Distribution") -> bool:
+    return hasattr(frozen.dist, "pmf")
+
+
+def _arguments(frozen: "Distribution") -> str:
+    named = [f"{name}={value!r}" for name, value in frozen.kwds.items()]
+    return "(" + ", ".join([*(repr(value) for value in frozen.args), *named]) + ")"

@@ -1,0 +1,260 @@
+"""The specification of a study: data, space, model, training, budget and target, in one record.
+
+A study is a Python file that holds ``STUDY = StudySpec(...)`` and no control flow. It is frozen
+with the store when the study is created: `StudySpec.describe` is what is stored and compared.
+"""
+
+import hashlib
+import inspect
+import re
+import runpy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from search.errors import SearchError, SpecError, StudyNotFound
+from search.space import Choice, Config, Space
+
+if TYPE_CHECKING:
+    import keras
+
+BuildModel: TypeAlias = Callable[[Config], "keras.Model"]
+
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu")
+INITIALIZERS = (
+    "lecun_normal",
+    "lecun_uniform",
+    "he_normal",
+    "he_uniform",
+    "glorot_normal",
+    "glorot_uniform",
+    "random_normal",
+    "random_uniform",
+)
+OPTIMIZERS = ("sgd", "adam", "nadam")
+SAMPLERS = ("tpe", "random", "cmaes", "qmc", "grid")
+PRUNERS = ("asha", "median", "hyperband", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLP:
+    """A multilayer perceptron: dense hidden layers and a softmax over the classes."""
+
+    hidden: tuple[int, ...]  # units of each hidden layer
+    activation: str = "relu"
+    initializer: str = "glorot_uniform"  # of every kernel; biases start at zero
+    batch_norm: bool = False  # before the activation, in the bias's place
+    standardize: bool = True  # inputs to mean 0, variance 1 over the training split
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) < 1:
+            raise SpecError(f"hidden is {self.hidden}; give the units of at least one layer")
+        _one_of("activation", self.activation, ACTIVATIONS)
+        _one_of("initializer", self.initializer, INITIALIZERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How one configuration is trained."""
+
+    epochs: int  # at most; the pruner or early stopping may end a trial sooner
+    batch_size: int = 32
+    optimizer: str = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.0  # of "sgd"
+    nesterov: bool = False  # of "sgd"
+    clipnorm: float | None = None  # largest norm of each variable's gradient; None = off
+    patience: int | None = None  # epochs without a better validation score before it stops
+    best_weights: bool = True  # keep the best epoch's weights and score, not the last one's
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise SpecError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name in ("clipnorm", "patience"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise SpecError(f"{name} is {getattr(self, name)}; it must be positive or None")
+        if not 0 <= self.momentum < 1:
+            raise SpecError(f"momentum is {self.momentum}; it must be in [0, 1)")
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
+            raise SpecError(f"momentum and nesterov belong to sgd, not to {self.optimizer}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirm:
+    """How the winner is proven."""
+
+    candidates: int = 3  # best configurations by validation that are trained again
+    seeds: int = 3  # fresh seeds for each of them
+    confidence: float = 0.95  # of the interval around the test score
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1 or self.seeds < 2:
+            raise SpecError("confirm needs at least one candidate and two seeds")
+        if not 0 < self.confidence < 1:
+            raise SpecError(f"confidence is {self.confidence}; it must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One configuration with everything the study fixes: all a trainer needs besides a seed."""
+
+    config: Config
+    model: MLP | BuildModel
+    training: Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """Everything that defines a study.
+
+    A key of ``space`` that is a field of `MLP` or `Training` overrides that field in each trial.
+    With a ``model`` of your own, ``build(config) -> keras.Model``, all other keys are yours.
+
+    Raises:
+        SpecError: a setting is not usable, alone or together with the space.
+
+    """
+
+    name: str
+    data: str  # a name that `search.data` knows
+    space: Mapping[str, Any]
+    model: MLP | BuildModel
+    training: Training
+    trials: int  # budget over all workers and restarts
+    target: float | None = None  # validation and test accuracy to reach
+    sampler: str = "tpe"
+    pruner: str = "asha"
+    reduction_factor: int = 3  # asha and hyperband keep one in so many trials at each rung
+    seed: int = 0  # every trial's own seed is derived from it
+    confirm: Confirm = field(default_factory=Confirm)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
+            raise SpecError(
+                f"name is {self.name!r}; use up to 100 letters, digits, '.', '_' and '-'"
+            )
+        if self.trials < 1:
+            raise SpecError(f"trials is {self.trials}; the budget is at least one trial")
+        if self.target is not None and not 0 < self.target <= 1:
+            raise SpecError(f"target is {self.target}; an accuracy is in (0, 1], 98 % is 0.98")
+        if self.reduction_factor < 2:
+            raise SpecError(f"reduction_factor is {self.reduction_factor}; it is at least 2")
+        _one_of("sampler", self.sampler, SAMPLERS)
+        _one_of("pruner", self.pruner, PRUNERS)
+        self._check_space()
+
+    def _check_space(self) -> None:
+        names = {dimension.name for dimension in self.search_space.dimensions}
+        known = _field_names(MLP) | _field_names(Training)
+        if isinstance(self.model, MLP) and (unknown := names - known):
+            searchable = ", ".join(sorted(known - _UNSEARCHABLE))
+            raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
+        if fixed := names & _UNSEARCHABLE:
+            raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial")
+        for dimension in self.search_space.dimensions:
+            parameter = dimension.parameters.get(dimension.name)
+            for choice in parameter.choices if isinstance(parameter, Choice) else ():
+                self.recipe(Config({dimension.name: choice}))
+
+    @cached_property
+    def search_space(self) -> Space:
+        """The search space, checked."""
+        return Space(self.space)
+
+    def recipe(self, config: Config) -> Recipe:
+        """Return what a trainer needs to train ``config``.
+
+        Raises:
+            SpecError: a value of the configuration is not usable.
+
+        """
+        model = self.model
+        if isinstance(model, MLP):
+            model = replace(model, **_fields_in(config, MLP))
+        return Recipe(config, model, replace(self.training, **_fields_in(config, Training)))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what defines a trial's result, in flat JSON: equal for equal studies.
+
+        The budget, the target and the proof's settings are left out, since trials of one study
+        remain comparable when these change.
+        """
+        if isinstance(self.model, MLP):
+            model = {f"model.{name}": value for name, value in asdict(self.model).items()}
+            model["model.hidden"] = list(self.model.hidden)
+        else:
+            source = inspect.getsource(self.model)
+            model = {"model.source": hashlib.sha256(source.encode()).hexdigest()}
+        return {
+            "data": self.data,
+            **{f"space.{name}": value for name, value in self.search_space.describe().items()},
+            **model,
+            **{f"training.{name}": value for name, value in asdict(self.training).items()},
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+            "reduction_factor": self.reduction_factor,
+            "seed": self.seed,
+        }
+
+
+# A trial must not choose how long it may run, nor how it is judged.
+_UNSEARCHABLE = {"epochs", "patience", "best_weights", "hidden"}
+
+
+def load_study(name_or_path: str) -> StudySpec:
+    """Return the study of that name, or the one in the file at that path.
+
+    A name is looked up in ``studies/`` of the working directory, then among our own.
+
+    Raises:
+        StudyNotFound: there is no such file.
+        SpecError: the file is not a study.
+
+    """
+    path = _find(name_or_path)
+    try:
+        study = runpy.run_path(str(path)).get("STUDY")
+    except SearchError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except SyntaxError as error:
+        raise SpecError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise SpecError(f"{path}: {type(error).__name__}: {error}") from error
+    if not isinstance(study, StudySpec):
+        raise SpecError(f"{path} defines no study; it must say STUDY = StudySpec(...)")
+    return study
+
+
+def _find(name_or_path: str) -> Path:
+    if name_or_path.endswith(".py"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise StudyNotFound(f"there is no study file {path}")
+        return path
+    folders = [Path("studies"), Path(__file__).parent.parent / "studies"]
+    for folder in folders:
+        if (path := folder / f"{name_or_path}.py").is_file():
+            return path
+    names = {path.stem for folder in folders for path in folder.glob("[!_]*.py")}
+    raise StudyNotFound(
+        f"there is no study {name_or_path!r}; there are {', '.join(sorted(names))}, "
+        "or give the path of a study file"
+    )
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SpecError(f"{name} {value!r} is unknown; known are {', '.join(known)}")
+
+
+def _field_names(record: type[MLP] | type[Training]) -> set[str]:
+    return {field.name for field in fields(record)}
+
+
+def _fields_in(config: Config, record: type[MLP] | type[Training]) -> dict[str, Any]:
+    names = _field_names(record)
+    return {name: value for name, value in config.items() if name in names}

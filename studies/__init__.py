@@ -1,0 +1,1 @@
+"""The studies that ship with the service: one file each, ``STUDY = StudySpec(...)``."""
