@@ -116,6 +116,11 @@ class Course:
         return epoch - best_epoch >= self._training.patience
 
     @property
+    def over(self) -> bool:
+        """Whether the trial needs no further epoch."""
+        return bool(self._curve) and self.last.end is not None
+
+    @property
     def last(self) -> EpochResult:
         """The latest epoch's result."""
         return self._curve[-1]

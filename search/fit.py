@@ -1,0 +1,106 @@
+"""The trainer contract by `keras.Model.fit`: one trial at a time, for any Keras model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from search import model as networks
+from search.data import Dataset, Split
+from search.errors import SpecError
+from search.model import Problem
+from search.seeds import data_order, derive
+from search.spec import Recipe
+from search.trainer import Course, EpochResult, Outcome
+
+VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
+
+
+@dataclass
+class _Running:
+    """The trial that is being trained."""
+
+    recipe: Recipe
+    seed: int
+    model: keras.Model
+    course: Course
+    kept: list[Any]  # weights of the best epoch so far
+
+
+class FitTrainer:
+    """Trains one trial at a time with `keras.Model.fit`; see `search.trainer.Trainer`."""
+
+    lanes = 1
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._problem = Problem.of(dataset)
+        self._running: _Running | None = None
+
+    def start(self, lane: int, recipe: Recipe, seed: int) -> None:
+        """Begin a trial in lane 0.
+
+        Raises:
+            SpecError: the study's own ``build`` does not give a model that can be trained.
+
+        """
+        assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
+        assert self._running is None, "the lane is not free"
+        # Keras keeps every model it ever built in a global graph unless it is told to forget.
+        keras.backend.clear_session()
+        model = networks.build(recipe, self._problem, seed)
+        networks.compile_for(model, recipe.training)
+        self._running = _Running(recipe, seed, model, Course(recipe.training), [])
+
+    def epoch(self) -> dict[int, EpochResult]:
+        """Train the trial for one epoch, unless it has ended."""
+        running = self._running
+        if running is None or running.course.over:
+            return {}
+        logs = self._fit(running)
+        missing = {"loss", "accuracy", "val_loss", "val_accuracy"} - logs.keys()
+        if missing:
+            raise SpecError(
+                f"the study's model reports no {min(missing)}; compile it with "
+                "metrics=['accuracy'], or leave compiling to the study's training settings"
+            )
+        if running.course.add(
+            logs["loss"], logs["accuracy"], logs["val_loss"], logs["val_accuracy"]
+        ):
+            running.kept = running.model.get_weights()
+        return {0: running.course.last}
+
+    def _fit(self, running: _Running) -> dict[str, float]:
+        train, validation = self._dataset.train, self._dataset.validation
+        epoch = running.course.epochs
+        batch = min(running.recipe.training.batch_size, len(train))
+        order = data_order(running.seed, epoch, len(train))[: len(train) // batch * batch]
+        shuffled = Split(train.x[order], train.y[order])
+        # Layers such as dropout draw from global state: tie it to this epoch of this trial.
+        keras.utils.set_random_seed(derive(running.seed, "epoch", epoch))
+        history = running.model.fit(
+            shuffled.x,
+            shuffled.y,
+            batch_size=batch,
+            shuffle=False,
+            validation_data=(validation.x, validation.y),
+            validation_batch_size=VALIDATION_BATCH,
+            verbose=0,
+        )
+        return {name: float(values[-1]) for name, values in history.history.items()}
+
+    def model(self, lane: int) -> keras.Model:
+        """Return the model with the kept weights; training it further is not possible."""
+        assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
+        assert self._running is not None, "the lane is free"
+        if self._running.kept:
+            self._running.model.set_weights(self._running.kept)
+        return self._running.model
+
+    def stop(self, lane: int) -> Outcome:
+        """End the trial and free lane 0."""
+        assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
+        assert self._running is not None, "the lane is free"
+        outcome = self._running.course.outcome()
+        self._running = None
+        return outcome
