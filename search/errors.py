@@ -10,6 +10,7 @@ SearchError                  exit status 1
 ├── DataError
 │   ├── DataUnavailable
 │   └── DataCorrupt
+├── LanesExhausted               the caller halves the lanes and goes on
 ├── StoreError
 └── TrialLost                never reaches the user: the worker drops the trial
 
@@ -63,6 +64,10 @@ class DataUnavailable(DataError):
 
 class DataCorrupt(DataError):
     """A file of the data set is not what it should be."""
+
+
+class LanesExhausted(SearchError):
+    """The device's memory does not hold that many lanes; use fewer."""
 
 
 class StoreError(SearchError):

@@ -57,6 +57,7 @@ class FitTrainer:
         running = self._running
         if running is None or running.course.over:
             return {}
+        self._running = None  # until the epoch has gone well
         logs = self._fit(running)
         missing = {"loss", "accuracy", "val_loss", "val_accuracy"} - logs.keys()
         if missing:
@@ -68,6 +69,7 @@ class FitTrainer:
             logs["loss"], logs["accuracy"], logs["val_loss"], logs["val_accuracy"]
         ):
             running.kept = running.model.get_weights()
+        self._running = running
         return {0: running.course.last}
 
     def _fit(self, running: _Running) -> dict[str, float]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from search.errors import SearchError, SpecError, StudyNotFound
 from search.space import Choice, Config, Space
@@ -176,6 +176,22 @@ class StudySpec:
         if isinstance(model, MLP):
             model = replace(model, **_fields_in(config, MLP))
         return Recipe(config, model, replace(self.training, **_fields_in(config, Training)))
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+        """Return the study with the command line's changes.
+
+        Args:
+            settings: field of the study -> value; "epochs" is the training's.
+
+        Raises:
+            SpecError: a changed setting is not usable.
+
+        """
+        own = {name: value for name, value in settings.items() if name != "epochs"}
+        training = self.training
+        if "epochs" in settings:
+            training = replace(training, epochs=settings["epochs"])
+        return replace(self, training=training, **own)
 
     def describe(self) -> dict[str, Any]:
         """Return what defines a trial's result, in flat JSON: equal for equal studies.

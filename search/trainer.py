@@ -12,6 +12,7 @@ Why a trial is stopped is the caller's business: a trainer knows nothing of prun
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -60,7 +61,8 @@ class Trainer(Protocol):
     """Trains up to ``lanes`` trials at a time.
 
     A trial's results depend on its recipe and seed only, not on its lane, its neighbours or the
-    moment. A trainer belongs to the thread that made it.
+    moment. A `start` that raises leaves its lane free, an `epoch` that raises leaves all lanes
+    free. A trainer belongs to the thread that made it.
     """
 
     lanes: int
@@ -76,6 +78,30 @@ class Trainer(Protocol):
 
     def stop(self, lane: int) -> Outcome:
         """End the lane's trial, whatever its state, and free the lane."""
+
+
+def train_to_end(
+    trainer: Trainer, jobs: Iterable[tuple[Recipe, int]]
+) -> Iterator[tuple[int, Outcome, "keras.Model"]]:
+    """Train every (recipe, seed) to its own end, in as many lanes as there are.
+
+    Yields:
+        The position in ``jobs``, the outcome and the model of each, in the order they end.
+
+    """
+    waiting = enumerate(jobs)
+    running: dict[int, int] = {}  # lane -> position
+    while True:
+        free = [lane for lane in range(trainer.lanes) if lane not in running]
+        for lane, (position, (recipe, seed)) in zip(free, waiting, strict=False):
+            trainer.start(lane, recipe, seed)
+            running[lane] = position
+        if not running:
+            return
+        ended = [lane for lane, result in trainer.epoch().items() if result.end]
+        for lane in ended:
+            model = trainer.model(lane)
+            yield running.pop(lane), trainer.stop(lane), model
 
 
 class Course:

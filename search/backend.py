@@ -1,0 +1,94 @@
+"""The seam: all that differs between the backends of Keras, TensorFlow and JAX.
+
+The rest of the package writes arrays in `keras.ops` and never asks which backend runs.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import LanesExhausted
+
+if keras.backend.backend() == "jax":
+    import jax
+elif keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+else:
+    raise ImportError(
+        f"KERAS_BACKEND is {keras.backend.backend()}; lanes run on tensorflow and on jax"
+    )
+
+_JAX = keras.backend.backend() == "jax"
+
+
+class Program:
+    """A function of nested arrays, compiled for each new set of shapes.
+
+    ``donated`` are the positions of arguments that the caller gives up, so that their memory may
+    hold the results.
+    """
+
+    def __init__(self, function: Callable[..., Any], donated: tuple[int, ...] = ()) -> None:
+        self.compilations = 0
+
+        def traced(*arguments: Any) -> Any:
+            self.compilations += 1  # Python runs only while the program is traced
+            return function(*arguments)
+
+        if _JAX:
+            self._compiled = jax.jit(traced, donate_argnums=donated)
+        else:
+            self._compiled = tf.function(traced, jit_compile=True, autograph=False)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the program, on the accelerator where there is one."""
+        with _exhaustion_reported():
+            return self._compiled(*arguments)
+
+
+def fetch(array: Any) -> NDArray[Any]:
+    """Wait for an array and copy it to the host."""
+    with _exhaustion_reported():
+        return np.array(keras.ops.convert_to_numpy(array))
+
+
+def put(array: NDArray[Any]) -> Any:
+    """Copy an array to the device."""
+    with _exhaustion_reported():
+        return keras.ops.convert_to_tensor(array)
+
+
+def accelerated() -> bool:
+    """Whether programs run on a device of its own memory rather than on the CPU."""
+    if _JAX:
+        return str(jax.default_backend()) != "cpu"
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def set_threads(count: int) -> None:
+    """Let this process compute with so many threads; only before its first array."""
+    if _JAX:
+        flags = f"--xla_cpu_multi_thread_eigen={str(count > 1).lower()}"
+        flags += f" intra_op_parallelism_threads={count}"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+        os.environ["NPROC"] = str(count)
+        return
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(count)
+
+
+@contextmanager
+def _exhaustion_reported() -> Iterator[None]:
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError if _JAX else tf.errors.OpError, MemoryError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            raise LanesExhausted from error
+        if not _JAX and isinstance(error, tf.errors.ResourceExhaustedError):
+            raise LanesExhausted from error
+        raise

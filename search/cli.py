@@ -1,0 +1,103 @@
+"""What all commands share: options, messages and exit status.
+
+Nothing here, nor at the top of any command's module, may import TensorFlow or Optuna:
+``--help`` must answer in a blink.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from search.errors import SearchError
+
+DEFAULT_STORAGE = "sqlite:///runs/search.db"
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that every command about a study has."""
+
+    study: str  # a name, or the path of a study file
+    storage: str
+    name: str | None  # of the study in the store; None for the study's own
+    out: Path | None  # None for runs/NAME
+    data_dir: Path | None
+    json: bool
+    verbose: bool
+    quiet: bool
+
+
+def study_options(function: Function) -> Function:
+    """Add the options of `Options` to a command, which gets them as keyword arguments."""
+    options = [
+        click.option("--study", required=True, metavar="NAME", help="A study's name or its file."),
+        click.option(
+            "--storage",
+            envvar="OPTUNA_STORAGE",
+            default=DEFAULT_STORAGE,
+            show_default=True,
+            metavar="URL",
+            help="The database. [env: OPTUNA_STORAGE]",
+        ),
+        click.option("--name", metavar="NAME", help="The study's name in the store."),
+        click.option(
+            "--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: runs/NAME]"
+        ),
+        click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="A folder that holds the data set's files.",
+        ),
+        click.option("--format", type=click.Choice(["text", "json"]), default="text"),
+        click.option("-v", "--verbose", is_flag=True, help="Show tracebacks and library logs."),
+        click.option("-q", "--quiet", is_flag=True, help="Plain lines instead of a live table."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def take_options(arguments: dict[str, Any]) -> Options:
+    """Move the shared options out of a command's keyword arguments."""
+    as_json = arguments.pop("format") == "json"
+    names = ("study", "storage", "name", "out", "data_dir", "verbose", "quiet")
+    return Options(json=as_json, **{name: arguments.pop(name) for name in names})
+
+
+def main(command: click.Command) -> None:
+    """Run a command and leave with its exit status; an error is one line on standard error."""
+    verbose = "-v" in sys.argv or "--verbose" in sys.argv
+    if not verbose:  # TensorFlow reads it when it is imported, and then never again
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        status = command.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except click.ClickException as error:
+        status = _complain(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        status = _complain("interrupted; run the command again to continue", 130)
+    except SearchError as error:
+        status = _complain(str(error), error.exit_status)
+        if verbose:
+            traceback.print_exc()
+    except Exception as error:
+        hint = "" if verbose else " (-v shows where)"
+        status = _complain(f"{type(error).__name__}: {error}{hint}", 1)
+        if verbose:
+            traceback.print_exc()
+    sys.exit(status)
+
+
+def _complain(message: str, status: int) -> int:
+    click.echo("error: " + " ".join(message.split()), err=True)
+    return status

@@ -1,0 +1,180 @@
+"""Arrays out of data files, and the digests they are known by.
+
+Readers meet files that somebody else wrote, or half wrote. Whatever is wrong with one becomes
+`DataCorrupt`, one line that begins with its path.
+"""
+
+import gzip
+import hashlib
+import math
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from search.errors import DataCorrupt
+
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = dict[str, Array]
+
+# What Keras calls the four arrays of a data set.
+TRAIN = ("x_train", "y_train")
+TEST = ("x_test", "y_test")
+KEYS = TRAIN + TEST
+
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
+_IDX_CODES = {name: code for code, name in _IDX_TYPES.items()}
+
+
+def digest(array: Array) -> str:
+    """Return the SHA-256 of ``array`` as an IDX file, the form in which MNIST was published.
+
+    IDX has no 64-bit integers, so an array of these has no original's digest.
+    """
+    code = _IDX_CODES.get(f"{array.dtype.kind}{array.dtype.itemsize}", 0)
+    header = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
+    numbers = np.ascontiguousarray(array, array.dtype.newbyteorder(">"))
+    sha = hashlib.sha256(header)
+    sha.update(numbers.ravel().data)
+    return sha.hexdigest()
+
+
+def combine(digests: Iterable[str]) -> str:
+    """Return the SHA-256 over the concatenated hexadecimal ``digests``, in the order of `KEYS`."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def read_idx(path: Path) -> Array:
+    """Return the array in an IDX file, which may be compressed by gzip."""
+    with reading(path):
+        raw = path.read_bytes()
+        return _parse_idx(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+
+
+def read_idx_tarball(path: Path, members: Mapping[str, str]) -> Arrays:
+    """Return the arrays in the IDX files ``{key: member}`` of a tarball; nothing is unpacked."""
+    arrays = {}
+    with reading(path), tarfile.open(path) as archive:
+        for key, member in members.items():
+            stream = archive.extractfile(member)
+            if stream is None:
+                raise DataCorrupt(f"{member} is not a file")
+            arrays[key] = _parse_idx(stream.read())
+    return arrays
+
+
+def _parse_idx(raw: bytes) -> Array:
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _IDX_TYPES:
+        raise DataCorrupt("it is not an IDX file")
+    shape = struct.unpack_from(f">{raw[3]}I", raw, 4)
+    stored = np.dtype(_IDX_TYPES[raw[2]]).newbyteorder(">")
+    start, size = 4 + 4 * raw[3], math.prod(shape) * stored.itemsize
+    if len(raw) - start != size:
+        raise DataCorrupt(f"it has {len(raw) - start} bytes of data, its header promises {size}")
+    numbers = np.frombuffer(raw, stored, offset=start) if size else np.empty(0, stored)
+    return numbers.reshape(shape).astype(stored.newbyteorder("="))
+
+
+def read_npz(path: Path, keys: Iterable[str] = KEYS) -> Arrays:
+    """Return the arrays ``keys`` of a NumPy archive; the others are not even read."""
+    with reading(path), zipfile.ZipFile(path) as archive:
+        return {key: _read_member(archive, key) for key in keys}
+
+
+def _read_member(archive: zipfile.ZipFile, key: str) -> Array:
+    with _member(archive, key) as stream:
+        array: Array = npy.read_array(stream, allow_pickle=False)
+        return array
+
+
+@dataclass(frozen=True)
+class Header:
+    """What can be said of an array without holding it in memory."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    sha256: str  # of its .npy bytes, so the archive's compression does not matter
+
+
+def npz_headers(path: Path) -> dict[str, Header]:
+    """Return what the four arrays of a NumPy archive are, each read in small pieces only."""
+    with reading(path), zipfile.ZipFile(path) as archive:
+        return {key: _header(archive, key) for key in KEYS}
+
+
+def _header(archive: zipfile.ZipFile, key: str) -> Header:
+    with _member(archive, key) as stream:
+        old = npy.read_magic(stream) == (1, 0)
+        read = npy.read_array_header_1_0 if old else npy.read_array_header_2_0
+        shape, _, dtype = read(stream)
+    sha = hashlib.sha256()
+    with _member(archive, key) as stream:
+        while piece := stream.read(1 << 20):
+            sha.update(piece)
+    return Header(shape, dtype, sha.hexdigest())
+
+
+def _member(archive: zipfile.ZipFile, key: str) -> IO[bytes]:
+    if f"{key}.npy" not in archive.namelist():
+        raise DataCorrupt(f"it lacks {key}; it must hold {', '.join(KEYS)}")
+    return archive.open(f"{key}.npy")
+
+
+def read_mnist_pickle(path: Path, member: str) -> Arrays:
+    """Return the arrays of a ``mnist.pkl.gz`` inside a zip file.
+
+    It is a pickle of pairs ``([image, 784], [image])``, of which the last is the test split.
+    Its pixels are floats, whole numbers of 256ths.
+    """
+    with (
+        reading(path),
+        zipfile.ZipFile(path) as archive,
+        archive.open(member) as packed,
+        gzip.open(packed) as stream,
+    ):
+        # Python 2 wrote it: latin1 is how NumPy's bytes come through unchanged.
+        *train, test = _ArraysOnly(stream, encoding="latin1").load()
+        train = [np.concatenate(parts) for parts in zip(*train, strict=True)]
+    arrays = dict(zip(KEYS, (*train, *test), strict=True))
+    for key in ("x_train", "x_test"):
+        arrays[key] = np.rint(arrays[key] * 256).reshape(-1, 28, 28)
+    return {key: array.astype(np.uint8) for key, array in arrays.items()}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Builds NumPy arrays and Python's own containers; a pickle that wants more is refused."""
+
+    _RECONSTRUCT = np.empty(0).__reduce__()[0]
+    _ADMITTED: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+        ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ADMITTED:
+            raise DataCorrupt(f"its pickle wants {module}.{name}, which is no part of an array")
+        return self._ADMITTED[module, name]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever is wrong with the file at ``path`` into one line that names it."""
+    try:
+        yield
+    except DataCorrupt as error:
+        raise DataCorrupt(f"{path}: {error}") from error
+    # The readers raise a dozen types, down to SyntaxError, when the bytes are not what they expect.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataCorrupt(f"{path}: it cannot be read: {reason}") from error

@@ -1,0 +1,59 @@
+"""What a confirmation came to, as records that the store and the report hold."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from search.interval import Interval
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration trained once more."""
+
+    trial: int  # that found it
+    seed: int
+    validation: float  # accuracy
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the confirmed winner comes to."""
+
+    trial: int
+    runs: tuple[Run, ...]  # of all candidates
+    seeds: tuple[int, ...]  # of the winner's models, in the order of ``per_seed``
+    per_seed: tuple[float, ...]  # test accuracies
+    interval: Interval
+    test_size: int  # examples
+    openings: int  # times the test split was opened in this study: once for each winner
+    model_seed: int  # of the model that is kept: the winner's best by validation
+
+    @property
+    def candidates(self) -> set[int]:
+        """The trials that were trained again."""
+        return {run.trial for run in self.runs}
+
+    def validation(self, trial: int) -> float:
+        """Return a candidate's mean validation accuracy over the fresh seeds."""
+        return mean_validation(self.runs, trial)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the proof in plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the proof that `to_json` gave."""
+        plain = dict(stored)
+        plain["runs"] = tuple(Run(**run) for run in stored["runs"])
+        plain["interval"] = Interval(**stored["interval"])
+        for name in ("seeds", "per_seed"):
+            plain[name] = tuple(stored[name])
+        return cls(**plain)
+
+
+def mean_validation(runs: Sequence[Run], trial: int) -> float:
+    """Return a candidate's mean validation accuracy over its fresh seeds."""
+    return statistics.mean(run.validation for run in runs if run.trial == trial)

@@ -1,0 +1,93 @@
+"""``python -m search.replay``: train a trial again and compare it with what was recorded."""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search import cli
+from search.errors import TrialNotFound
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from search.session import Session
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A trial's recorded validation accuracies and those of its replay, by epoch."""
+
+    trial: int
+    recorded: dict[int, float]
+    replayed: dict[int, float]
+
+    @property
+    def difference(self) -> float:
+        """The largest difference of any epoch."""
+        return max(abs(self.recorded[epoch] - self.replayed[epoch]) for epoch in self.recorded)
+
+    def sentence(self) -> str:
+        """Say how the replay compares."""
+        last = max(self.recorded)
+        scores = f"{self.recorded[last]:.4f} recorded, {self.replayed[last]:.4f} now"
+        if self.difference == 0:
+            return f"Trial {self.trial} is the same over {last} epochs: {scores}."
+        return (
+            f"Trial {self.trial} differs by up to {self.difference:.4f} over {last} epochs: "
+            f"{scores}. Other hardware, versions or threads round differently."
+        )
+
+
+@click.command(help="Train a trial again and say whether its score is the same.")
+@cli.study_options
+@click.option("--trial", "number", type=click.IntRange(0), required=True, help="Its number.")
+def replay(number: int, **arguments: Any) -> int:
+    """Replay a trial; return the exit status: 0 the same, 1 not."""
+    options = cli.take_options(arguments)
+    from search.session import Session
+
+    session = Session(options)
+    with session.store.errors():
+        comparison = _compare(session, _find(session, number))
+    as_json = {
+        "trial": comparison.trial,
+        "same": comparison.difference == 0,
+        "recorded": list(comparison.recorded.values()),
+        "replayed": list(comparison.replayed.values()),
+    }
+    click.echo(json.dumps(as_json) if options.json else comparison.sentence())
+    return 0 if comparison.difference == 0 else 1
+
+
+def _find(session: "Session", number: int) -> "FrozenTrial":
+    trials = session.study.get_trials(deepcopy=False)
+    if number >= len(trials):
+        raise TrialNotFound(f"{session.name} has no trial {number}; it has {len(trials)} trials")
+    trial = trials[number]
+    if not trial.intermediate_values or "seed" not in trial.user_attrs:
+        raise TrialNotFound(f"trial {number} of {session.name} ended before its first epoch")
+    return trial
+
+
+def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
+    from search.trainers import trainer_for
+    from search.trials import score
+
+    trainer = trainer_for(session.spec, session.dataset)
+    config = session.spec.search_space.config(trial.params)
+    trainer.start(0, session.spec.recipe(config), trial.user_attrs["seed"])
+    recorded = dict(sorted(trial.intermediate_values.items()))
+    replayed: dict[int, float] = {}
+    while len(replayed) < len(recorded):
+        result = trainer.epoch()[0]
+        replayed[result.epoch] = score(result)
+        if result.end:
+            break
+    # A replay that ends sooner differs in all the epochs it did not reach.
+    return Comparison(trial.number, recorded, {**dict.fromkeys(recorded, 0.0), **replayed})
+
+
+if __name__ == "__main__":
+    cli.main(replay)

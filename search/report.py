@@ -1,0 +1,240 @@
+"""A study's result as text: records in, JSON, Markdown and CSV out."""
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from search import cli
+from search.progress import clock, describe, shown
+from search.results import Result, TrialRow
+
+TOP = 10  # trials in the report's table
+
+
+def best_json(result: Result) -> dict[str, Any]:
+    """Return the contents of ``best.json``; its keys are a promise to users."""
+    winner, states = result.winner, result.states
+    return {
+        "study": result.name,
+        "config": None if winner is None else dict(winner.config),
+        "trial": None if winner is None else winner.number,
+        "validation": {"metric": "accuracy", "value": None if winner is None else winner.value},
+        "test": _test_json(result),
+        "target": result.spec.target,
+        "target_met": result.target_met,
+        "trials": {
+            "total": len(result.counted),
+            **{state: states[state] for state in ("complete", "pruned", "failed")},
+        },
+        "seconds": dict(result.seconds),
+        "data": dict(result.data),
+        "versions": dict(result.versions),
+        "hardware": dict(result.hardware),
+    }
+
+
+def _test_json(result: Result) -> dict[str, Any] | None:
+    proof = result.proof
+    if proof is None:
+        return None
+    interval = proof.interval
+    return {
+        "metric": "accuracy",
+        "mean": interval.mean,
+        "interval": [interval.low, interval.high],
+        "confidence": interval.confidence,
+        "seeds": list(proof.seeds),
+        "per_seed": list(proof.per_seed),
+        "n": proof.test_size,
+        "openings": proof.openings,
+        "model_seed": proof.model_seed,
+    }
+
+
+def sentences(result: Result) -> list[str]:
+    """Return the result in a few sentences that anyone understands."""
+    winner = result.winner
+    if winner is None:
+        return [f"None of the {len(result.counted)} trials of {result.name} has completed."]
+    said = [f"The best configuration is trial {winner.number}: {describe(winner.config)}."]
+    if result.proof is None:
+        said.append(
+            f"Its validation accuracy is {percent(winner.value)}. It is not confirmed, so the best "
+            "of many owes part of that to luck."
+        )
+    else:
+        said.append(_proven(result))
+    return [*said, *_target(result), _counts(result)]
+
+
+def _proven(result: Result) -> str:
+    assert result.proof is not None
+    interval, proof = result.proof.interval, result.proof
+    return (
+        f"Trained again with {len(proof.seeds)} fresh seeds, it is right on "
+        f"{percent(interval.mean)} of the {proof.test_size:,} test examples "
+        f"({interval.confidence:.0%} interval: {percent(interval.low)} to "
+        f"{percent(interval.high)})."
+    )
+
+
+def _target(result: Result) -> list[str]:
+    if result.spec.target is None:
+        return []
+    target = percent(result.spec.target)
+    if result.target_met:
+        return [f"The target of {target} is met: the whole interval lies above it."]
+    if result.proof is None:
+        return [f"The target of {target} is not proven."]
+    if result.proof.interval.mean >= result.spec.target:
+        return [
+            f"The target of {target} is not proven: the interval reaches below it. More trials "
+            "(--trials) may find a better configuration."
+        ]
+    return [f"The target of {target} is not met. More trials (--trials) may help."]
+
+
+def _counts(result: Result) -> str:
+    states = result.states
+    parts = [f"{states[state]} {state}" for state in ("complete", "pruned", "failed")]
+    return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
+
+
+def percent(share: float | None) -> str:
+    """Return a share in percent with two decimals."""
+    return "unknown" if share is None else f"{100 * share:.2f} %"
+
+
+def markdown(result: Result) -> str:
+    """Return the contents of ``report.md``."""
+    parts = [
+        f"# {result.name}",
+        "\n".join(sentences(result)),
+        "## Best trials",
+        _table(result.ranked[:TOP]),
+    ]
+    if result.proof is not None:
+        parts += ["## Confirmation", _confirmation(result)]
+    parts += ["## How trials ended", _reasons(result), "## Do it again", _commands(result)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(rows: list[TrialRow]) -> str:
+    if not rows:
+        return "No trial has completed."
+    names = list(rows[0].config)
+    lines = [
+        f"| trial | validation accuracy | epochs | {' | '.join(names)} |",
+        "|---" * (3 + len(names)) + "|",
+    ]
+    for row in rows:
+        values = " | ".join(shown(row.config.get(name)) for name in names)
+        lines.append(f"| {row.number} | {percent(row.value)} | {row.epochs} | {values} |")
+    return "\n".join(lines)
+
+
+def _confirmation(result: Result) -> str:
+    proof = result.proof
+    assert proof is not None
+    lines = ["| trial | mean validation accuracy over fresh seeds |", "|---|---|"]
+    for trial in dict.fromkeys(run.trial for run in proof.runs):
+        lines.append(f"| {trial} | {percent(proof.validation(trial))} |")
+    per_seed = ", ".join(percent(share) for share in proof.per_seed)
+    lines += [
+        "",
+        f"The winner's models score {per_seed} on the test split, which was opened "
+        + ("once." if proof.openings == 1 else f"{proof.openings} times, once for each winner."),
+        "The interval covers the finite test split and the spread over seeds; it does not cover "
+        "the choice of the winner, which never saw the test split.",
+    ]
+    return "\n".join(lines)
+
+
+def _reasons(result: Result) -> str:
+    reasons = Counter((row.state, row.reason or "") for row in result.trials)
+    lines = ["| state | reason | trials |", "|---|---|---|"]
+    for (state, reason), count in reasons.most_common():
+        lines.append(f"| {state} | {reason.replace('|', '/')} | {count} |")
+    return "\n".join(lines) if result.trials else ""
+
+
+def _commands(result: Result) -> str:
+    lines = ["The study:", "", f"    {result.command}"]
+    if result.winner is not None:
+        replay = result.command.replace("search.run", "search.replay")
+        lines += ["", "The winner:", "", f"    {replay} --trial {result.winner.number}"]
+    hardware = ", ".join(f"{name} {value}" for name, value in result.hardware.items())
+    versions = ", ".join(f"{name} {value}" for name, value in result.versions.items())
+    spent = ", ".join(f"{name} {clock(value)}" for name, value in result.seconds.items())
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"- data: {result.data['name']}, SHA-256 {result.data['sha256']}",
+            f"- versions: {versions}",
+            f"- hardware: {hardware}",
+            f"- time spent: {spent}",
+        ]
+    )
+
+
+def trials_csv(result: Result) -> str:
+    """Return the contents of ``trials.csv``: one row for each trial, hyperparameters last."""
+    names = [dimension.name for dimension in result.spec.search_space.dimensions]
+    plain = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*plain, *names])
+    for row in result.trials:
+        values = [row.config.get(name) for name in names]
+        writer.writerow([*(getattr(row, name) for name in plain), *values])
+    return text.getvalue()
+
+
+def write(result: Result, out: Path) -> list[Path]:
+    """Write the files of a result into a folder, and return them."""
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "best.json": json.dumps(best_json(result), indent=2, allow_nan=False) + "\n",
+        "report.md": markdown(result),
+        "trials.csv": trials_csv(result),
+    }
+    for name, text in texts.items():
+        beside = out / f".{name}.{os.getpid()}"
+        beside.write_text(text)
+        beside.replace(out / name)
+    return [out / name for name in texts]
+
+
+@click.command(help="Write a study's report again from the store.")
+@cli.study_options
+def report(**arguments: Any) -> int:
+    """Write the report; return the exit status."""
+    options = cli.take_options(arguments)
+    from search.session import Session
+
+    session = Session(options)
+    with session.store.errors():
+        return announce(session.result(), session.out, options.json)
+
+
+def announce(result: Result, out: Path, as_json: bool) -> int:
+    """Write a result's files, print it on standard output and return the exit status."""
+    files = write(result, out)
+    if as_json:
+        click.echo(json.dumps(best_json(result), indent=2))
+    else:
+        model = [path] if (path := out / "best.keras").exists() else []
+        click.echo("\n".join(sentences(result)))
+        click.echo("Files: " + ", ".join(str(path) for path in [*files, *model]))
+    return 3 if result.target_met is False else 0
+
+
+if __name__ == "__main__":
+    cli.main(report)

@@ -1,0 +1,145 @@
+"""What a study has come to: everything the report says, read from the store."""
+
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+from optuna.trial import FrozenTrial, TrialState
+
+from search.leases import Leases
+from search.proof import Proof
+from search.space import Config
+from search.spec import StudySpec
+
+PACKAGES = ("keras", "tensorflow", "optuna", "numpy", "scipy", "sqlalchemy")
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial, as the report shows it."""
+
+    number: int
+    state: str  # complete, pruned, failed, running or waiting
+    value: float | None  # validation accuracy; of a pruned trial the last one it reported
+    config: Config  # empty when it ended before it was chosen
+    epochs: int  # done
+    seconds: float | None
+    reason: str | None  # why it ended as it did
+    seed: int | None
+    counts: bool  # towards the budget; an attempt that was repeated does not
+
+
+@dataclass(frozen=True)
+class Result:
+    """A study's result so far."""
+
+    name: str
+    spec: StudySpec
+    command: str  # that continues or repeats the study
+    budget: int
+    trials: tuple[TrialRow, ...]
+    proof: Proof | None
+    seconds: Mapping[str, float]
+    data: Mapping[str, str]  # name, sha256
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+
+    @property
+    def counted(self) -> list[TrialRow]:
+        """The trials that count towards the budget."""
+        return [row for row in self.trials if row.counts]
+
+    @property
+    def ranked(self) -> list[TrialRow]:
+        """The complete trials, the best first."""
+        complete = [row for row in self.counted if row.state == "complete"]
+        return sorted(complete, key=lambda row: (-(row.value or 0.0), row.number))
+
+    @property
+    def winner(self) -> TrialRow | None:
+        """The confirmed trial, or the best so far."""
+        if self.proof is not None:
+            return next(row for row in self.trials if row.number == self.proof.trial)
+        return next(iter(self.ranked), None)
+
+    @property
+    def states(self) -> Counter[str]:
+        """How many of the counted trials ended in which state."""
+        return Counter(row.state for row in self.counted)
+
+    @property
+    def target_met(self) -> bool | None:
+        """Whether the interval's lower end reaches the target; None without a target."""
+        if self.spec.target is None:
+            return None
+        return self.proof is not None and self.proof.interval.low >= self.spec.target
+
+
+def collect(study: optuna.Study, leases: Leases, spec: StudySpec, command: str) -> Result:
+    """Read a study's result from the store."""
+    stored = leases.stored()
+    assert stored is not None
+    counted = set(leases.spent().values())
+    rows = tuple(_row(trial, spec, counted) for trial in study.get_trials(deepcopy=False))
+    attributes = study.user_attrs
+    return Result(
+        name=study.study_name,
+        spec=spec,
+        command=command,
+        budget=stored.trials,
+        trials=rows,
+        proof=Proof.from_json(attributes["proof"]) if "proof" in attributes else None,
+        seconds={
+            "trials": round(sum(row.seconds or 0.0 for row in rows), 1),
+            "confirmation": attributes.get("confirmation_seconds", 0.0),
+        },
+        data={"name": spec.data, "sha256": stored.frozen["data.sha256"]},
+        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        hardware=_hardware(),
+    )
+
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> TrialRow:
+    chosen = trial.params.keys() >= spec.search_space.parameters.keys()
+    return TrialRow(
+        number=trial.number,
+        state=_STATES[trial.state],
+        value=trial.value if trial.state.is_finished() else None,
+        config=spec.search_space.config(trial.params) if chosen else Config({}),
+        epochs=len(trial.intermediate_values),
+        seconds=trial.duration.total_seconds() if trial.duration else None,
+        reason=trial.user_attrs.get("failure") or trial.user_attrs.get("end"),
+        seed=trial.user_attrs.get("seed"),
+        counts=trial.number in counted,
+    )
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "cpu": _cpu(),
+        "cores": os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

@@ -1,0 +1,156 @@
+"""A study opened in a store: all that one process needs to work on it or to read it."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, MutableMapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from search.cli import Options
+from search.errors import DataCorrupt, SpecChanged, StudyNotFound, UsageError
+from search.leases import Leases, StoredStudy
+from search.proof import Proof
+from search.results import Result, collect
+from search.seeds import derive
+from search.spec import load_study
+from search.store import Store
+from search.trials import TrialQueue
+
+if TYPE_CHECKING:
+    from search.data import Dataset
+
+
+class Session:
+    """A study opened in a store.
+
+    Args:
+        options: what every command is given.
+        settings: the command line's changes to the study's specification.
+        trials: the budget; None for the stored one, or the specification's where that is more.
+        create: create the study, and its store, where they do not exist.
+
+    Raises:
+        StudyNotFound: there is no such study, and it is not to be created.
+        SpecChanged: the stored study was created with another specification.
+        UsageError: the budget would shrink.
+
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        settings: Mapping[str, Any] | None = None,
+        trials: int | None = None,
+        create: bool = False,
+    ) -> None:
+        self.options = options
+        file = load_study(options.study)
+        self.name = options.name or file.name
+        self.store = Store(options.storage, create)
+        self.leases = Leases(self.store.engine, self.name)
+        stored = self.leases.stored()
+        if stored is None and not create:
+            raise StudyNotFound(
+                f"there is no study {self.name} in {self.store.shown_url}; search.run creates it"
+            )
+        merged = dict(stored.settings if stored else {}) | dict(settings or {})
+        self.spec = file.with_settings(merged)
+        if stored is not None:
+            self._compare(stored, trials)
+        if create:
+            budget = self.spec.trials if trials is None else trials
+            self.leases.create(StoredStudy(self._frozen(stored), merged, budget))
+        self.study = self.store.study(self.name, self.spec, seed=0)
+
+    def _frozen(self, stored: StoredStudy | None) -> Mapping[str, Any]:
+        if stored is not None:
+            return stored.frozen
+        return self.spec.describe() | {"data.sha256": self._load().sha256}
+
+    def _compare(self, stored: StoredStudy, trials: int | None) -> None:
+        now = self.spec.describe()
+        then = {name: value for name, value in stored.frozen.items() if name != "data.sha256"}
+        for name in sorted(now.keys() | then.keys()):
+            if now.get(name) != then.get(name):
+                raise SpecChanged(
+                    f"{self.name} was created with {name} {then.get(name)}, now it is "
+                    f"{now.get(name)}; put it back to continue, or start another study with --name"
+                )
+        if trials is not None and trials < stored.trials:
+            raise UsageError(
+                f"the budget of {self.name} is {stored.trials} trials and can only grow; "
+                "give that or more, or start another study with --name"
+            )
+
+    @property
+    def out(self) -> Path:
+        """The folder of the results."""
+        return self.options.out or Path("runs") / self.name
+
+    def _load(self) -> "Dataset":
+        from search import data  # reading a study needs no data, and starts faster without
+
+        return data.load(self.spec.data, self.options.data_dir)
+
+    @cached_property
+    def dataset(self) -> "Dataset":
+        """The data set, checked to be the one that the study was created with."""
+        dataset, stored = self._load(), self.leases.stored()
+        assert stored is not None
+        if stored.frozen["data.sha256"] != dataset.sha256:
+            raise DataCorrupt(
+                f"the data set {dataset.name} is not the one that {self.name} was created with; "
+                "supply that one with --data-dir, or start another study with --name"
+            )
+        return dataset
+
+    @contextlib.contextmanager
+    def queue(self) -> Iterator[TrialQueue]:
+        """Join the study as a worker, and leave it afterwards."""
+        member = self.leases.join()
+        # Workers with equal samplers would all suggest the same.
+        seed = derive(self.spec.seed, "sampler", member.ordinal)
+        study = self.store.study(self.name, self.spec, seed)
+        try:
+            yield TrialQueue(self.store, study, self.spec, self.leases, member.id)
+        finally:
+            self.leases.leave(member.id)
+
+    def result(self) -> Result:
+        """Read what the study has come to."""
+        command = f"python -m search.run --study {self.options.study}"
+        if self.options.name:
+            command += f" --name {self.options.name}"
+        return collect(self.study, self.leases, self.spec, command)
+
+    def keep(self, proof: Proof, seconds: float) -> None:
+        """Store a proof, and the time it took in addition to what was spent before."""
+        before = self.study.user_attrs.get("confirmation_seconds", 0.0)
+        self.study.set_user_attr("confirmation_seconds", round(before + seconds, 1))
+        self.study.set_user_attr("proof", proof.to_json())
+
+
+class Ledger(MutableMapping[str, float]):
+    """The confirmation's runs so far, each kept in the store the moment it is known."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self._runs: dict[str, float] = dict(study.user_attrs.get("confirmation", {}))
+
+    def __getitem__(self, key: str) -> float:
+        return self._runs[key]
+
+    def __setitem__(self, key: str, validation: float) -> None:
+        self._runs[key] = validation
+        self._study.set_user_attr("confirmation", self._runs)
+
+    def __delitem__(self, key: str) -> None:
+        raise NotImplementedError("a run that was made stays made")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)

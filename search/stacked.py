@@ -1,0 +1,215 @@
+"""The maths of many multilayer perceptrons stacked along a leading lane axis.
+
+Everything here is a pure function of arrays, written once for every backend. No operation mixes
+lanes, and every gate is a selection, never a product with zero: what is infinite or NaN in one
+lane stays there. The gradient is written out: it reuses what the forward pass has at hand, and
+asks nothing of a backend.
+
+Axis names: ``lane`` (K trials), ``batch``, ``unit`` (of a layer), ``input`` (of a layer),
+``class``.
+"""
+
+from typing import Any, NamedTuple, TypeAlias
+
+from keras import ops
+
+Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
+
+MOVING = 0.99  # Keras' defaults for batch normalization: the moving statistics' momentum,
+EPSILON = 1e-3  # and what is added to a variance
+
+
+class Gates(NamedTuple):
+    """What makes lanes differ, ``[lane]`` each."""
+
+    positive: Array  # slope of the activation above zero
+    exponential: Array  # factor of exp(x) - 1 below zero
+    linear: Array  # slope below zero
+    batch_norm: Array  # bool
+    clipnorm: Array  # largest norm of each variable's gradient; inf = off
+    learning_rate: Array
+    momentum: Array
+
+
+class Variables(NamedTuple):
+    """One array a layer of everything that is trained, or of what an optimizer keeps for it."""
+
+    kernels: tuple[Array, ...]  # [lane, input, unit]
+    shifts: tuple[Array, ...]  # [lane, unit] the bias, or batch normalization's beta in its place
+    gammas: tuple[Array, ...]  # [lane, unit] of hidden layers; 1 without batch normalization
+
+
+class Statistics(NamedTuple):
+    """Batch normalization's moving statistics, one array a hidden layer."""
+
+    means: tuple[Array, ...]  # [lane, unit]
+    variances: tuple[Array, ...]  # [lane, unit]
+
+
+class Norm(NamedTuple):
+    """How a layer's sums are normalized, ``[lane, 1, unit]`` each."""
+
+    mean: Array
+    inverse: Array  # of the standard deviation
+    scale: Array  # 1 in lanes without batch normalization
+    offset: Array
+
+
+class Pass(NamedTuple):
+    """What one layer's forward pass leaves for its backward pass."""
+
+    inputs: Array  # [lane, batch, input]
+    sums: Array  # [lane, batch, unit] before normalization
+    norm: Norm
+    outputs: Array  # [lane, batch, unit]
+
+
+def activate(x: Array, gates: Gates) -> Array:
+    """Apply each lane's activation to ``[lane, batch, unit]``."""
+    below = ops.minimum(x, 0.0)
+    return (
+        _wide(gates.positive) * ops.maximum(x, 0.0)
+        + _wide(gates.exponential) * (ops.exp(below) - 1.0)
+        + _wide(gates.linear) * below
+    )
+
+
+def activation_slope(y: Array, gates: Gates) -> Array:
+    """Return the activation's derivative where it gave ``y``, ``[lane, batch, unit]``.
+
+    Below zero the exponential's derivative is the function plus its factor, so the inputs need
+    not be kept.
+    """
+    exponential = _wide(gates.exponential)
+    below = ops.where(exponential > 0.0, y + exponential, _wide(gates.linear))
+    return ops.where(y > 0.0, _wide(gates.positive), below)
+
+
+def moments(sums: Array) -> tuple[Array, Array]:
+    """Return mean and biased variance over the batch, ``[lane, 1, unit]`` each."""
+    mean = ops.mean(sums, axis=1, keepdims=True)
+    return mean, ops.mean(ops.square(sums - mean), axis=1, keepdims=True)
+
+
+def norm(mean: Array, variance: Array, shift: Array, gamma: Array, gates: Gates) -> Norm:
+    """Fold batch normalization, or the bias in its place, into one scale and one offset."""
+    on = _wide(gates.batch_norm)
+    inverse = ops.rsqrt(variance + EPSILON)
+    scale = ops.where(on, gamma[:, None, :] * inverse, 1.0)
+    offset = ops.where(on, shift[:, None, :] - mean * scale, shift[:, None, :])
+    return Norm(mean, inverse, scale, offset)
+
+
+def forward(
+    variables: Variables, statistics: Statistics, x: Array, gates: Gates
+) -> tuple[Array, list[Pass], Statistics]:
+    """Run a training batch ``[lane, batch, input]`` through the network.
+
+    Returns the logits ``[lane, batch, class]``, what the backward pass needs, and the moving
+    statistics after this batch.
+    """
+    passes, means, variances = [], [], []
+    for layer, gamma in enumerate(variables.gammas):
+        sums = ops.matmul(x, variables.kernels[layer])
+        mean, variance = moments(sums)
+        means.append(_moved(statistics.means[layer], mean[:, 0]))
+        variances.append(_moved(statistics.variances[layer], variance[:, 0]))
+        folded = norm(mean, variance, variables.shifts[layer], gamma, gates)
+        outputs = activate(sums * folded.scale + folded.offset, gates)
+        passes.append(Pass(x, sums, folded, outputs))
+        x = outputs
+    return _logits(variables, x), passes, Statistics(tuple(means), tuple(variances))
+
+
+def infer(variables: Variables, statistics: Statistics, x: Array, gates: Gates) -> Array:
+    """Return the logits ``[lane, example, class]`` of inputs ``[example, input]`` of all lanes."""
+    x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
+    for layer, gamma in enumerate(variables.gammas):
+        mean = statistics.means[layer][:, None, :]
+        variance = statistics.variances[layer][:, None, :]
+        folded = norm(mean, variance, variables.shifts[layer], gamma, gates)
+        sums = ops.matmul(x, variables.kernels[layer])
+        x = activate(sums * folded.scale + folded.offset, gates)
+    return _logits(variables, x)
+
+
+def backward(variables: Variables, passes: list[Pass], slope: Array, gates: Gates) -> Variables:
+    """Return the gradient, given the loss's slope ``[lane, batch, class]`` in the logits."""
+    kernels, shifts, gammas = [], [], []
+    x = passes[-1].outputs
+    for layer in reversed(range(len(variables.kernels))):
+        if layer < len(passes):
+            done = passes[layer]
+            slope = slope * activation_slope(done.outputs, gates)
+            shift = ops.sum(slope, axis=1, keepdims=True)
+            slope, gamma = _through_norm(slope, shift, done, gates)
+            gammas.append(gamma)
+            x = done.inputs
+        else:
+            shift = ops.sum(slope, axis=1, keepdims=True)
+        shifts.append(shift[:, 0])
+        kernels.append(ops.matmul(_transposed(x), slope))
+        if layer:  # nothing is to be learned about the data itself
+            slope = ops.matmul(slope, _transposed(variables.kernels[layer]))
+    return Variables(tuple(kernels[::-1]), tuple(shifts[::-1]), tuple(gammas[::-1]))
+
+
+def _through_norm(
+    slope: Array, shift: Array, done: Pass, gates: Gates
+) -> tuple[Array, Array]:
+    """Return the slope before normalization, and gamma's gradient ``[lane, unit]``."""
+    on = _wide(gates.batch_norm)
+    count = slope.shape[1]
+    centred = (done.sums - done.norm.mean) * done.norm.inverse
+    gamma = ops.sum(slope * centred, axis=1, keepdims=True)
+    through = done.norm.scale * (slope - shift / count - centred * (gamma / count))
+    return ops.where(on, through, slope), ops.where(on, gamma, 0.0)[:, 0]
+
+
+def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array, Array]:
+    """Compare logits ``[lane, batch, class]`` with labels ``[lane or 1, batch]``.
+
+    Returns each lane's summed loss and number of right answers, ``[lane]``, and the slope of
+    the mean loss, ``[lane, batch, class]``.
+    """
+    wanted = ops.expand_dims(labels, 2) == ops.arange(logits.shape[2], dtype=labels.dtype)
+    shifted = logits - ops.max(logits, axis=2, keepdims=True)
+    powers = ops.exp(shifted)
+    total = ops.sum(powers, axis=2, keepdims=True)
+    losses = ops.log(total) - ops.sum(ops.where(wanted, shifted, 0.0), axis=2, keepdims=True)
+    slope = (powers / total - ops.cast(wanted, logits.dtype)) / logits.shape[1]
+    right = ops.argmax(logits, axis=2) == ops.cast(labels, "int32")
+    return ops.sum(losses, axis=(1, 2)), ops.sum(ops.cast(right, "float32"), axis=1), slope
+
+
+def clipped(gradient: Variables, gates: Gates) -> Variables:
+    """Shorten each variable's gradient to its lane's ``clipnorm``."""
+    return Variables(*(tuple(_clip(array, gates.clipnorm) for array in part) for part in gradient))
+
+
+def _clip(gradient: Array, limit: Array) -> Array:
+    squares = ops.square(gradient)
+    if len(gradient.shape) == 3:
+        # XLA vectorizes a sum over rows, but adds up a whole matrix one number at a time. The
+        # maximum changes nothing; it keeps XLA from merging the two sums again.
+        squares = ops.maximum(ops.sum(squares, axis=1), 0.0)
+    length = ops.sqrt(ops.sum(squares, axis=1))
+    factor = ops.where(length > limit, limit / length, 1.0)
+    return gradient * ops.reshape(factor, (-1, *[1] * (len(gradient.shape) - 1)))
+
+
+def _logits(variables: Variables, x: Array) -> Array:
+    return ops.matmul(x, variables.kernels[-1]) + variables.shifts[-1][:, None, :]
+
+
+def _moved(moving: Array, new: Array) -> Array:
+    return moving * MOVING + new * (1.0 - MOVING)
+
+
+def _wide(values: Array) -> Array:
+    """Return ``[lane]`` as ``[lane, 1, 1]``."""
+    return values[:, None, None]
+
+
+def _transposed(x: Array) -> Array:
+    return ops.swapaxes(x, 1, 2)

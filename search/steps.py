@@ -1,0 +1,109 @@
+"""The optimizers' rules for a stack of lanes, each the same as Keras' own.
+
+A rule takes a variable's gradient and the optimizer's arrays for it, and returns the variable's
+change and those arrays afterwards. Whatever it needs besides differs from lane to lane.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from keras import ops
+
+from search.stacked import Array, Gates, Variables
+
+BETA_1, BETA_2, EPSILON, DECAY = 0.9, 0.999, 1e-7, 0.96  # Keras' defaults for adam and nadam
+
+
+class Moment(NamedTuple):
+    """Where a lane's optimizer stands, ``[lane]`` each."""
+
+    step: Array  # float, from 1
+    product: Array  # of nadam's momentum factors up to this step
+
+
+Change: TypeAlias = tuple[Array, tuple[Array, ...]]
+Rule: TypeAlias = Callable[[Array, tuple[Array, ...], Gates, Moment], Change]
+
+
+def advance(moment: Moment) -> Moment:
+    """Return the moment of the next step."""
+    step = moment.step + 1.0
+    return Moment(step, moment.product * _momentum_factor(step))
+
+
+def apply(
+    rule: Rule,
+    variables: Variables,
+    slots: tuple[Variables, ...],
+    gradient: Variables,
+    gates: Gates,
+    moment: Moment,
+) -> tuple[Variables, tuple[Variables, ...]]:
+    """Return all variables and the optimizer's arrays after a step along the gradient."""
+    changed: list[tuple[Array, ...]] = []
+    kept: list[list[tuple[Array, ...]]] = [[] for _ in slots]
+    for part, values in enumerate(variables):
+        states = zip(*(slot[part] for slot in slots), strict=True)
+        results = [
+            rule(slope, state, gates, moment)
+            for slope, state in zip(gradient[part], states, strict=True)
+        ]
+        changed.append(tuple(value + r[0] for value, r in zip(values, results, strict=True)))
+        for index, slot in enumerate(kept):
+            slot.append(tuple(r[1][index] for r in results))
+    return Variables(*changed), tuple(Variables(*slot) for slot in kept)
+
+
+def heavy_ball(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment) -> Change:
+    """SGD with momentum, which may be zero."""
+    momentum, rate = _like(gates.momentum, gradient), _like(gates.learning_rate, gradient)
+    velocity = momentum * slots[0] - rate * gradient
+    return velocity, (velocity,)
+
+
+def nesterov(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment) -> Change:
+    """SGD with Nesterov's momentum, which may be zero."""
+    momentum, rate = _like(gates.momentum, gradient), _like(gates.learning_rate, gradient)
+    velocity = momentum * slots[0] - rate * gradient
+    return momentum * velocity - rate * gradient, (velocity,)
+
+
+def adam(gradient: Array, slots: tuple[Array, ...], gates: Gates, moment: Moment) -> Change:
+    """Adam, with the bias corrections folded into the rate."""
+    first, second = _averages(gradient, slots)
+    rate = gates.learning_rate * ops.sqrt(1.0 - BETA_2**moment.step) / (1.0 - BETA_1**moment.step)
+    return -_like(rate, first) * first / (ops.sqrt(second) + EPSILON), (first, second)
+
+
+def nadam(gradient: Array, slots: tuple[Array, ...], gates: Gates, moment: Moment) -> Change:
+    """Adam with Nesterov's momentum, whose factor grows with the steps."""
+    first, second = _averages(gradient, slots)
+    now, following = _momentum_factor(moment.step), _momentum_factor(moment.step + 1.0)
+    ahead = _like(following / (1.0 - moment.product * following), first) * first
+    here = _like((1.0 - now) / (1.0 - moment.product), gradient) * gradient
+    spread = ops.sqrt(second / _like(1.0 - BETA_2**moment.step, second)) + EPSILON
+    return -_like(gates.learning_rate, first) * (ahead + here) / spread, (first, second)
+
+
+def rule_of(optimizer: str, is_nesterov: bool) -> tuple[Rule, int]:
+    """Return an optimizer's rule, and how many arrays it keeps for each variable."""
+    if optimizer == "sgd":
+        return (nesterov if is_nesterov else heavy_ball), 1
+    return {"adam": adam, "nadam": nadam}[optimizer], 2
+
+
+def _averages(gradient: Array, slots: tuple[Array, ...]) -> tuple[Array, Array]:
+    first, second = slots
+    return (
+        first + (gradient - first) * (1.0 - BETA_1),
+        second + (ops.square(gradient) - second) * (1.0 - BETA_2),
+    )
+
+
+def _momentum_factor(step: Array) -> Array:
+    return BETA_1 * (1.0 - 0.5 * DECAY**step)
+
+
+def _like(values: Array, array: Array) -> Array:
+    """Return ``[lane]`` with as many axes as ``array``."""
+    return ops.reshape(values, (-1, *[1] * (len(array.shape) - 1)))

@@ -1,0 +1,29 @@
+"""The best MLP on MNIST: which of the cures for vanishing and exploding gradients works?"""
+
+from scipy.stats import reciprocal
+
+from search.space import off_or
+from search.spec import MLP, Confirm, StudySpec, Training
+
+STUDY = StudySpec(
+    name="mnist",
+    data="mnist",
+    space={
+        "activation": ["selu", "relu", "leaky_relu", "elu"],
+        "initializer": [
+            "lecun_normal",
+            "he_normal",
+            "glorot_uniform",
+            "he_uniform",
+            "random_uniform",
+        ],
+        "batch_norm": [True, False],
+        "clipnorm": off_or(reciprocal(0.1, 10.0)),
+        "learning_rate": reciprocal(1e-3, 0.3),
+    },
+    model=MLP(hidden=(300, 200, 100)),
+    training=Training(epochs=27, batch_size=128, momentum=0.9, nesterov=True, patience=6),
+    trials=32,
+    target=0.98,
+    confirm=Confirm(candidates=2, seeds=3),
+)
