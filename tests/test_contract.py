@@ -1,0 +1,151 @@
+"""One suite over every trainer: what `search.trainer.Trainer` promises."""
+
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import pytest
+
+from search import data
+from search.data import Dataset
+from search.fit import FitTrainer
+from search.space import Config
+from search.spec import MLP, Recipe, Training
+from search.trainer import End, EpochResult, Outcome, Trainer, train_to_end
+
+TRAINERS: dict[str, Callable[[Dataset], Trainer]] = {"fit": FitTrainer}
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return data.load("blobs")
+
+
+@pytest.fixture(scope="module", params=TRAINERS)
+def trainer(request: pytest.FixtureRequest, dataset: Dataset) -> Trainer:
+    """One trainer for all tests of a module: a trainer is used again and again."""
+    return TRAINERS[request.param](dataset)
+
+
+@pytest.fixture(autouse=True)
+def free_lanes(trainer: Trainer) -> Iterator[None]:
+    yield
+    for lane in trainer.epoch():
+        trainer.stop(lane)
+
+
+def recipe(
+    activation: str = "relu",
+    batch_norm: bool = False,
+    learning_rate: float = 0.05,
+    clipnorm: float | None = None,
+    epochs: int = 3,
+    patience: int | None = None,
+    best_weights: bool = True,
+) -> Recipe:
+    return Recipe(
+        Config({}),
+        MLP(hidden=(16, 16), activation=activation, batch_norm=batch_norm),
+        Training(
+            epochs=epochs,
+            batch_size=64,
+            learning_rate=learning_rate,
+            momentum=0.9,
+            nesterov=True,
+            clipnorm=clipnorm,
+            patience=patience,
+            best_weights=best_weights,
+        ),
+    )
+
+
+def run(trainer: Trainer, one: Recipe, seed: int = 1) -> tuple[Outcome, keras.Model]:
+    [(_, outcome, model)] = train_to_end(trainer, [(one, seed)])
+    return outcome, model
+
+
+def validate(model: keras.Model, dataset: Dataset) -> float:
+    guesses = model.predict(dataset.validation.x, verbose=0).argmax(axis=-1)
+    return float(np.mean(guesses == dataset.validation.y))
+
+
+def test_it_learns_and_gives_the_kept_epochs_model(trainer: Trainer, dataset: Dataset) -> None:
+    outcome, model = run(trainer, recipe(batch_norm=True))
+    assert outcome.end is End.EPOCHS
+    assert [result.epoch for result in outcome.curve] == [1, 2, 3]
+    assert outcome.value > 0.85
+    assert outcome.value == max(result.val_accuracy for result in outcome.curve)
+    assert validate(model, dataset) == pytest.approx(outcome.value, abs=1e-6)
+
+
+def test_the_last_weights_are_kept_where_the_study_says_so(
+    trainer: Trainer, dataset: Dataset
+) -> None:
+    # A learning rate this large makes the score go up and down.
+    shaky = recipe(learning_rate=0.5, epochs=6, best_weights=False)
+    outcome, model = run(trainer, shaky)
+    assert outcome.kept_epoch == 6
+    assert outcome.value == outcome.curve[-1].val_accuracy
+    assert validate(model, dataset) == pytest.approx(outcome.value, abs=1e-6)
+
+
+def test_it_stops_early_and_returns_to_the_best_epoch(trainer: Trainer, dataset: Dataset) -> None:
+    outcome, model = run(trainer, recipe(learning_rate=0.3, epochs=60, patience=2))
+    assert outcome.end is End.EARLY
+    assert len(outcome.curve) == outcome.kept_epoch + 2
+    assert validate(model, dataset) == pytest.approx(outcome.value, abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_result_and_another_seed_another(trainer: Trainer) -> None:
+    def curve(seed: int) -> tuple[EpochResult, ...]:
+        return run(trainer, recipe(activation="selu"), seed)[0].curve
+
+    first = curve(7)
+    assert curve(8) != first
+    assert curve(7) == first
+
+
+def test_divergence_ends_a_trial_with_the_worst_value(trainer: Trainer) -> None:
+    outcome, _ = run(trainer, recipe(learning_rate=1e20, epochs=5))
+    assert (outcome.end, outcome.value, outcome.kept_epoch) == (End.DIVERGED, 0.0, 0)
+
+
+def test_clipnorm_saves_what_diverges_without(trainer: Trainer) -> None:
+    wild = recipe(learning_rate=30.0, epochs=2)
+    clipped = recipe(learning_rate=30.0, epochs=2, clipnorm=1e-3)
+    assert run(trainer, wild)[0].value < 0.5 < run(trainer, clipped)[0].value
+
+
+def test_a_trial_is_stopped_at_any_time_and_its_lane_used_again(trainer: Trainer) -> None:
+    lane = trainer.lanes - 1
+    trainer.start(lane, recipe(), 1)
+    first = trainer.epoch()
+    assert set(first) == {lane}
+    stopped = trainer.stop(lane)
+    assert (stopped.end, stopped.kept_epoch) == (None, 1)
+    assert trainer.epoch() == {}
+    trainer.start(lane, recipe(), 1)
+    assert trainer.epoch() == first, "nothing of the trial before is left in the lane"
+
+
+def test_a_trial_that_is_stopped_before_its_first_epoch_has_no_value(trainer: Trainer) -> None:
+    trainer.start(0, recipe(), 1)
+    assert trainer.stop(0) == Outcome(0.0, 0, ())
+
+
+def test_a_trial_that_has_ended_is_not_trained_on(trainer: Trainer) -> None:
+    trainer.start(0, recipe(epochs=1), 1)
+    assert trainer.epoch()[0].end is End.EPOCHS
+    assert trainer.epoch() == {}
+    assert len(trainer.stop(0).curve) == 1
+
+
+def test_the_model_takes_raw_inputs_and_gives_probabilities(
+    trainer: Trainer, dataset: Dataset
+) -> None:
+    _, model = run(trainer, recipe(batch_norm=True, epochs=1))
+    assert model.input_shape == (None, *dataset.input_shape)
+    probabilities = model.predict(dataset.validation.x[:8], verbose=0)
+    assert probabilities.shape == (8, dataset.classes)
+    assert probabilities.sum(axis=-1) == pytest.approx(np.ones(8), abs=1e-5)
+    assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}

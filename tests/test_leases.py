@@ -1,0 +1,157 @@
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from search import leases as tables
+from search.leases import Leases, StoredStudy
+from search.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def leases(store: Store) -> Leases:
+    leases = Leases(store.engine, "study")
+    leases.create(StoredStudy({"seed": 0}, {}, 3))
+    return leases
+
+
+def silence(store: Store, worker: str, seconds: float) -> None:
+    """Move a worker's last beat into the past, and its process to another machine."""
+    change = tables.workers.update().where(tables.workers.c.id == worker)
+    with store.engine.begin() as connection:
+        connection.execute(change.values(beat=tables.workers.c.beat - seconds, host="elsewhere"))
+
+
+def test_a_study_is_created_once_and_its_budget_only_grows(leases: Leases) -> None:
+    stored = leases.create(StoredStudy({"seed": 1}, {"epochs": 2}, 5))
+    assert (stored.frozen, stored.settings, stored.trials) == ({"seed": 0}, {"epochs": 2}, 5)
+    assert leases.create(StoredStudy({}, {}, 2)).trials == 5
+    assert leases.counts() == {"free": 5}
+
+
+def test_tickets_are_the_budget(leases: Leases) -> None:
+    worker = leases.join().id
+    taken = [leases.take(worker) for _ in range(4)]
+    assert [ticket and ticket.number for ticket in taken] == [0, 1, 2, None]
+    assert leases.link(worker, 0, 7)
+    assert leases.held() == {0: 7, 1: None, 2: None}
+    assert leases.done(worker, 0)
+    assert not leases.done(worker, 0), "a ticket is spent once"
+    assert leases.spent() == {0: 7}
+
+
+def test_a_ticket_that_is_handed_back_costs_no_attempt(leases: Leases) -> None:
+    worker = leases.join().id
+    ticket = leases.take(worker)
+    assert ticket is not None
+    assert ticket.attempt == 1
+    leases.link(worker, ticket.number, 4)
+    assert leases.give_back(worker, ticket.number)
+    again = leases.take(worker)
+    assert again is not None
+    assert (again.number, again.attempt, again.trial) == (0, 1, 4)
+
+
+def test_a_silent_worker_loses_its_tickets(store: Store, leases: Leases) -> None:
+    silent, alive = leases.join().id, leases.join().id
+    for worker in (silent, alive):
+        leases.take(worker)
+    silence(store, silent, tables.GRACE_SECONDS - 10)
+    leases.reap(max_attempts=3)
+    assert set(leases.held()) == {0, 1}, "within the grace period nobody is dead"
+    silence(store, silent, 20)
+    leases.reap(max_attempts=3)
+    assert set(leases.held()) == {1}
+    assert not leases.done(silent, 0), "what was lost cannot be spent"
+    retaken = leases.take(alive)
+    assert retaken is not None
+    assert (retaken.number, retaken.attempt) == (0, 2)
+
+
+def test_a_beat_keeps_a_worker_alive(store: Store, leases: Leases) -> None:
+    worker = leases.join().id
+    leases.take(worker)
+    silence(store, worker, tables.GRACE_SECONDS + 10)
+    leases.beat(worker)
+    leases.reap(max_attempts=3)
+    assert set(leases.held()) == {0}
+
+
+def test_a_killed_process_of_this_machine_is_dead_at_once(tmp_path: Path, leases: Leases) -> None:
+    code = (
+        "import sys, time; from search.store import Store; from search.leases import Leases\n"
+        "leases = Leases(Store(sys.argv[1], create=False).engine, 'study')\n"
+        "print(leases.take(leases.join().id).number, flush=True); time.sleep(60)"
+    )
+    url = f"sqlite:///{tmp_path}/store.db"
+    with subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"0\n"
+        leases.reap(max_attempts=3)
+        assert set(leases.held()) == {0}, "a living process keeps what it holds"
+        process.kill()
+        process.wait()
+        leases.reap(max_attempts=3)
+    assert leases.counts() == {"free": 3}
+
+
+def test_a_ticket_that_kills_its_workers_is_given_up(store: Store, leases: Leases) -> None:
+    for attempt in range(1, 4):
+        worker = leases.join().id
+        ticket = leases.take(worker)
+        assert ticket is not None
+        assert (ticket.number, ticket.attempt) == (0, attempt)
+        silence(store, worker, 100)
+        leases.reap(max_attempts=3)
+    assert leases.counts() == {"done": 1, "free": 2}
+
+
+def test_workers_are_numbered_in_the_order_they_come(leases: Leases) -> None:
+    first = leases.join()
+    leases.leave(first.id)
+    assert (first.ordinal, leases.join().ordinal) == (1, 2)
+
+
+def test_no_ticket_is_taken_twice(leases: Leases) -> None:
+    leases.create(StoredStudy({}, {}, 60))
+    barrier = threading.Barrier(6)
+
+    def take_all(worker: str) -> list[int]:
+        barrier.wait()
+        return [ticket.number for ticket in iter(lambda: leases.take(worker), None)]
+
+    members = [leases.join().id for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        taken = [number for numbers in pool.map(take_all, members) for number in numbers]
+    assert sorted(taken) == list(range(60))
+
+
+def test_studies_share_a_store_without_touching(store: Store, leases: Leases) -> None:
+    other = Leases(store.engine, "other")
+    other.create(StoredStudy({}, {}, 2))
+    worker = other.join().id
+    other.take(worker)
+    silence(store, worker, 1000)
+    leases.reap(max_attempts=3)
+    assert (leases.counts(), other.counts()) == ({"free": 3}, {"free": 1, "held": 1})
+
+
+def test_the_clock_is_the_databases_and_counts_seconds(store: Store, leases: Leases) -> None:
+    worker = leases.join().id
+    query = sa.select(tables.workers.c.beat).where(tables.workers.c.id == worker)
+    with store.engine.begin() as connection:
+        first = connection.execute(query).scalar_one()
+        epoch = connection.exec_driver_sql("SELECT strftime('%s', 'now')").scalar_one()
+    assert abs(first - float(epoch)) < 5

@@ -1,0 +1,209 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search import leases as tables
+from search.errors import TrialLost
+from search.leases import Leases, StoredStudy
+from search.spec import MLP, StudySpec, Training
+from search.store import Store
+from search.trainer import End, EpochResult, Outcome
+from search.trials import MAX_ATTEMPTS, TrialQueue
+
+SPEC = StudySpec(
+    name="study",
+    data="blobs",
+    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
+    model=MLP(hidden=(4,)),
+    training=Training(epochs=9),
+    trials=4,
+    pruner="none",
+    sampler="random",
+)
+
+
+@dataclass
+class Bench:
+    """One store with one study, and as many workers as a test asks for."""
+
+    store: Store
+
+    def __post_init__(self) -> None:
+        self.leases = Leases(self.store.engine, SPEC.name)
+        self.leases.create(StoredStudy({}, {}, SPEC.trials))
+        self.study = self.store.study(SPEC.name, SPEC, seed=0)
+
+    def worker(self) -> tuple[TrialQueue, str]:
+        member = self.leases.join()
+        study = self.store.study(SPEC.name, SPEC, seed=member.ordinal)
+        return TrialQueue(self.store, study, SPEC, self.leases, member.id), member.id
+
+    def kill(self, worker: str) -> None:
+        change = tables.workers.update().where(tables.workers.c.id == worker)
+        with self.store.engine.begin() as connection:
+            connection.execute(change.values(beat=0.0))
+
+    def states(self) -> list[TrialState]:
+        return [trial.state for trial in self.study.get_trials(deepcopy=False)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
+    yield Bench(store)
+    store.close()
+
+
+def result(epoch: int, accuracy: float, end: End | None = None) -> EpochResult:
+    loss = float("nan") if end is End.DIVERGED else 1.0
+    return EpochResult(epoch, loss, accuracy, loss, accuracy, end)
+
+
+def finish_all(queue: TrialQueue) -> list[int]:
+    numbers = []
+    while assignment := queue.take():
+        last = result(1, 0.9, End.EPOCHS)
+        queue.report(assignment, last)
+        queue.finish(assignment, Outcome(0.9, 1, (last,)), pruned=False)
+        numbers.append(assignment.number)
+    return numbers
+
+
+def test_a_study_is_worked_off_exactly(bench: Bench) -> None:
+    queue, _ = bench.worker()
+    assert finish_all(queue) == [0, 1, 2, 3]
+    assert queue.exhausted()
+    assert bench.states() == [TrialState.COMPLETE] * 4
+    seeds = [trial.user_attrs["seed"] for trial in bench.study.get_trials()]
+    assert len(set(seeds)) == 4
+
+
+def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
+    queue, _ = bench.worker()
+    assignment = queue.take()
+    assert assignment is not None
+    queue.report(assignment, result(1, 0.8))
+    last = result(2, 0.9, End.DIVERGED)
+    assert not queue.report(assignment, last)
+    frozen = queue.finish(assignment, Outcome(0.0, 0, (last,)), pruned=False)
+    assert (frozen.state, frozen.value) == (TrialState.PRUNED, 0.0)
+    assert frozen.user_attrs["end"] == End.DIVERGED
+    with pytest.raises(ValueError, match="not exist"):
+        _ = bench.study.best_trial
+
+
+def test_a_failed_trial_keeps_its_reason_and_spends_its_ticket(bench: Bench) -> None:
+    queue, _ = bench.worker()
+    assignment = queue.take()
+    assert assignment is not None
+    frozen = queue.fail(assignment, "ValueError: no")
+    assert (frozen.state, frozen.user_attrs["failure"]) == (TrialState.FAIL, "ValueError: no")
+    assert bench.leases.counts() == {"done": 1, "free": 3}
+
+
+def test_a_trial_that_is_handed_back_is_repeated_with_its_parameters_and_seed(
+    bench: Bench,
+) -> None:
+    queue, _ = bench.worker()
+    first = queue.take()
+    assert first is not None
+    queue.report(first, result(1, 0.5))
+    queue.give_back(first, "SIGINT")
+    again = queue.take()
+    assert again is not None
+    assert (again.number, again.ticket) == (1, first.ticket)
+    assert (again.recipe, again.seed) == (first.recipe, first.seed)
+    attributes = again.trial.user_attrs
+    assert (attributes["repeats"], attributes["attempt"]) == (0, 1)
+    assert bench.states() == [TrialState.FAIL, TrialState.RUNNING]
+    assert bench.study.trials[0].user_attrs["failure"] == "SIGINT"
+
+
+@pytest.mark.parametrize("died_after", ["take", "ask", "link", "report", "tell"])
+def test_a_death_between_any_two_writes_costs_no_trial(bench: Bench, died_after: str) -> None:
+    _queue, worker = bench.worker()
+    ticket = bench.leases.take(worker)
+    assert ticket is not None
+    if died_after != "take":
+        trial = bench.study.ask()
+        if died_after != "ask":
+            bench.leases.link(worker, ticket.number, trial.number)
+        if died_after in {"report", "tell"}:
+            trial.set_user_attr("worker", worker)
+            trial.set_user_attr("seed", 5)
+            trial.report(0.7, 1)
+        if died_after == "tell":
+            bench.study.tell(trial, 0.7)
+    bench.kill(worker)
+
+    other, _ = bench.worker()
+    finish_all(other)
+    assert other.exhausted()
+    counted = bench.leases.spent().values()
+    states = bench.states()
+    assert len(set(counted)) == 4, "each ticket has a trial of its own"
+    assert all(states[number] is TrialState.COMPLETE for number in counted if number is not None)
+    assert TrialState.RUNNING not in states
+    assert states.count(TrialState.FAIL) == (died_after in {"ask", "link", "report"})
+    if died_after == "report":
+        assert bench.study.trials[1].user_attrs["seed"] == 5
+
+
+def test_a_worker_that_was_believed_dead_loses_its_trial_quietly(bench: Bench) -> None:
+    frozen_queue, frozen_worker = bench.worker()
+    lost = frozen_queue.take()
+    assert lost is not None
+    bench.kill(frozen_worker)
+    other, _ = bench.worker()
+    other.reap()
+    with pytest.raises(TrialLost):
+        frozen_queue.report(lost, result(1, 0.5))
+    last = result(1, 0.5, End.EPOCHS)
+    with pytest.raises(TrialLost):
+        frozen_queue.finish(lost, Outcome(0.5, 1, (last,)), pruned=False)
+    with pytest.raises(TrialLost):
+        frozen_queue.fail(lost, "late")
+    assert bench.study.trials[0].user_attrs["failure"] == "its worker died"
+    assert len(finish_all(other)) == 4
+    assert len(bench.leases.spent()) == 4
+
+
+def test_a_trial_that_takes_its_workers_down_is_given_up(bench: Bench) -> None:
+    for _ in range(MAX_ATTEMPTS):
+        queue, worker = bench.worker()
+        assert queue.take() is not None
+        bench.kill(worker)
+    other, _ = bench.worker()
+    assert len(finish_all(other)) == 3
+    assert bench.states().count(TrialState.FAIL) == MAX_ATTEMPTS
+    assert len(bench.leases.spent()) == 4
+
+
+def test_trials_that_a_user_enqueued_come_first(bench: Bench) -> None:
+    wanted = {"activation": "elu", "batch_norm": False}
+    bench.study.enqueue_trial(wanted)
+    queue, _ = bench.worker()
+    assignment = queue.take()
+    assert assignment is not None
+    assert dict(assignment.recipe.config) == wanted
+
+
+def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/other.db", create=True)
+    bench = Bench(store)
+    member = bench.leases.join()
+    study = optuna.create_study(
+        storage=store.storage,
+        study_name="pruned",
+        pruner=optuna.pruners.ThresholdPruner(lower=1.0),
+    )
+    queue = TrialQueue(store, study, SPEC, bench.leases, member.id)
+    assignment = queue.take()
+    assert assignment is not None
+    assert queue.report(assignment, result(1, 0.5))
+    assert not queue.report(assignment, result(2, 0.5, End.EPOCHS))
+    store.close()
