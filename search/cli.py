@@ -35,6 +35,17 @@ class Options:
     quiet: bool
 
 
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder that holds the data set's files.",
+)
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Show tracebacks and library logs."
+)
+
+
 def study_options(function: Function) -> Function:
     """Add the options of `Options` to a command, which gets them as keyword arguments."""
     options = [
@@ -51,14 +62,9 @@ def study_options(function: Function) -> Function:
         click.option(
             "--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: runs/NAME]"
         ),
-        click.option(
-            "--data-dir",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            help="A folder that holds the data set's files.",
-        ),
+        data_dir_option,
         click.option("--format", type=click.Choice(["text", "json"]), default="text"),
-        click.option("-v", "--verbose", is_flag=True, help="Show tracebacks and library logs."),
+        verbose_option,
         click.option("-q", "--quiet", is_flag=True, help="Plain lines instead of a live table."),
     ]
     for option in reversed(options):

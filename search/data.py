@@ -15,11 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
+from search import cli
 from search.catalog import PUBLISHED
-from search.errors import DataCorrupt, DataUnavailable
+from search.errors import DataCorrupt, DataNotFound
 from search.formats import (
     KEYS,
     TEST,
@@ -81,7 +83,8 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
             sources. The path of an ``.npz`` file is relative to it.
 
     Raises:
-        DataUnavailable: there is no such data set, or it could not be had from anywhere.
+        DataNotFound: there is no such data set or file.
+        DataUnavailable: it could be had from none of its sources.
         DataCorrupt: a file given by the user is not what it should be.
 
     """
@@ -140,7 +143,7 @@ def _find(name: str, data_dir: Path | None) -> _Data:
     if name in PUBLISHED:
         return _Catalogued(PUBLISHED[name], data_dir)
     known = ", ".join(sorted((*PUBLISHED, "blobs")))
-    raise DataUnavailable(
+    raise DataNotFound(
         f"there is no data set {name!r}; there are {known}, or give the path of an .npz file"
     )
 
@@ -218,7 +221,7 @@ class _OwnFile:
     @cached_property
     def _headers(self) -> Mapping[str, Header]:
         if not self.path.is_file():
-            raise DataUnavailable(f"there is no data file {self.path}")
+            raise DataNotFound(f"there is no data file {self.path}")
         headers = npz_headers(self.path)
         for flaw in _flaws(headers):
             raise DataCorrupt(f"{self.path}: {flaw}")
@@ -269,3 +272,19 @@ def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
             yield f"{x} has {inputs.shape[0]} examples; it needs {least}"
     if headers["x_train"].shape[1:] != headers["x_test"].shape[1:]:
         yield "the examples of x_train and x_test differ in shape"
+
+
+@click.command(help="Fetch and verify a data set, so that later no network is needed.")
+@click.argument("name")
+@cli.data_dir_option
+@cli.verbose_option
+def main(name: str, data_dir: Path | None, verbose: bool) -> int:  # noqa: ARG001
+    """Fetch a data set; return the exit status."""
+    fetched = fetch(name, data_dir)
+    where = f" at {fetched.path}" if fetched.path else ""
+    click.echo(f"{name}: complete and verified, from {fetched.source}{where}.")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -6,7 +6,8 @@ SearchError                  exit status 1
 │   ├── SpecError
 │   ├── StudyNotFound
 │   ├── SpecChanged
-│   └── TrialNotFound
+│   ├── TrialNotFound
+│   └── DataNotFound
 ├── DataError
 │   ├── DataUnavailable
 │   └── DataCorrupt
@@ -52,6 +53,10 @@ class SpecChanged(UsageError):
 
 class TrialNotFound(UsageError):
     """The study has no such trial."""
+
+
+class DataNotFound(UsageError):
+    """There is no such data set."""
 
 
 class DataError(SearchError):

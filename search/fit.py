@@ -50,6 +50,7 @@ class FitTrainer:
         keras.backend.clear_session()
         model = networks.build(recipe, self._problem, seed)
         networks.compile_for(model, recipe.training)
+        _forget_gradients()
         self._running = _Running(recipe, seed, model, Course(recipe.training), [])
 
     def epoch(self) -> dict[int, EpochResult]:
@@ -106,3 +107,17 @@ class FitTrainer:
         outcome = self._running.course.outcome()
         self._running = None
         return outcome
+
+
+def _forget_gradients() -> None:
+    """Let go of the graphs of the trials before.
+
+    Each training function that TensorFlow traces registers gradients of its own under new names,
+    for good, and with them its whole graph: 1.6 MB a trial of the smallest network.
+    """
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.python.framework.ops import gradient_registry
+
+        registered = gradient_registry._registry
+        for name in [name for name in registered if name.startswith("CustomGradient-")]:
+            del registered[name]

