@@ -4,8 +4,10 @@ The rest of the package writes arrays in `keras.ops` and never asks which backen
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -24,6 +26,8 @@ else:
     )
 
 _JAX = keras.backend.backend() == "jax"
+_DEVICE_ERRORS = (jax.errors.JaxRuntimeError,) if _JAX else (tf.errors.OpError,)
+_EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|out of memory|OOM", re.IGNORECASE)
 
 
 class Program:
@@ -35,15 +39,16 @@ class Program:
 
     def __init__(self, function: Callable[..., Any], donated: tuple[int, ...] = ()) -> None:
         self.compilations = 0
-
-        def traced(*arguments: Any) -> Any:
-            self.compilations += 1  # Python runs only while the program is traced
-            return function(*arguments)
-
+        # TensorFlow warns of retracing by code object; a partial object has none of its own.
+        traced = partial(self._traced, function)
         if _JAX:
             self._compiled = jax.jit(traced, donate_argnums=donated)
         else:
             self._compiled = tf.function(traced, jit_compile=True, autograph=False)
+
+    def _traced(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self.compilations += 1  # Python runs only while the program is traced
+        return function(*arguments)
 
     def __call__(self, *arguments: Any) -> Any:
         """Run the program, on the accelerator where there is one."""
@@ -86,9 +91,7 @@ def set_threads(count: int) -> None:
 def _exhaustion_reported() -> Iterator[None]:
     try:
         yield
-    except (jax.errors.JaxRuntimeError if _JAX else tf.errors.OpError, MemoryError) as error:
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            raise LanesExhausted from error
-        if not _JAX and isinstance(error, tf.errors.ResourceExhaustedError):
+    except (*_DEVICE_ERRORS, MemoryError) as error:
+        if isinstance(error, MemoryError) or _EXHAUSTED.search(str(error)):
             raise LanesExhausted from error
         raise

@@ -46,6 +46,30 @@ verbose_option = click.option(
 )
 
 
+def _lanes(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    if value == "auto" or value is None:
+        return None
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise click.BadParameter("give a number of lanes, or auto")
+
+
+trainer_option = click.option(
+    "--trainer",
+    "kind",
+    type=click.Choice(["auto", "lanes", "fit"]),
+    default="auto",
+    help="Many trials in one compiled step, or Model.fit one by one.",
+)
+lanes_option = click.option(
+    "--lanes",
+    callback=_lanes,
+    default="auto",
+    metavar="N|auto",
+    help="How many trials at a time; auto measures.",
+)
+
+
 def study_options(function: Function) -> Function:
     """Add the options of `Options` to a command, which gets them as keyword arguments."""
     options = [

@@ -31,6 +31,7 @@ class FitTrainer:
     """Trains one trial at a time with `keras.Model.fit`; see `search.trainer.Trainer`."""
 
     lanes = 1
+    label = "fit"
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset

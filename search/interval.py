@@ -21,7 +21,7 @@ seeds happen to agree it forgets that there are few of them.
 An accuracy p near 1 is skewed and cannot exceed 1, so the half-width is restated as the size of
 the plain random sample that would be as uncertain (Korn & Graubard 1998, Survey Methodology 24)::
 
-    n_effective = t(n - 1)^2 p (1 - p) / half-width^2,    from 1 to S n
+    n_effective = t(n - 1)^2 p (1 - p) / half-width^2,    at most S n
 
 and the limits are those of Clopper & Pearson (1934, Biometrika 26) for n_effective p right answers
 out of n_effective. Neither limit is better than if all S models had been right, or all wrong, on
@@ -32,9 +32,9 @@ What it covers: other test examples from the same source, and other seeds. What 
 choice of the winner (select on other data and with other seeds), a shift between the test set and
 the data met later, examples that depend on one another, labels that are wrong.
 
-Three seeds or more: a nominal 95 % came to 93 to 99 % in simulated studies, from seeds that agree
-to seeds that differ by several times the uncertainty of the test set. With two seeds whose spread
-exceeds that uncertainty it may fall to 88 %: one difference can be small by chance.
+Three seeds or more: a nominal 95 % came to 92 to 99 % in simulated studies (100 to 10,000 examples,
+seeds that agree to seeds that differ by several times the uncertainty of the test set). With two
+seeds that differ so much it falls to 88 %, because one difference is often small by chance.
 """
 
 from dataclasses import dataclass
@@ -98,8 +98,8 @@ def _effective_size(answers: NDArray[np.float64], tail: float) -> float:
     examples, seeds = _variances(answers)
     for_seeds, for_examples = (float(stdtrit(count - 1, tail)) for count in answers.shape)
     variance = examples + (for_seeds / for_examples) ** 2 * seeds
-    # Errors that avoid one another, or two seeds far apart, would lead outside what is possible.
-    return one_answer / min(max(variance, one_answer / answers.size), one_answer)
+    # Errors that happen to avoid one another are no better than independent ones.
+    return one_answer / max(variance, one_answer / answers.size)
 
 
 def _variances(scores: NDArray[np.float64]) -> tuple[float, float]:

@@ -242,6 +242,11 @@ class Leases:
             rows = connection.execute(query.group_by(tickets.c.state)).all()
             return Counter({row.state: row.total for row in rows})
 
+    def exhausted(self) -> bool:
+        """Say whether the budget is met: no ticket is free or held."""
+        counts = self.counts()
+        return counts["free"] + counts["held"] == 0
+
     def held(self) -> dict[int, int | None]:
         """Return the held tickets' numbers with the trials they run."""
         return self._trials(tickets.c.state == "held")

@@ -7,18 +7,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.proof import Run
 from search.space import Config
 from search.trainer import EpochResult
-from search.trials import Assignment
+
+if TYPE_CHECKING:  # the report's command shares this module, and --help needs no Optuna
+    from optuna.trial import FrozenTrial
+
+    from search.proof import Run
+    from search.trials import Assignment
 
 
 @dataclass(frozen=True)
@@ -58,26 +61,26 @@ class Lines:
         """Print one line."""
         self._console.print(message, highlight=False, markup=False, soft_wrap=True)
 
-    def started(self, lane: int, assignment: Assignment) -> None:
+    def started(self, lane: int, assignment: "Assignment") -> None:
         """A trial was put into a lane."""
         self._held[lane] = assignment
 
     def trained(self, lane: int, result: EpochResult) -> None:
         """The trial in a lane was trained for one epoch."""
 
-    def ended(self, lane: int, trial: FrozenTrial | None) -> None:
+    def ended(self, lane: int, trial: "FrozenTrial | None") -> None:
         """The trial in a lane has ended; None when it was handed back or lost."""
         assignment = self._held.pop(lane)
         if trial is None:
             self.say(f"Trial {assignment.number} handed back.")
             return
-        if trial.state is TrialState.COMPLETE:
+        if trial.state.name == "COMPLETE":
             assert trial.value is not None
             if self.best is None or trial.value > self.best.value:
                 self.best = Best(trial.number, trial.value)
         self.say(_sentence(trial, assignment.recipe.config, self.best))
 
-    def confirmed(self, run: Run) -> None:
+    def confirmed(self, run: "Run") -> None:
         """A candidate was trained once more."""
         self.say(
             f"Confirming trial {run.trial} with seed {run.seed}: "
@@ -123,7 +126,7 @@ class LiveTable(Lines):
         self._results[lane] = result
         self._epochs += 1
 
-    def ended(self, lane: int, trial: FrozenTrial | None) -> None:
+    def ended(self, lane: int, trial: "FrozenTrial | None") -> None:
         """The trial in a lane has ended; None when it was handed back or lost."""
         self._results.pop(lane, None)
         self._done += trial is not None
@@ -147,7 +150,9 @@ class LiveTable(Lines):
                     f"{result.val_accuracy:.4f}",
                 )
             )
-            table.add_row(str(assignment.number), describe(assignment.recipe.config), *cells)
+            # As text, because a choice in brackets is not to be taken for markup.
+            config = Text(describe(assignment.recipe.config))
+            table.add_row(str(assignment.number), config, *cells)
         return table
 
     def _summary(self) -> str:
@@ -190,10 +195,10 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _sentence(trial: FrozenTrial, config: Config, best: Best | None) -> str:
-    if trial.state is TrialState.FAIL:
+def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
+    if trial.state.name == "FAIL":
         return f"Trial {trial.number} failed: {trial.user_attrs.get('failure')}."
-    if trial.state is TrialState.PRUNED:
+    if trial.state.name == "PRUNED":
         end = trial.user_attrs.get("end", "pruned")
         return f"Trial {trial.number} {end} at epoch {trial.last_step}."
     assert best is not None

@@ -72,10 +72,10 @@ def _find(session: "Session", number: int) -> "FrozenTrial":
 
 
 def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
-    from search.trainers import trainer_for
     from search.trials import score
 
-    trainer = trainer_for(session.spec, session.dataset)
+    kind, _, lanes = trial.user_attrs["trainer"].partition(" ")
+    trainer = session.trainer(kind, int(lanes) if lanes else None)
     config = session.spec.search_space.config(trial.params)
     trainer.start(0, session.spec.recipe(config), trial.user_attrs["seed"])
     recorded = dict(sorted(trial.intermediate_values.items()))

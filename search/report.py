@@ -6,18 +6,20 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from search import cli
 from search.progress import clock, describe, shown
-from search.results import Result, TrialRow
+
+if TYPE_CHECKING:
+    from search.results import Result, TrialRow
 
 TOP = 10  # trials in the report's table
 
 
-def best_json(result: Result) -> dict[str, Any]:
+def best_json(result: "Result") -> dict[str, Any]:
     """Return the contents of ``best.json``; its keys are a promise to users."""
     winner, states = result.winner, result.states
     return {
@@ -39,7 +41,7 @@ def best_json(result: Result) -> dict[str, Any]:
     }
 
 
-def _test_json(result: Result) -> dict[str, Any] | None:
+def _test_json(result: "Result") -> dict[str, Any] | None:
     proof = result.proof
     if proof is None:
         return None
@@ -57,7 +59,7 @@ def _test_json(result: Result) -> dict[str, Any] | None:
     }
 
 
-def sentences(result: Result) -> list[str]:
+def sentences(result: "Result") -> list[str]:
     """Return the result in a few sentences that anyone understands."""
     winner = result.winner
     if winner is None:
@@ -73,18 +75,18 @@ def sentences(result: Result) -> list[str]:
     return [*said, *_target(result), _counts(result)]
 
 
-def _proven(result: Result) -> str:
+def _proven(result: "Result") -> str:
     assert result.proof is not None
     interval, proof = result.proof.interval, result.proof
     return (
         f"Trained again with {len(proof.seeds)} fresh seeds, it is right on "
         f"{percent(interval.mean)} of the {proof.test_size:,} test examples "
-        f"({interval.confidence:.0%} interval: {percent(interval.low)} to "
+        f"({100 * interval.confidence:g} % interval: {percent(interval.low)} to "
         f"{percent(interval.high)})."
     )
 
 
-def _target(result: Result) -> list[str]:
+def _target(result: "Result") -> list[str]:
     if result.spec.target is None:
         return []
     target = percent(result.spec.target)
@@ -100,7 +102,7 @@ def _target(result: Result) -> list[str]:
     return [f"The target of {target} is not met. More trials (--trials) may help."]
 
 
-def _counts(result: Result) -> str:
+def _counts(result: "Result") -> str:
     states = result.states
     parts = [f"{states[state]} {state}" for state in ("complete", "pruned", "failed")]
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
@@ -111,7 +113,7 @@ def percent(share: float | None) -> str:
     return "unknown" if share is None else f"{100 * share:.2f} %"
 
 
-def markdown(result: Result) -> str:
+def markdown(result: "Result") -> str:
     """Return the contents of ``report.md``."""
     parts = [
         f"# {result.name}",
@@ -121,25 +123,32 @@ def markdown(result: Result) -> str:
     ]
     if result.proof is not None:
         parts += ["## Confirmation", _confirmation(result)]
-    parts += ["## How trials ended", _reasons(result), "## Do it again", _commands(result)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    if result.trials:
+        parts += ["## How trials ended", _reasons(result)]
+    parts += ["## Do it again", _commands(result)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _table(rows: list[TrialRow]) -> str:
+def _table(rows: "list[TrialRow]") -> str:
     if not rows:
         return "No trial has completed."
     names = list(rows[0].config)
     lines = [
-        f"| trial | validation accuracy | epochs | {' | '.join(names)} |",
+        f"| trial | validation accuracy | epochs | {' | '.join(map(_cell, names))} |",
         "|---" * (3 + len(names)) + "|",
     ]
     for row in rows:
-        values = " | ".join(shown(row.config.get(name)) for name in names)
+        values = " | ".join(_cell(shown(row.config.get(name))) for name in names)
         lines.append(f"| {row.number} | {percent(row.value)} | {row.epochs} | {values} |")
     return "\n".join(lines)
 
 
-def _confirmation(result: Result) -> str:
+def _cell(text: str) -> str:
+    """Return a text as it may stand in a table's cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _confirmation(result: "Result") -> str:
     proof = result.proof
     assert proof is not None
     lines = ["| trial | mean validation accuracy over fresh seeds |", "|---|---|"]
@@ -156,15 +165,15 @@ def _confirmation(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _reasons(result: Result) -> str:
+def _reasons(result: "Result") -> str:
     reasons = Counter((row.state, row.reason or "") for row in result.trials)
     lines = ["| state | reason | trials |", "|---|---|---|"]
     for (state, reason), count in reasons.most_common():
-        lines.append(f"| {state} | {reason.replace('|', '/')} | {count} |")
-    return "\n".join(lines) if result.trials else ""
+        lines.append(f"| {state} | {_cell(reason)} | {count} |")
+    return "\n".join(lines)
 
 
-def _commands(result: Result) -> str:
+def _commands(result: "Result") -> str:
     lines = ["The study:", "", f"    {result.command}"]
     if result.winner is not None:
         replay = result.command.replace("search.run", "search.replay")
@@ -184,7 +193,7 @@ def _commands(result: Result) -> str:
     )
 
 
-def trials_csv(result: Result) -> str:
+def trials_csv(result: "Result") -> str:
     """Return the contents of ``trials.csv``: one row for each trial, hyperparameters last."""
     names = [dimension.name for dimension in result.spec.search_space.dimensions]
     plain = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")
@@ -197,7 +206,7 @@ def trials_csv(result: Result) -> str:
     return text.getvalue()
 
 
-def write(result: Result, out: Path) -> list[Path]:
+def write(result: "Result", out: Path) -> list[Path]:
     """Write the files of a result into a folder, and return them."""
     out.mkdir(parents=True, exist_ok=True)
     texts = {
@@ -207,7 +216,7 @@ def write(result: Result, out: Path) -> list[Path]:
     }
     for name, text in texts.items():
         beside = out / f".{name}.{os.getpid()}"
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")
         beside.replace(out / name)
     return [out / name for name in texts]
 
@@ -224,11 +233,11 @@ def report(**arguments: Any) -> int:
         return announce(session.result(), session.out, options.json)
 
 
-def announce(result: Result, out: Path, as_json: bool) -> int:
+def announce(result: "Result", out: Path, as_json: bool) -> int:
     """Write a result's files, print it on standard output and return the exit status."""
     files = write(result, out)
     if as_json:
-        click.echo(json.dumps(best_json(result), indent=2))
+        click.echo(json.dumps(best_json(result), indent=2, allow_nan=False))
     else:
         model = [path] if (path := out / "best.keras").exists() else []
         click.echo("\n".join(sentences(result)))

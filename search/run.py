@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,112 +29,113 @@ if TYPE_CHECKING:
 @click.option("--pruner", type=click.Choice(PRUNERS))
 @click.option("--seed", type=click.IntRange(0), help="All random streams follow from it.")
 @click.option("--no-confirm", is_flag=True, help="Only search; nothing is proven.")
+@cli.trainer_option
+@cli.lanes_option
 def run(
-    trials: int | None,
     timeout: float | None,
     stop_at_target: bool,
     no_confirm: bool,
+    kind: str,
+    lanes: int | None,
     **arguments: Any,
 ) -> int:
     """Run a study; return the exit status."""
     options = cli.take_options(arguments)
     settings = {name: value for name, value in arguments.items() if value is not None}
+    deadline = None if timeout is None else time.monotonic() + timeout
     from search.session import Session
 
-    session = Session(options, settings, trials, create=True)
+    session = Session(options, settings, create=True)
     with session.store.errors():
-        return _Run(session, timeout, stop_at_target, no_confirm).all()
+        return _Run(session, _Plan(deadline, stop_at_target, not no_confirm, kind, lanes)).all()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How one run goes about the study; none of it changes a trial's result."""
+
+    deadline: float | None  # of the search, by the monotonic clock
+    stop_at_target: bool
+    confirm: bool
+    trainer: str
+    lanes: int | None
 
 
 class _Run:
     """One run of a study, from wherever the ones before it left off."""
 
-    def __init__(
-        self, session: "Session", timeout: float | None, stop_at_target: bool, no_confirm: bool
-    ) -> None:
+    def __init__(self, session: "Session", plan: _Plan) -> None:
         self._session = session
-        self._target = session.spec.target if stop_at_target else None
-        self._no_confirm = no_confirm
-        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._plan = plan
+        self._progress = _progress_of(session.result(), session.options.quiet)
 
     @cached_property
     def _trainer(self) -> "Trainer":
-        from search.trainers import trainer_for  # imports Keras: only when there is work
-
-        return trainer_for(self._session.spec, self._session.dataset)
+        # Importing Keras takes seconds, so only when there is work.
+        return self._session.trainer(self._plan.trainer, self._plan.lanes, self._progress.say)
 
     def all(self) -> int:
         """Search, confirm and report; return the exit status."""
         from search.report import announce
 
         session = self._session
-        with self._progress(session.result()) as progress:
-            if interrupted := self._search(progress):
+        with self._progress:
+            if interrupted := self._search():
                 return interrupted
             result = session.result()
-            if result.ranked and not self._no_confirm:
-                self._confirm(result, progress)
+            if result.ranked and self._plan.confirm:
+                self._confirm(result)
         return announce(session.result(), session.out, session.options.json)
 
-    def _progress(self, result: "Result") -> "Lines":
-        from rich.console import Console
-
-        from search.progress import Best, progress_for
-
-        ranked = result.ranked
-        best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None
-        console, quiet = Console(stderr=True), self._session.options.quiet
-        return progress_for(console, quiet, best, len(result.counted), result.budget)
-
-    def _search(self, progress: "Lines") -> int | None:
+    def _search(self) -> int | None:
         """Work until the budget is met; return an exit status when a signal came first."""
         from search.interrupt import interruptible
         from search.worker import Worker
 
-        session = self._session
-        with interruptible() as interrupt, session.queue() as queue:
-            if queue.exhausted():
-                return None
+        session, say = self._session, self._progress.say
+        if session.leases.exhausted():
+            return None
+        with interruptible() as interrupt, session.queue(self._trainer) as queue:
 
             def stop() -> str | None:
-                return (interrupt.signal and interrupt.signal.name) or self._enough(progress)
+                return interrupt.signal.name if interrupt.signal else self._enough()
 
-            reason = Worker(queue, self._trainer, progress, stop).run()
-            if interrupt.exit_status is not None:
-                progress.say(
-                    f"Stopped by {reason}; nothing is lost. Continue with: "
-                    f"{session.result().command}"
-                )
-            elif reason:
-                progress.say(f"Search ended: {reason}.")
-            return interrupt.exit_status
+            reason = Worker(queue, self._trainer, self._progress, stop).run()
+        if interrupt.exit_status is not None:
+            command = session.result().command
+            say(f"Stopped by {reason}; nothing is lost. Continue with: {command}")
+        elif reason:
+            say(f"Search ended: {reason}.")
+        return interrupt.exit_status
 
-    def _enough(self, progress: "Lines") -> str | None:
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+    def _enough(self) -> str | None:
+        if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
             return "the timeout is reached"
-        best = progress.best
-        if self._target is not None and best is not None and best.value >= self._target:
+        best, target = self._progress.best, self._session.spec.target
+        if self._plan.stop_at_target and best and target and best.value >= target:
             return f"trial {best.trial} reached the target on the validation split"
         return None
 
-    def _confirm(self, result: "Result", progress: "Lines") -> None:
+    def _confirm(self, result: "Result") -> None:
         session, settings = self._session, self._session.spec.confirm
         best = result.ranked[: settings.candidates]
         kept = session.out / "best.keras"
-        if (
-            result.proof
-            and kept.exists()
-            and result.proof.candidates == {row.number for row in best}
-        ):
-            return  # proven by an earlier run, and no trial since has changed the best few
+        proven = result.proof.candidates if result.proof and kept.exists() else set()
+        if proven == {row.number for row in best}:
+            return  # by an earlier run, and no trial since has changed the best few
+        trainer = self._trainer
         from search.confirm import Candidate, Confirmation
         from search.session import Ledger
 
         began = time.monotonic()
         folder = session.out / "confirm"
-        ledger = Ledger(session.study)
         confirmation = Confirmation(
-            self._trainer, settings, session.spec.seed, ledger, folder, progress.confirmed
+            trainer,
+            settings,
+            session.spec.seed,
+            Ledger(session.study),
+            folder,
+            self._progress.confirmed,
         )
         candidates = [Candidate(row.number, session.spec.recipe(row.config)) for row in best]
         proof = confirmation.prove(
@@ -143,6 +145,17 @@ class _Run:
         confirmation.model(winner, proof).replace(kept)
         session.keep(proof, time.monotonic() - began)
         shutil.rmtree(folder)
+
+
+def _progress_of(result: "Result", quiet: bool) -> "Lines":
+    from rich.console import Console
+
+    from search.progress import Best, progress_for
+
+    ranked = result.ranked
+    best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None
+    console = Console(stderr=True)
+    return progress_for(console, quiet, best, len(result.counted), result.budget)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """A study opened in a store: all that one process needs to work on it or to read it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, MutableMapping
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,7 @@ from search.trials import TrialQueue
 
 if TYPE_CHECKING:
     from search.data import Dataset
+    from search.trainer import Trainer
 
 
 class Session:
@@ -27,8 +31,8 @@ class Session:
 
     Args:
         options: what every command is given.
-        settings: the command line's changes to the study's specification.
-        trials: the budget; None for the stored one, or the specification's where that is more.
+        settings: the command line's changes to the study's specification; those of earlier
+            runs still hold.
         create: create the study, and its store, where they do not exist.
 
     Raises:
@@ -42,7 +46,6 @@ class Session:
         self,
         options: Options,
         settings: Mapping[str, Any] | None = None,
-        trials: int | None = None,
         create: bool = False,
     ) -> None:
         self.options = options
@@ -58,10 +61,14 @@ class Session:
         merged = dict(stored.settings if stored else {}) | dict(settings or {})
         self.spec = file.with_settings(merged)
         if stored is not None:
-            self._compare(stored, trials)
+            self._compare(stored)
+        if create and stored is not None and self.spec.trials < stored.trials:
+            raise UsageError(
+                f"the budget of {self.name} is {stored.trials} trials and can only grow; "
+                "give that or more, or start another study with --name"
+            )
         if create:
-            budget = self.spec.trials if trials is None else trials
-            self.leases.create(StoredStudy(self._frozen(stored), merged, budget))
+            self.leases.create(StoredStudy(self._frozen(stored), merged, self.spec.trials))
         self.study = self.store.study(self.name, self.spec, seed=0)
 
     def _frozen(self, stored: StoredStudy | None) -> Mapping[str, Any]:
@@ -69,7 +76,7 @@ class Session:
             return stored.frozen
         return self.spec.describe() | {"data.sha256": self._load().sha256}
 
-    def _compare(self, stored: StoredStudy, trials: int | None) -> None:
+    def _compare(self, stored: StoredStudy) -> None:
         now = self.spec.describe()
         then = {name: value for name, value in stored.frozen.items() if name != "data.sha256"}
         for name in sorted(now.keys() | then.keys()):
@@ -78,11 +85,6 @@ class Session:
                     f"{self.name} was created with {name} {then.get(name)}, now it is "
                     f"{now.get(name)}; put it back to continue, or start another study with --name"
                 )
-        if trials is not None and trials < stored.trials:
-            raise UsageError(
-                f"the budget of {self.name} is {stored.trials} trials and can only grow; "
-                "give that or more, or start another study with --name"
-            )
 
     @property
     def out(self) -> Path:
@@ -106,15 +108,24 @@ class Session:
             )
         return dataset
 
+    def trainer(
+        self, kind: str = "auto", lanes: int | None = None, say: Callable[[str], None] = print
+    ) -> "Trainer":
+        """Return a trainer for the study's models; see `search.trainers.trainer_for`."""
+        dataset = self.dataset
+        with contextlib.nullcontext() if self.options.verbose else _hushed():
+            from search.trainers import trainer_for
+        return trainer_for(self.spec, dataset, kind, lanes, say)
+
     @contextlib.contextmanager
-    def queue(self) -> Iterator[TrialQueue]:
-        """Join the study as a worker, and leave it afterwards."""
+    def queue(self, trainer: "Trainer") -> Iterator[TrialQueue]:
+        """Join the study as a worker with this trainer, and leave it afterwards."""
         member = self.leases.join()
         # Workers with equal samplers would all suggest the same.
         seed = derive(self.spec.seed, "sampler", member.ordinal)
         study = self.store.study(self.name, self.spec, seed)
         try:
-            yield TrialQueue(self.store, study, self.spec, self.leases, member.id)
+            yield TrialQueue(self.store, study, self.spec, self.leases, member.id, trainer.label)
         finally:
             self.leases.leave(member.id)
 
@@ -130,6 +141,21 @@ class Session:
         before = self.study.user_attrs.get("confirmation_seconds", 0.0)
         self.study.set_user_attr("confirmation_seconds", round(before + seconds, 1))
         self.study.set_user_attr("proof", proof.to_json())
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep TensorFlow's libraries from telling the user about themselves while they load."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class Ledger(MutableMapping[str, float]):

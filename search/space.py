@@ -42,7 +42,7 @@ class Config(Mapping[str, Any]):
         return len(self._values)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._values.items()))
+        return hash(frozenset(self._values.items()))
 
     def __repr__(self) -> str:
         return f"Config({self._values!r})"
@@ -99,6 +99,18 @@ class Dimension:
         quantile = min(max(values[f"{self.name}_quantile"], 1e-9), 1 - 1e-9)
         drawn = self.quantile_of.ppf(quantile)
         return int(drawn) if _discrete(self.quantile_of) else float(drawn)
+
+    def extremes(self) -> list[Any]:
+        """Return all choices, or the ends of the range, as values of the hyperparameter."""
+        *_switch, (name, parameter) = self.parameters.items()
+        ends: Sequence[Scalar]
+        if isinstance(parameter, Choice):
+            ends = parameter.choices
+        else:
+            number = int if parameter.integer else float
+            ends = [number(parameter.low), number(parameter.high)]
+        values = [self.value({f"{self.name}_on": True, name: end}) for end in ends]
+        return [*values, None] if self.switched else values
 
 
 def _dimension(name: str, definition: Any) -> Dimension:
@@ -171,7 +183,7 @@ class Space:
                 described[name] = [kind, parameter.low, parameter.high]
         for dimension in self.dimensions:
             if (drawn := dimension.quantile_of) is not None:
-                described[f"{dimension.name}_quantile"] = [drawn.dist.name, _arguments(drawn)]
+                described[f"{dimension.name}_quantile"] = [drawn.dist.name, *_settings(drawn)]
         return described
 
 
@@ -186,15 +198,21 @@ def _choice(name: str, choices: Sequence[Any]) -> Choice:
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise SpaceError(f"space: {name} offers {value}; a choice is a finite number")
-    if len({(type(value), value) for value in choices}) != len(choices):
+    if len(set(choices)) != len(choices):  # by value: a store cannot tell True from 1
         raise SpaceError(f"space: {name} offers a choice twice")
     return Choice(tuple(choices))
 
 
 def _unshifted(frozen: "Distribution") -> bool:
     """Say whether a distribution has no ``loc``, which would bend a logarithmic range."""
-    _shape, loc, _scale = frozen.dist._parse_args(*frozen.args, **frozen.kwds)
-    return bool(loc == 0)
+    *_shape, loc, _scale = _settings(frozen)
+    return loc == 0
+
+
+def _settings(frozen: "Distribution") -> list[float]:
+    """Return a distribution's shapes, ``loc`` and scale, however they were given."""
+    shapes, loc, scale = frozen.dist._parse_args(*frozen.args, **frozen.kwds)
+    return [float(value) for value in (*shapes, loc, scale)]
 
 
 def _discrete(frozen: "Distribution") -> bool:

@@ -6,6 +6,7 @@ with the store when the study is created: `StudySpec.describe` is what is stored
 
 import hashlib
 import inspect
+import math
 import re
 import runpy
 from collections.abc import Callable, Mapping
@@ -49,8 +50,10 @@ class MLP:
     standardize: bool = True  # inputs to mean 0, variance 1 over the training split
 
     def __post_init__(self) -> None:
-        if not self.hidden or min(self.hidden) < 1:
-            raise SpecError(f"hidden is {self.hidden}; give the units of at least one layer")
+        if not isinstance(self.hidden, tuple) or not self.hidden:
+            raise SpecError(f"hidden is {self.hidden}; give each layer's units, like (300, 100)")
+        for units in self.hidden:
+            _whole("hidden", units)
         _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("initializer", self.initializer, INITIALIZERS)
 
@@ -70,14 +73,15 @@ class Training:
     best_weights: bool = True  # keep the best epoch's weights and score, not the last one's
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise SpecError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("clipnorm", "patience"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise SpecError(f"{name} is {getattr(self, name)}; it must be positive or None")
-        if not 0 <= self.momentum < 1:
-            raise SpecError(f"momentum is {self.momentum}; it must be in [0, 1)")
+        _whole("epochs", self.epochs)
+        _whole("batch_size", self.batch_size)
+        _positive("learning_rate", self.learning_rate)
+        if self.clipnorm is not None:
+            _positive("clipnorm", self.clipnorm)
+        if self.patience is not None:
+            _whole("patience", self.patience)
+        if not isinstance(self.momentum, int | float) or not 0 <= self.momentum < 1:
+            raise SpecError(f"momentum is {self.momentum!r}; it must be in [0, 1)")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.optimizer != "sgd" and (self.momentum or self.nesterov):
             raise SpecError(f"momentum and nesterov belong to sgd, not to {self.optimizer}")
@@ -92,8 +96,8 @@ class Confirm:
     confidence: float = 0.95  # of the interval around the test score
 
     def __post_init__(self) -> None:
-        if self.candidates < 1 or self.seeds < 2:
-            raise SpecError("confirm needs at least one candidate and two seeds")
+        _whole("candidates", self.candidates)
+        _whole("seeds", self.seeds, 2)  # the interval covers their spread
         if not 0 < self.confidence < 1:
             raise SpecError(f"confidence is {self.confidence}; it must be between 0 and 1")
 
@@ -137,28 +141,39 @@ class StudySpec:
             raise SpecError(
                 f"name is {self.name!r}; use up to 100 letters, digits, '.', '_' and '-'"
             )
-        if self.trials < 1:
-            raise SpecError(f"trials is {self.trials}; the budget is at least one trial")
+        _whole("trials", self.trials)
+        _whole("reduction_factor", self.reduction_factor, 2)
+        _whole("seed", self.seed, 0)
         if self.target is not None and not 0 < self.target <= 1:
             raise SpecError(f"target is {self.target}; an accuracy is in (0, 1], 98 % is 0.98")
-        if self.reduction_factor < 2:
-            raise SpecError(f"reduction_factor is {self.reduction_factor}; it is at least 2")
         _one_of("sampler", self.sampler, SAMPLERS)
         _one_of("pruner", self.pruner, PRUNERS)
+        if not isinstance(self.model, MLP):
+            _source(self.model)
         self._check_space()
 
     def _check_space(self) -> None:
         names = {dimension.name for dimension in self.search_space.dimensions}
-        known = _field_names(MLP) | _field_names(Training)
-        if isinstance(self.model, MLP) and (unknown := names - known):
-            searchable = ", ".join(sorted(known - _UNSEARCHABLE))
-            raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
-        if fixed := names & _UNSEARCHABLE:
+        known = _field_names(Training)
+        if isinstance(self.model, MLP):
+            known |= _field_names(MLP)
+            if unknown := names - known:
+                searchable = ", ".join(sorted(known - _UNSEARCHABLE))
+                raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
+        if fixed := names & known & _UNSEARCHABLE:
             raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial")
+        for name, parameter in self.search_space.parameters.items():
+            if self.sampler == "grid" and not isinstance(parameter, Choice):
+                raise SpecError(
+                    "the sampler grid needs a list of choices for each hyperparameter, but "
+                    f"{name} has a range; list its values, or take the sampler random"
+                )
         for dimension in self.search_space.dimensions:
-            parameter = dimension.parameters.get(dimension.name)
-            for choice in parameter.choices if isinstance(parameter, Choice) else ():
-                self.recipe(Config({dimension.name: choice}))
+            for value in dimension.extremes():
+                try:
+                    self.recipe(Config({dimension.name: value}))
+                except SpecError as error:
+                    raise SpecError(f"space: {error}") from None
 
     @cached_property
     def search_space(self) -> Space:
@@ -203,7 +218,7 @@ class StudySpec:
             model = {f"model.{name}": value for name, value in asdict(self.model).items()}
             model["model.hidden"] = list(self.model.hidden)
         else:
-            source = inspect.getsource(self.model)
+            source = _source(self.model)
             model = {"model.source": hashlib.sha256(source.encode()).hexdigest()}
         return {
             "data": self.data,
@@ -237,8 +252,9 @@ def load_study(name_or_path: str) -> StudySpec:
     except SearchError as error:
         raise type(error)(f"{path}: {error}") from error
     except SyntaxError as error:
-        raise SpecError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:
+        line = "" if error.lineno is None else f", line {error.lineno}"
+        raise SpecError(f"{error.filename or path}{line}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
         raise SpecError(f"{path}: {type(error).__name__}: {error}") from error
     if not isinstance(study, StudySpec):
         raise SpecError(f"{path} defines no study; it must say STUDY = StudySpec(...)")
@@ -260,6 +276,32 @@ def _find(name_or_path: str) -> Path:
         f"there is no study {name_or_path!r}; there are {', '.join(sorted(names))}, "
         "or give the path of a study file"
     )
+
+
+def _whole(name: str, value: int, least: int = 1) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SpecError(f"{name} is {value!r}; it must be a whole number from {least} upwards")
+
+
+def _positive(name: str, value: float) -> None:
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise SpecError(f"{name} is {value!r}; it must be a positive number")
+
+
+def _source(build: BuildModel) -> str:
+    """Return the text of a study's own model, by which a change of it is noticed."""
+    if not callable(build):
+        raise SpecError(
+            f"model is a {type(build).__name__}; give MLP(...) or a function that takes a "
+            "configuration and returns a Keras model"
+        )
+    try:
+        return inspect.getsource(build)
+    except (OSError, TypeError) as error:
+        raise SpecError(
+            f"model is {build!r}, whose source is not to be found; define it with def in the "
+            "study's file"
+        ) from error
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ class Gates(NamedTuple):
     positive: Array  # slope of the activation above zero
     exponential: Array  # factor of exp(x) - 1 below zero
     linear: Array  # slope below zero
-    batch_norm: Array  # bool
+    batch_norm: Array  # 1 or 0
     clipnorm: Array  # largest norm of each variable's gradient; inf = off
     learning_rate: Array
     momentum: Array
@@ -93,7 +93,7 @@ def moments(sums: Array) -> tuple[Array, Array]:
 
 def norm(mean: Array, variance: Array, shift: Array, gamma: Array, gates: Gates) -> Norm:
     """Fold batch normalization, or the bias in its place, into one scale and one offset."""
-    on = _wide(gates.batch_norm)
+    on = _wide(gates.batch_norm) > 0.0
     inverse = ops.rsqrt(variance + EPSILON)
     scale = ops.where(on, gamma[:, None, :] * inverse, 1.0)
     offset = ops.where(on, shift[:, None, :] - mean * scale, shift[:, None, :])
@@ -154,11 +154,9 @@ def backward(variables: Variables, passes: list[Pass], slope: Array, gates: Gate
     return Variables(tuple(kernels[::-1]), tuple(shifts[::-1]), tuple(gammas[::-1]))
 
 
-def _through_norm(
-    slope: Array, shift: Array, done: Pass, gates: Gates
-) -> tuple[Array, Array]:
+def _through_norm(slope: Array, shift: Array, done: Pass, gates: Gates) -> tuple[Array, Array]:
     """Return the slope before normalization, and gamma's gradient ``[lane, unit]``."""
-    on = _wide(gates.batch_norm)
+    on = _wide(gates.batch_norm) > 0.0
     count = slope.shape[1]
     centred = (done.sums - done.norm.mean) * done.norm.inverse
     gamma = ops.sum(slope * centred, axis=1, keepdims=True)

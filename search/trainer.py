@@ -66,6 +66,7 @@ class Trainer(Protocol):
     """
 
     lanes: int
+    label: str  # what it takes, besides recipe and seed, to repeat a trial to the last bit
 
     def start(self, lane: int, recipe: Recipe, seed: int) -> None:
         """Begin a trial in a free lane."""

@@ -1,11 +1,48 @@
-"""Which trainer serves a study."""
+"""Which trainer serves a study, and with how many lanes."""
 
+from collections.abc import Callable
+
+from search.calibrate import calibrate, fitting
 from search.data import Dataset
+from search.errors import SpecError
 from search.fit import FitTrainer
+from search.lanes import LanesTrainer
+from search.space import Config
 from search.spec import StudySpec
+from search.structure import Structure, why_not
 from search.trainer import Trainer
 
 
-def trainer_for(_spec: StudySpec, dataset: Dataset) -> Trainer:
-    """Return a trainer for the study's models."""
-    return FitTrainer(dataset)
+def trainer_for(
+    spec: StudySpec, dataset: Dataset, kind: str, lanes: int | None, say: Callable[[str], None]
+) -> Trainer:
+    """Return a trainer for a study's models.
+
+    Args:
+        spec: the study.
+        dataset: its data.
+        kind: "lanes", "fit", or "auto" for lanes wherever the study's models can be stacked.
+        lanes: how many; None for the number that trains fastest on this machine.
+        say: is told in one line what was chosen, and why.
+
+    Raises:
+        SpecError: the study's models cannot be trained in lanes, and that was asked for.
+
+    """
+    reason = why_not(spec)
+    if reason and (kind == "lanes" or (lanes or 1) > 1):
+        raise SpecError(f"no lanes: {reason}")
+    if kind == "fit" or reason:
+        if (lanes or 1) > 1:
+            raise SpecError("the fit trainer has one lane; leave out --lanes or use lanes")
+        return FitTrainer(dataset)
+    structure = Structure.of(spec.recipe(Config({})))
+    trainer: LanesTrainer
+    if lanes is None:
+        trainer, choice = calibrate(dataset, structure, most=spec.trials)
+        say(f"Lanes: {choice}.")
+    else:
+        trainer = fitting(dataset, structure, lanes)
+        if trainer.lanes < lanes:
+            say(f"Lanes: memory does not hold {lanes}; going on with {trainer.lanes}.")
+    return trainer

@@ -55,13 +55,20 @@ class TrialQueue:
     """
 
     def __init__(
-        self, store: Store, study: optuna.Study, spec: StudySpec, leases: Leases, worker: str
+        self,
+        store: Store,
+        study: optuna.Study,
+        spec: StudySpec,
+        leases: Leases,
+        worker: str,
+        trainer: str,
     ) -> None:
         self._store = store
         self._study = study
         self._spec = spec
         self._leases = leases
         self._worker = worker
+        self._trainer = trainer
 
     # -- taking ------------------------------------------------------------------------------
 
@@ -92,7 +99,7 @@ class TrialQueue:
         space = self._spec.search_space
         values = {name: _suggest(trial, name, space.parameters[name]) for name in space.parameters}
         seed = derive(self._spec.seed, "trial", trial.number)
-        attributes = {"seed": seed, "worker": self._worker}
+        attributes = {"seed": seed, "worker": self._worker, "trainer": self._trainer}
         if before is not None:
             seed = attributes["seed"] = before.user_attrs.get("seed", seed)
             attributes |= {"attempt": ticket.attempt, "repeats": before.number}
@@ -104,7 +111,7 @@ class TrialQueue:
 
     def report(self, assignment: Assignment, result: EpochResult) -> bool:
         """Record an epoch, and say whether the trial should be pruned."""
-        with _losing():
+        with self._losing(assignment):
             assignment.trial.report(score(result), result.epoch)
             # A trial that is over has used all it may use; pruning it would save nothing.
             return result.end is None and assignment.trial.should_prune()
@@ -129,14 +136,25 @@ class TrialQueue:
         attributes: Mapping[str, Any],
         value: float | None,
     ) -> FrozenTrial:
-        with _losing():
+        with self._losing(assignment):
             for name, attribute in attributes.items():
                 assignment.trial.set_user_attr(name, attribute)
             frozen = self._study.tell(assignment.trial, value, state, skip_if_finished=True)
-        if frozen.state is not state:
-            raise TrialLost
+            if frozen.state is not state:
+                raise UpdateFinishedTrialError
         self._leases.done(self._worker, assignment.ticket)
         return frozen
+
+    @contextlib.contextmanager
+    def _losing(self, assignment: Assignment) -> Iterator[None]:
+        """Raise `TrialLost` where somebody else has ended the trial."""
+        try:
+            yield
+        except UpdateFinishedTrialError as error:
+            # A reaper took the ticket first. Still ours, it was a person who ended the trial, in
+            # the dashboard say, and as it stands it counts.
+            self._leases.done(self._worker, assignment.ticket)
+            raise TrialLost from error
 
     def give_back(self, assignment: Assignment, reason: str) -> None:
         """End the attempt without a result; the next worker repeats the trial."""
@@ -151,8 +169,7 @@ class TrialQueue:
 
     def exhausted(self) -> bool:
         """Say whether the budget is met: no ticket is free or held."""
-        counts = self._leases.counts()
-        return counts["free"] + counts["held"] == 0
+        return self._leases.exhausted()
 
     def reap(self) -> None:
         """Take the trials of dead workers away from them, and fail trials that nobody holds."""
@@ -180,15 +197,6 @@ class TrialQueue:
 def score(result: EpochResult) -> float:
     """Return what is reported of an epoch: finite also where the loss is not."""
     return WORST if result.end is End.DIVERGED else result.val_accuracy
-
-
-@contextlib.contextmanager
-def _losing() -> Iterator[None]:
-    """Turn Optuna's complaint about a finished trial into `TrialLost`."""
-    try:
-        yield
-    except UpdateFinishedTrialError as error:
-        raise TrialLost from error
 
 
 def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:

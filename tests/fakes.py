@@ -61,19 +61,17 @@ class ScriptedModel:
 
 
 class ScriptedTrainer:
-    """A `search.trainer.Trainer` whose epochs are read from a script, and cost nothing.
-
-    ``at_start`` sees each trial first, and may raise; ``build`` makes the models.
-    """
+    """A `search.trainer.Trainer` whose epochs are read from a script, and cost nothing."""
 
     def __init__(
         self,
         lanes: int = 1,
         script: Script = curve,
-        at_start: Callable[[Recipe, int], None] = lambda _recipe, _seed: None,
+        at_start: Callable[[Recipe, int], None] = lambda _recipe, _seed: None,  # may raise
         build: Callable[[Recipe, int], Any] = ScriptedModel,
     ) -> None:
         self.lanes = lanes
+        self.label = f"scripted {lanes}"
         self.started: list[tuple[int, Recipe, int]] = []  # lane, recipe, seed
         self._script, self._at_start, self._build = script, at_start, build
         self._running: dict[int, tuple[Recipe, int, Course]] = {}

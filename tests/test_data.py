@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from search.data import Dataset, Fetched, Split, fetch, load, open_test
 from search.errors import DataCorrupt, DataNotFound
 from search.formats import Array, digest
 from search.sources import Original
+from tests import tiny
 
 
 def own_arrays(examples: int = 40, tests: int = 7) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
@@ -44,6 +43,7 @@ from search.formats import (
 )
 from search.sources import Found, obtain
 from search.transports import Http, Npm
+from tests import tiny
 
 Serve = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -410,7 +410,7 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import tiny
+from tests import tiny
 from search.formats import KEYS
 from search.sources import obtain
 {setup}

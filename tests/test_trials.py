@@ -40,7 +40,7 @@ class Bench:
     def worker(self) -> tuple[TrialQueue, str]:
         member = self.leases.join()
         study = self.store.study(SPEC.name, SPEC, seed=member.ordinal)
-        return TrialQueue(self.store, study, SPEC, self.leases, member.id), member.id
+        return TrialQueue(self.store, study, SPEC, self.leases, member.id, "fit"), member.id
 
     def kill(self, worker: str) -> None:
         change = tables.workers.update().where(tables.workers.c.id == worker)
@@ -201,7 +201,7 @@ def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> N
         study_name="pruned",
         pruner=optuna.pruners.ThresholdPruner(lower=1.0),
     )
-    queue = TrialQueue(store, study, SPEC, bench.leases, member.id)
+    queue = TrialQueue(store, study, SPEC, bench.leases, member.id, "fit")
     assignment = queue.take()
     assert assignment is not None
     assert queue.report(assignment, result(1, 0.5))

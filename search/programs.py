@@ -1,0 +1,139 @@
+"""The programs that the lanes run: an epoch, a refill, and keeping the best weights."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from keras import ops, tree
+
+from search import stacked, steps
+from search.model import Problem
+from search.stacked import Array, Gates, Statistics, Variables
+from search.structure import Structure
+
+VALIDATION_BATCH = 250  # examples; large enough for the matrix rate, small beside the weights
+
+
+class Kept(NamedTuple):
+    """What the lanes' models are made of."""
+
+    variables: Variables
+    statistics: Statistics
+
+
+class State(NamedTuple):
+    """All that training changes."""
+
+    current: Kept
+    slots: tuple[Variables, ...]  # what the optimizer keeps for each variable
+    moment: steps.Moment
+
+
+class Data(NamedTuple):
+    """Both splits on the device. Images stay bytes there: they are read faster than floats."""
+
+    x: Array  # [example, input] raw
+    y: Array  # [example]
+    validation_x: Array  # [example, input] raw
+    validation_y: Array  # [example]
+
+
+Epoch: TypeAlias = Callable[[State, Gates, Array, Array, Data], tuple[State, Array]]
+
+
+def epoch_of(structure: Structure, problem: Problem) -> Epoch:
+    """Return the function that trains all lanes for an epoch and validates them.
+
+    It takes the state, the gates, the order of the examples ``[step, lane, batch]``, how many of
+    these steps to make, and the data. It returns the state and sums over all examples,
+    ``[4, lane]``: loss, right answers, and both of the validation split.
+    """
+    rule, _ = steps.rule_of(structure.optimizer, structure.nesterov)
+    factor, offset = 1.0, 0.0
+    if structure.standardize:
+        factor, offset = 1 / problem.scale, -problem.mean / problem.scale
+
+    def inputs(raw: Array) -> Array:
+        return ops.cast(raw, "float32") * factor + offset
+
+    def step(state: State, x: Array, y: Array, gates: Gates) -> tuple[State, Array]:
+        (variables, statistics), slots, moment = state
+        logits, passes, statistics = stacked.forward(variables, statistics, inputs(x), gates)
+        loss, right, slope = stacked.cross_entropy(logits, y)
+        gradient = stacked.clipped(stacked.backward(variables, passes, slope, gates), gates)
+        moment = steps.advance(moment)
+        variables, slots = steps.apply(rule, variables, slots, gradient, gates, moment)
+        return State(Kept(variables, statistics), slots, moment), ops.stack([loss, right])
+
+    def epoch(
+        state: State, gates: Gates, order: Array, count: Array, data: Data
+    ) -> tuple[State, Array]:
+        def body(index: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, sums = carry
+            chosen = ops.take(order, index, axis=0)
+            x, y = ops.take(data.x, chosen, axis=0), ops.take(data.y, chosen, axis=0)
+            state, more = step(state, x, y, gates)
+            return state, sums + more
+
+        state, sums = ops.fori_loop(0, count, body, (state, ops.zeros((2, order.shape[1]))))
+        return state, ops.concatenate([sums, _validated(state.current, gates, inputs, data)])
+
+    return epoch
+
+
+def _validated(kept: Kept, gates: Gates, inputs: Callable[[Array], Array], data: Data) -> Array:
+    """Return the validation split's summed loss and right answers, ``[2, lane]``."""
+
+    def chunk(start: Array, size: int) -> Array:
+        x = ops.slice(data.validation_x, (start, 0), (size, data.validation_x.shape[1]))
+        y = ops.slice(data.validation_y, (start,), (size,))
+        logits = stacked.infer(*kept, inputs(x), gates)
+        loss, right, _ = stacked.cross_entropy(logits, y[None])
+        return ops.stack([loss, right])
+
+    batch = min(VALIDATION_BATCH, data.validation_x.shape[0])
+    whole, rest = divmod(data.validation_x.shape[0], batch)
+    sums = ops.fori_loop(
+        0,
+        whole,
+        lambda index, sums: sums + chunk(index * batch, batch),
+        ops.zeros((2, kept.variables.shifts[0].shape[0])),
+    )
+    if rest:
+        sums = sums + chunk(whole * batch, rest)
+    return sums
+
+
+def fresh(kernels: tuple[Array, ...], slots: int) -> State:
+    """Return the state of untrained lanes with these kernels, ``[lane, input, unit]`` each."""
+    lanes = kernels[0].shape[0]
+    shapes = [(lanes, kernel.shape[2]) for kernel in kernels]
+    zeros, ones = tuple(map(ops.zeros, shapes)), tuple(map(ops.ones, shapes[:-1]))
+    variables = Variables(kernels, zeros, ones)
+    empty = tree.map_structure(ops.zeros_like, variables)
+    moment = steps.Moment(ops.zeros(lanes), ops.ones(lanes))
+    return State(Kept(variables, Statistics(zeros[:-1], ones)), (empty,) * slots, moment)
+
+
+def refilled(
+    state: State, kept: Kept, lane: Array, kernels: tuple[Array, ...]
+) -> tuple[State, Kept]:
+    """Return all lanes with an untrained network of these kernels, ``[1, ...]``, in one of them."""
+
+    def written(stack: Array, value: Array) -> Array:
+        return ops.slice_update(stack, (lane, *[0] * (len(stack.shape) - 1)), value)
+
+    new = fresh(kernels, len(state.slots))
+    return (
+        tree.map_structure(written, state, new),
+        tree.map_structure(written, kept, new.current),
+    )
+
+
+def keeping(kept: Kept, current: Kept, better: Array) -> Kept:
+    """Return what is kept, replaced by the current networks in lanes that are better."""
+
+    def chosen(old: Array, new: Array) -> Array:
+        return ops.where(ops.reshape(better, (-1, *[1] * (len(old.shape) - 1))), new, old)
+
+    result: Kept = tree.map_structure(chosen, kept, current)
+    return result

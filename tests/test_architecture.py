@@ -1,0 +1,205 @@
+"""The layout as design.md draws it: imports run one way, and two lines are never crossed."""
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from search.__main__ import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+
+# A module may import from its own rank and from those above it in this list.
+LADDER = (
+    {"errors", "interrupt", "__init__", "__main__"},
+    {"cli"},
+    {"space"},
+    {"spec", "seeds"},
+    {"formats", "transports", "sources", "catalog", "data"},
+    {"trainer", "model", "structure", "interval", "proof"},
+    {"fit", "backend", "stacked", "steps", "programs", "lanes", "calibrate", "trainers", "confirm"},
+    {"store", "leases"},
+    {"trials"},
+    {"worker"},
+    {"results", "progress", "report", "session"},
+    {"run", "replay"},
+)
+RANK = {module: rank for rank, modules in enumerate(LADDER) for module in modules}
+DATA_HELPERS = {"formats", "transports", "sources", "catalog"}
+LEARNING = {module for module in RANK if RANK["data"] <= RANK[module] <= RANK["confirm"]}
+SEARCHING = {module for module in RANK if RANK["store"] <= RANK[module] <= RANK["worker"]}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse((ROOT / "search" / f"{module}.py").read_text())
+
+
+def imported(module: str, typing_too: bool = True) -> Iterator[str]:
+    """Return the full names of what a module imports, anywhere in its file."""
+    hidden = set() if typing_too else set(map(id, _for_types(tree(module))))
+    for node in ast.walk(tree(module)):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _for_types(module: ast.Module) -> Iterator[ast.AST]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from ast.walk(node)
+
+
+def ours(module: str, typing_too: bool = True) -> set[str]:
+    """Return the modules of ours that a module imports."""
+    names = [name.split(".") for name in imported(module, typing_too)]
+    return {name[1] for name in names if name[0] == "search" and len(name) > 1}
+
+
+def theirs(module: str, typing_too: bool = True) -> set[str]:
+    """Return the packages that a module imports, and those that our modules drag in with them."""
+    reached: set[str] = set()
+    waiting = {module}
+    while waiting:
+        reached |= waiting
+        waiting = {name for one in waiting for name in ours(one, typing_too)} - reached
+    return {name.split(".")[0] for one in reached for name in imported(one, typing_too)}
+
+
+def test_every_module_has_its_place_in_the_ladder() -> None:
+    there = {path.stem for path in (ROOT / "search").glob("*.py")}
+
+    assert there - RANK.keys() == set(), "give it a place in LADDER"
+
+
+def modules(names: set[str]) -> list[str]:
+    return sorted(name for name in names if (ROOT / "search" / f"{name}.py").exists())
+
+
+@pytest.mark.parametrize("module", modules(set(RANK)))
+def test_imports_run_one_way(module: str) -> None:
+    assert {name for name in ours(module) if RANK[name] > RANK[module]} == set()
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    graph = {module: ours(module) for module in modules(set(RANK))}
+
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_shared_options_know_of_errors_only() -> None:
+    assert ours("cli") == {"errors"}
+
+
+@pytest.mark.parametrize("module", modules(LEARNING))
+def test_learning_knows_nothing_of_the_search(module: str) -> None:
+    assert theirs(module) & {"optuna", "sqlalchemy"} == set()
+
+
+@pytest.mark.parametrize("module", modules(SEARCHING))
+def test_the_search_knows_nothing_of_learning(module: str) -> None:
+    """The annotation of a trainer's model is the only Keras it ever meets."""
+    assert theirs(module, typing_too=False) & {"keras", "tensorflow", "jax"} == set()
+    assert ours(module) & {"fit", "lanes", "model", "confirm", "trainers"} == set()
+
+
+# -- the lock on the test split --------------------------------------------------------------
+
+
+def words(module: str) -> set[str]:
+    """Return all identifiers and strings of a module."""
+    found: set[str] = set()
+    for node in ast.walk(tree(module)):
+        for _name, value in ast.iter_fields(node):
+            values = value if isinstance(value, list) else [value]
+            found |= {word for word in values if isinstance(word, str)}
+    return found
+
+
+def test_only_the_confirmation_opens_the_test_split() -> None:
+    assert {module for module in modules(set(RANK)) if "open_test" in words(module)} == {
+        "data",
+        "confirm",
+    }
+
+
+def test_nothing_goes_around_the_lock() -> None:
+    within = {"data"} | DATA_HELPERS
+    for module in modules(set(RANK) - within):
+        assert ours(module) & DATA_HELPERS == set(), module
+        assert words(module) & {"x_test", "y_test"} == set(), module
+        private = [name for name in imported(module) if name.startswith("search.data._")]
+        assert private == [], module
+
+
+# -- commands --------------------------------------------------------------------------------
+
+
+def test_commands_load_nothing_heavy() -> None:
+    code = """
+import sys
+import search.cli, search.run, search.report, search.replay
+print(*{name.split(".")[0] for name in sys.modules} & {"keras", "optuna", "tensorflow"})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []
+
+
+def python_m(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_every_command_explains_itself() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda module: python_m(module, "--help"), COMMANDS))
+    listed = python_m("search").stdout
+    for module, done in zip(COMMANDS, answers, strict=True):
+        assert (done.returncode, done.stderr) == (0, ""), module
+        assert "Usage:" in done.stdout
+        assert f"python -m {module} " in listed
+
+
+# -- what a stranger would trip over ---------------------------------------------------------
+
+# In two halves, or this file would hold what it forbids.
+FORBIDDEN = [
+    *("/" + folder + "/" for folder in ("home", "work")),
+    *(".".join(host) for host in (("registry", "npmjs", "org"), ("registry", "yarnpkg", "com"))),
+    *(".".join(host) for host in (("pypi", "org"), ("pypi", "python", "org"))),
+    ".".join(("files", "pythonhosted", "org")),
+]
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode != 0:
+        pytest.skip("not a git checkout")
+    pattern = re.compile("|".join(rf"(?<![\w.]){re.escape(text)}" for text in FORBIDDEN))
+    paths = [path for name in listing.stdout.split("\0") if (path := ROOT / name).is_file()]
+    assert len(paths) > 30
+    found = {
+        str(path.relative_to(ROOT)): hit.group()
+        for path in paths
+        if (hit := pattern.search(path.read_text(errors="replace")))
+    }
+    assert found == {}

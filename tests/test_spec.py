@@ -1,0 +1,241 @@
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from search.errors import SearchError, SpaceError, SpecError, StudyNotFound
+from search.space import Config, off_or
+from search.spec import MLP, Confirm, StudySpec, Training, load_study
+
+SPEC = StudySpec(
+    name="study",
+    data="blobs",
+    space={
+        "activation": ["relu", "elu"],
+        "clipnorm": off_or(stats.reciprocal(0.1, 10)),
+        "learning_rate": stats.reciprocal(1e-3, 1.0),
+    },
+    model=MLP(hidden=(30, 20), initializer="he_normal"),
+    training=Training(epochs=9, momentum=0.9, clipnorm=2.0),
+    trials=12,
+)
+
+
+def build(_config: Config) -> Any:
+    return None
+
+
+OWN = replace(SPEC, model=build, space={"hidden": stats.randint(8, 64), "dropout": [0.0, 0.5]})
+
+
+def test_a_recipe_overrides_what_the_space_names_and_nothing_else() -> None:
+    config = Config({"activation": "elu", "clipnorm": None, "learning_rate": 0.5})
+
+    recipe = SPEC.recipe(config)
+
+    assert recipe.config == config
+    assert recipe.model == MLP(hidden=(30, 20), activation="elu", initializer="he_normal")
+    assert recipe.training == Training(epochs=9, momentum=0.9, clipnorm=None, learning_rate=0.5)
+
+
+def test_a_model_of_ones_own_takes_every_key_that_is_no_training_setting() -> None:
+    recipe = OWN.recipe(Config({"hidden": 8, "batch_size": 16, "activation": "mine"}))
+
+    assert recipe.model is build
+    assert recipe.training == replace(SPEC.training, batch_size=16)
+
+
+def _own(**settings: Any) -> StudySpec:
+    return replace(SPEC, **settings)
+
+
+def _training(**settings: Any) -> Training:
+    return replace(SPEC.training, **settings)
+
+
+UNUSABLE: dict[str, Callable[[], object]] = {
+    "name is 'a/b'": lambda: _own(name="a/b"),
+    "name is ''": lambda: _own(name=""),
+    "name is '-q'": lambda: _own(name="-q"),
+    "name is 'a\\n'": lambda: _own(name="a\n"),
+    "trials is 0": lambda: _own(trials=0),
+    "trials is 2.5": lambda: _own(trials=2.5),
+    "target is 98": lambda: _own(target=98),
+    "target is 0": lambda: _own(target=0),
+    "reduction_factor is 1": lambda: _own(reduction_factor=1),
+    "seed is -1": lambda: _own(seed=-1),
+    "sampler 'best' is unknown; known are tpe": lambda: _own(sampler="best"),
+    "the sampler grid needs a list": lambda: _own(sampler="grid"),
+    "pruner 'nop' is unknown": lambda: _own(pruner="nop"),
+    "model is a int": lambda: _own(model=3),
+    "space: it is empty": lambda: _own(space={}),
+    "space: an MLP has no lr; it has activation": lambda: _own(space={"lr": [1]}),
+    "space: epochs is a setting of the study": lambda: _own(space={"epochs": [1, 2]}),
+    "space: hidden is a setting of the study": lambda: _own(space={"hidden": [1, 2]}),
+    "space: patience is a setting": lambda: replace(OWN, space={"patience": [1, 2]}),
+    "space: activation 'gelu' is unknown": lambda: _own(space={"activation": ["relu", "gelu"]}),
+    "space: learning_rate is -": lambda: _own(space={"learning_rate": stats.norm()}),
+    "space: momentum is 1.5": lambda: _own(space={"momentum": stats.uniform(0, 1.5)}),
+    "space: batch_size is 16.0": lambda: _own(space={"batch_size": stats.uniform(16, 32)}),
+    "space: learning_rate is None": lambda: _own(space={"learning_rate": [0.1, None]}),
+    "space: momentum and nesterov belong": lambda: _own(space={"optimizer": ["sgd", "adam"]}),
+    "hidden is ()": lambda: MLP(hidden=()),
+    "hidden is 300": lambda: MLP(hidden=300),  # type: ignore[arg-type]
+    "hidden is 0": lambda: MLP(hidden=(30, 0)),
+    "initializer 'zeros' is unknown": lambda: MLP(hidden=(30,), initializer="zeros"),
+    "epochs is 0": lambda: _training(epochs=0),
+    "epochs is 2.5": lambda: _training(epochs=2.5),
+    "epochs is True": lambda: _training(epochs=True),
+    "batch_size is 0": lambda: _training(batch_size=0),
+    "learning_rate is nan": lambda: _training(learning_rate=float("nan")),
+    "learning_rate is '0.1'": lambda: _training(learning_rate="0.1"),
+    "clipnorm is 0": lambda: _training(clipnorm=0),
+    "patience is 0": lambda: _training(patience=0),
+    "momentum is None": lambda: _training(momentum=None),
+    "momentum is 1": lambda: _training(momentum=1),
+    "momentum and nesterov belong to sgd": lambda: _training(optimizer="adam"),
+    "candidates is 0": lambda: Confirm(candidates=0),
+    "seeds is 1": lambda: Confirm(seeds=1),
+    "confidence is 95": lambda: Confirm(confidence=95),
+}
+
+
+@pytest.mark.parametrize("said", UNUSABLE)
+def test_an_unusable_setting_is_refused_in_one_line(said: str) -> None:
+    with pytest.raises(SearchError, match=f"^{re.escape(said)}") as refusal:
+        UNUSABLE[said]()
+    assert isinstance(refusal.value, SpecError | SpaceError)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("model", [partial(build), abs, int, eval("lambda config: None")])
+def test_a_model_without_a_source_is_refused(model: Any) -> None:
+    with pytest.raises(SpecError, match="define it with def in the study's file"):
+        replace(OWN, model=model)
+
+
+CHANGES: dict[str, Any] = {
+    "data": {"data": "mnist"},
+    "space.activation": {"space": {**SPEC.space, "activation": ["relu", "selu"]}},
+    "model.hidden": {"model": replace(SPEC.model, hidden=(30,))},  # type: ignore[type-var]
+    "model.batch_norm": {"model": replace(SPEC.model, batch_norm=True)},  # type: ignore[type-var]
+    "training.batch_size": {"training": _training(batch_size=64)},
+    "training.patience": {"training": _training(patience=3)},
+    "sampler": {"sampler": "random"},
+    "pruner": {"pruner": "none"},
+    "reduction_factor": {"reduction_factor": 4},
+    "seed": {"seed": 1},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_description_names_what_changes_a_result(name: str) -> None:
+    before, now = SPEC.describe(), replace(SPEC, **CHANGES[name]).describe()
+
+    assert [key for key in before if before[key] != now[key]] == [name]
+
+
+def test_budget_target_and_proof_change_no_result() -> None:
+    changed = replace(SPEC, trials=99, target=0.5, confirm=Confirm(seeds=9), name="other")
+
+    assert changed.describe() == SPEC.describe()
+
+
+@pytest.mark.parametrize("spec", [SPEC, OWN])
+def test_the_description_is_flat_and_survives_json(spec: StudySpec) -> None:
+    described = spec.describe()
+
+    assert json.loads(json.dumps(described, allow_nan=False)) == described
+    assert not any(isinstance(value, dict) for value in described.values())
+
+
+def test_the_command_lines_settings_replace_the_studys() -> None:
+    changed = SPEC.with_settings({"epochs": 3, "target": 0.7, "sampler": "qmc"})
+
+    assert changed == replace(SPEC, training=_training(epochs=3), target=0.7, sampler="qmc")
+    with pytest.raises(SpecError, match="epochs is 0"):
+        SPEC.with_settings({"epochs": 0})
+
+
+# -- study files -------------------------------------------------------------------------------
+
+GOOD = """
+from search.spec import MLP, StudySpec, Training
+
+def build(config):
+    return {answer}
+
+STUDY = StudySpec(
+    name="mine", data="blobs", space={{"width": [1, 2]}}, model={model},
+    training=Training(epochs=2), trials=4,
+)
+"""
+
+
+def _write(folder: Path, text: str) -> str:
+    path = folder / "mine.py"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_study_is_found_by_name_here_before_among_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    _write(tmp_path / "studies", GOOD.format(model="build", answer=1))
+
+    assert load_study("mine").name == "mine"
+    assert load_study("mnist").name == "mnist"
+    with pytest.raises(StudyNotFound, match="no study 'nist'; there are blobs, mine, mnist, or"):
+        load_study("nist")
+
+
+@pytest.mark.parametrize("model", ["build", "lambda config: build(config)"])
+def test_a_models_source_is_part_of_the_study(tmp_path: Path, model: str) -> None:
+    def described(answer: int) -> dict[str, Any]:
+        text = GOOD.format(model=model, answer=answer)
+        return load_study(_write(tmp_path, text)).describe()
+
+    assert described(1) == described(1)
+    if model == "build":
+        assert described(1) != described(22)
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    study = load_study(_write(tmp_path, GOOD.format(model="build", answer=42)))
+
+    model: Any = study.recipe(Config({"width": 1})).model
+    assert model(Config({"width": 1})) == 42
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\nSTUDY = (\n", r"mine\.py, line 2: '\(' was never closed"),
+        ("x = '\0'", r"mine\.py.*: .*null bytes"),
+        ("STUDY = 3", r"mine\.py defines no study; it must say STUDY = "),
+        ("", r"mine\.py defines no study"),
+        ("1 / 0", r"mine\.py: ZeroDivisionError: division by zero"),
+        ("import no_such_thing", r"mine\.py: ModuleNotFoundError: .*no_such_thing"),
+        ("raise SystemExit(0)", r"mine\.py: SystemExit: 0"),
+        (GOOD.format(model="print", answer=1), r"mine\.py: model is <built-in function print>"),
+        (GOOD.format(model="'mlp'", answer=1), r"mine\.py: model is a str"),
+        (GOOD.format(model="build", answer=1).replace("[1, 2]", "[]"), r"mine\.py: space: width"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises((SpecError, SpaceError), match=said) as refusal:
+        load_study(_write(tmp_path, text))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StudyNotFound, match=r"there is no study file .*gone\.py"):
+        load_study(str(tmp_path / "gone.py"))
