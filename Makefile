@@ -21,7 +21,7 @@ mnist: $(STAMP)  ## search, prove and report the best MNIST network
 	.venv/bin/python -m search.run --study mnist
 
 test: $(STAMP)  ## run all tests
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(STAMP)  ## format, lint and types
 	.venv/bin/ruff format --check .

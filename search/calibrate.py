@@ -3,10 +3,9 @@
 from search.backend import accelerated
 from search.data import Dataset
 from search.errors import LanesExhausted
-from search.lanes import LanesTrainer
+from search.lanes import LanesTrainer, cores
 from search.structure import Structure
 
-MOST_ON_A_CPU = 8  # beyond, weights and optimizer state have left every cache
 WORTH = 1.1  # twice the lanes must train so many times as fast, or the trials only wait longer
 
 
@@ -22,27 +21,41 @@ def calibrate(dataset: Dataset, structure: Structure, most: int) -> tuple[LanesT
         LanesExhausted: memory does not hold one lane.
 
     """
-    most = most if accelerated() else min(most, MOST_ON_A_CPU)
-    best, rates, end = LanesTrainer(dataset, structure, lanes=1), dict[int, float](), ""
-    rates[1] = best.lane_steps_per_second()
-    while not end:
-        lanes = 2 * best.lanes
-        if lanes > most:
-            end = f"more than {most} are of no use here"
-            break
+    if not accelerated():
+        return _by_cores(dataset, structure, min(most, cores()))
+    best = LanesTrainer(dataset, structure, lanes=1)
+    rates = {1: best.lane_steps_per_second()}
+    while (lanes := 2 * best.lanes) <= most:
         try:
             trainer = LanesTrainer(dataset, structure, lanes)
             rates[lanes] = trainer.lane_steps_per_second()
         except LanesExhausted:
-            end = f"memory does not hold {lanes}"
-            break
+            return best, _reason(rates, best.lanes, f"memory does not hold {lanes}")
         if rates[lanes] < WORTH * rates[best.lanes]:
+            return best, _reason(rates, best.lanes, f"{lanes} gain less than {WORTH - 1:.0%}")
+        best = trainer
+    return best, _reason(rates, best.lanes, f"more than {most} are of no use")
+
+
+def _by_cores(dataset: Dataset, structure: Structure, most: int) -> tuple[LanesTrainer, str]:
+    """Calibrate lanes that are stacks of their own: one trainer shows what fewer would do."""
+    trainer = LanesTrainer(dataset, structure, lanes=most)
+    rates, best = {1: trainer.lane_steps_per_second(1)}, 1
+    end = f"more than {most} would share a core or have no work"
+    while best < most:
+        lanes = min(2 * best, most)
+        rates[lanes] = trainer.lane_steps_per_second(lanes)
+        if rates[lanes] < WORTH * rates[best]:
             end = f"{lanes} gain less than {WORTH - 1:.0%}"
             break
-        best = trainer
-    measured = ", ".join(f"{lanes}: {rate:,.0f}" for lanes, rate in rates.items())
-    unit = "lane" if best.lanes == 1 else "lanes"
-    return best, f"{best.lanes} {unit}; batches a second by lanes {measured}; {end}"
+        best = lanes
+    trainer.shrink(best)
+    return trainer, _reason(rates, best, end)
+
+
+def _reason(rates: dict[int, float], best: int, end: str) -> str:
+    measured = ", ".join(f"{rate:,.0f} with {lanes}" for lanes, rate in rates.items())
+    return f"{best} {'lane' if best == 1 else 'lanes'}: batches a second {measured}; {end}"
 
 
 def fitting(dataset: Dataset, structure: Structure, lanes: int) -> LanesTrainer:

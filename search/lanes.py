@@ -1,25 +1,32 @@
-"""The trainer contract for MLPs: K trials on axis 0 of every array, in one compiled program."""
+"""The trainer contract for MLPs: many trials at once, stacked in compiled programs.
+
+A lane is a place in a *stack*, and a stack's lanes are one axis of every array in one program.
+An accelerator trains all lanes as one stack. On a CPU a network fills the matrix units by
+itself, and wider stacks only leave the caches; there each lane is a stack of its own, and as many
+are trained at a time as there are cores.
+"""
 
 import math
+import os
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
 import keras
 import numpy as np
-from keras import tree
 from numpy.typing import NDArray
 
 from search import model as networks
-from search import programs
-from search.backend import Program, fetch, put
+from search.backend import accelerated, fetch, put
 from search.data import Dataset, Split
 from search.model import Problem
 from search.programs import Data
 from search.seeds import data_order
 from search.spec import MLP, Recipe
+from search.stack import Programs, Stack
 from search.stacked import Gates
-from search.steps import rule_of
 from search.structure import Structure
 from search.trainer import Course, EpochResult, Outcome
 
@@ -45,7 +52,13 @@ class _Trial:
 class LanesTrainer:
     """Trains up to ``lanes`` trials of one structure at once; see `search.trainer.Trainer`.
 
-    A lane without a trial computes all the same, and its results are dropped.
+    A stack without a trial costs nothing, a free lane in a stack as much as any other.
+
+    Args:
+        dataset: what to train and validate on.
+        structure: of all trials.
+        lanes: how many.
+        width: lanes of a stack; all on an accelerator and one on a CPU unless given.
 
     Raises:
         LanesExhausted: the device's memory does not hold so many lanes. `start` and `epoch` may
@@ -53,9 +66,12 @@ class LanesTrainer:
 
     """
 
-    def __init__(self, dataset: Dataset, structure: Structure, lanes: int) -> None:
+    def __init__(
+        self, dataset: Dataset, structure: Structure, lanes: int, width: int | None = None
+    ) -> None:
         self.lanes = lanes
-        self.label = f"lanes {lanes}"
+        self._width = width or (lanes if accelerated() else 1)
+        assert lanes % self._width == 0, f"{lanes} lanes are not stacks of {self._width}"
         self._structure = structure
         self._problem = Problem.of(dataset)
         self._size = len(dataset.train)
@@ -65,31 +81,25 @@ class LanesTrainer:
             [[self._steps * self._batch]] * 2 + [[len(dataset.validation)]] * 2
         )
         self._data = Data(*_on_device(dataset.train), *_on_device(dataset.validation))
-        slots = rule_of(structure.optimizer, structure.nesterov)[1]
-        self._programs = {
-            "fresh": Program(lambda kernels: programs.fresh(kernels, slots)),
-            "refill": Program(programs.refilled, donated=(0, 1)),
-            "train": Program(programs.epoch_of(structure, self._problem), donated=(0,)),
-            "keep": Program(programs.keeping, donated=(0,)),
-        }
+        self._programs = Programs(structure, self._problem)
+        self._threads = ThreadPoolExecutor(cores())
         self._free_all()
 
     def _free_all(self) -> None:
         self._trials: dict[int, _Trial] = {}
-        self._gates = Gates(*np.zeros((len(Gates._fields), self.lanes), np.float32))
-        empty = tuple(np.zeros((self.lanes, *s), np.float32) for s in self._kernel_shapes())
-        self._state = self._programs["fresh"](empty)
-        self._kept = self._programs["fresh"](empty).current
+        self._stacks = [
+            Stack(self._programs, self._kernel_shapes(), self._width)
+            for _ in range(self.lanes // self._width)
+        ]
 
     def _kernel_shapes(self) -> list[tuple[int, int]]:
         inputs = math.prod(self._problem.input_shape)
-        widths = (inputs, *self._structure.hidden, self._problem.classes)
-        return list(pairwise(widths))
+        return list(pairwise((inputs, *self._structure.hidden, self._problem.classes)))
 
     @property
     def compilations(self) -> dict[str, int]:
         """How often each program was compiled so far."""
-        return {name: program.compilations for name, program in self._programs.items()}
+        return {name: program.compilations for name, program in vars(self._programs).items()}
 
     def start(self, lane: int, recipe: Recipe, seed: int) -> None:
         """Begin a trial in a free lane.
@@ -106,82 +116,92 @@ class LanesTrainer:
             fetch(networks.kernel_initializer(recipe.model, seed, layer)(shape))[None]
             for layer, shape in enumerate(self._kernel_shapes())
         )
-        self._state, self._kept = self._programs["refill"](
-            self._state, self._kept, np.int32(lane), kernels
-        )
-        for values, value in zip(self._gates, _gates(recipe), strict=True):
-            values[lane] = value
+        stack, place = divmod(lane, self._width)
+        self._stacks[stack].refill(place, kernels, _gates(recipe))
         self._trials[lane] = _Trial(recipe, seed, Course(recipe.training))
 
     def epoch(self) -> dict[int, EpochResult]:
-        """Train all lanes for one epoch, and return the results of trials that had not ended."""
+        """Train for one epoch, and return the results of the trials that had not ended."""
         running = {lane: trial for lane, trial in self._trials.items() if not trial.course.over}
-        if not running:
-            return {}
+        stacks = sorted({lane // self._width for lane in running})
         try:
-            results = self._train(running)
+            sums = self._threads.map(lambda stack: self._train(stack, running), stacks)
+            metrics = dict(zip(stacks, sums, strict=True))
         except BaseException:
             self._free_all()
             raise
         better = np.zeros(self.lanes, bool)
         for lane, trial in running.items():
-            better[lane] = trial.course.add(*map(float, results[:, lane]))
-        if better.any():
-            self._kept = self._programs["keep"](self._kept, self._state.current, better)
+            stack, place = divmod(lane, self._width)
+            better[lane] = trial.course.add(*map(float, metrics[stack][:, place]))
+        for stack in stacks:
+            self._stacks[stack].keep(better[self._lanes_of(stack)])
         return {lane: trial.course.last for lane, trial in running.items()}
 
-    def _train(self, running: dict[int, _Trial]) -> NDArray[np.float64]:
-        """Return ``[metric, lane]`` in the order of `Course.add`."""
-        order = np.zeros((self._steps, self.lanes, self._batch), np.int32)
-        for lane, trial in running.items():
-            examples = data_order(trial.seed, trial.course.epochs, self._size)
-            order[:, lane] = examples[: self._steps * self._batch].reshape(self._steps, -1)
-        return np.asarray(self._run(order, self._steps) / self._counted)
+    def _train(self, stack: int, running: dict[int, _Trial]) -> NDArray[np.float64]:
+        """Train a stack and return ``[metric, lane]`` in the order of `Course.add`."""
+        order = np.zeros((self._steps, self._width, self._batch), np.int32)
+        for place, lane in enumerate(range(self.lanes)[self._lanes_of(stack)]):
+            if trial := running.get(lane):
+                examples = data_order(trial.seed, trial.course.epochs, self._size)
+                order[:, place] = examples[: self._steps * self._batch].reshape(self._steps, -1)
+        sums = self._stacks[stack].train(order, self._steps, self._data)
+        return np.asarray(sums / self._counted)
 
-    def _run(self, order: NDArray[np.int32], steps: int) -> NDArray[np.float32]:
-        self._state, sums = self._programs["train"](
-            self._state, self._gates, order, np.int32(steps), self._data
-        )
-        return fetch(sums)
-
-    def lane_steps_per_second(self, steps: int = 20) -> float:
-        """Measure how fast all lanes together train; only while all lanes are free."""
-        assert not self._trials, "the lanes are not free"
-        order = np.zeros((self._steps, self.lanes, self._batch), np.int32)
-        self._run(order, 1)  # compiles
-        seconds = []
-        for count in (1, 1 + steps, 1, 1 + steps):
-            begun = time.perf_counter()
-            self._run(order, count)
-            seconds.append(time.perf_counter() - begun)
-        self._free_all()
-        return self.lanes * steps / max(min(seconds[1::2]) - min(seconds[::2]), 1e-9)
+    def _lanes_of(self, stack: int) -> slice:
+        return slice(stack * self._width, (stack + 1) * self._width)
 
     def model(self, lane: int) -> keras.Model:
         """Return a new model of standard layers with the lane's kept weights."""
         trial = self._trials[lane]
         model = networks.build(trial.recipe, self._problem, trial.seed)
-        model.set_weights(self._weights(lane, trial.recipe))
+        model.set_weights(list(self._weights(lane, trial.recipe)))
         return model
 
-    def _weights(self, lane: int, recipe: Recipe) -> list[NDArray[np.float32]]:
-        """Return a lane's kept weights in Keras' order."""
+    def _weights(self, lane: int, recipe: Recipe) -> Iterable[NDArray[np.float32]]:
+        """Yield a lane's kept weights in Keras' order."""
         assert isinstance(recipe.model, MLP)
-        kept = tree.map_structure(lambda stack: fetch(stack[lane]), self._kept)
-        (kernels, shifts, gammas), (means, variances) = kept
-        weights: list[NDArray[np.float32]] = []
+        stack, place = divmod(lane, self._width)
+        (kernels, shifts, gammas), (means, variances) = self._stacks[stack].kept(place)
         for layer, kernel in enumerate(kernels):
-            weights.append(kernel)
+            yield kernel
             if recipe.model.batch_norm and layer < len(gammas):
-                weights.append(gammas[layer])
-            weights.append(shifts[layer])
-            if recipe.model.batch_norm and layer < len(gammas):
-                weights += [means[layer], variances[layer]]
-        return weights
+                yield from (gammas[layer], shifts[layer], means[layer], variances[layer])
+            else:
+                yield shifts[layer]
 
     def stop(self, lane: int) -> Outcome:
         """End the lane's trial and free the lane."""
         return self._trials.pop(lane).course.outcome()
+
+    def lane_steps_per_second(self, stacks: int | None = None, steps: int = 40) -> float:
+        """Measure how fast stacks, or all, train together; only while all lanes are free."""
+        assert not self._trials, "the lanes are not free"
+        order = np.zeros((self._steps, self._width, self._batch), np.int32)
+        measured = self._stacks[:stacks]
+
+        def seconds(count: int) -> float:
+            begun = time.perf_counter()
+            list(self._threads.map(lambda s: s.train(order, count, self._data), measured))
+            return time.perf_counter() - begun
+
+        seconds(1)  # compiles
+        # What is fixed, validation above all, is in both and falls out of the difference.
+        long, short = (min(seconds(n) for _ in range(5)) for n in (1 + steps, 1))
+        self._free_all()
+        return len(measured) * self._width * steps / max(long - short, 1e-9)
+
+    def shrink(self, lanes: int) -> None:
+        """Do with so many lanes from now on; only while all lanes are free."""
+        assert not self._trials, "the lanes are not free"
+        assert lanes % self._width == 0, f"{lanes} lanes are not stacks of {self._width}"
+        self.lanes = lanes
+        self._free_all()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gates(recipe: Recipe) -> Gates:

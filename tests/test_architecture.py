@@ -24,7 +24,7 @@ LADDER = (
     {"spec", "seeds"},
     {"formats", "transports", "sources", "catalog", "data"},
     {"trainer", "model", "structure", "interval", "proof"},
-    {"fit", "backend", "stacked", "steps", "programs", "lanes", "calibrate", "trainers", "confirm"},
+    {"fit", "backend", "stacked", "steps", "programs", "stack", "lanes", "calibrate", "trainers", "confirm"},
     {"store", "leases"},
     {"trials"},
     {"worker"},

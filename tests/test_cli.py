@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import click.testing
 import pytest
 
 from search import cli
-from search.cli import Options
 from search.errors import SearchError, TrialNotFound
 from search.session import Session
 
@@ -114,63 +112,32 @@ CASES = {
 }
 
 
-@dataclass(frozen=True)
-class Answer:
-    done: "subprocess.CompletedProcess[str]"
-    created: set[str]
-
-
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
-    """Every case in a folder of its own, all in real processes."""
-    root = tmp_path_factory.mktemp("cli")
-    database = root / "mine.db"
-    _write(root / "shared")
-    options = Options(
-        study=str(root / "shared" / "mine.py"),
-        storage=f"sqlite:///{database}",
-        name=None,
-        out=None,
-        data_dir=None,
-        json=False,
-        verbose=False,
-        quiet=True,
-    )
-    Session(options, create=True).store.close()
-
-    def ask(name: str) -> Answer:
-        folder = root / name.replace(" ", "-")
-        _write(folder)
-        before = _files(folder)
-        command = CASES[name].command.format(db=f"sqlite:///{database}")
-        done = subprocess.run(
-            [sys.executable, "-m", *f"search.{command}".split()],
-            cwd=folder,
-            env={key: value for key, value in os.environ.items() if key != "OPTUNA_STORAGE"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Answer(done, _files(folder) - before)
-
-    with ThreadPoolExecutor(3) as pool:
-        return dict(zip(CASES, pool.map(ask, CASES), strict=True))
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store that holds the study "mine", of which no trial has begun."""
+    folder = tmp_path_factory.mktemp("store")
+    (folder / "mine.py").write_text(STUDY)
+    url = f"sqlite:///{folder / 'mine.db'}"
+    words = ["--study", str(folder / "mine.py"), "--storage", url, "--quiet"]
+    context = options.make_context("options", words)
+    Session(cli.take_options(context.params), create=True).store.close()
+    return url
 
 
-def _write(folder: Path) -> None:
-    folder.mkdir()
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_bad_input_is_answered_in_one_line(case: Case, store: str, tmp_path: Path) -> None:
     for name, text in FILES.items():
-        (folder / name).write_text(text)
+        (tmp_path / name).write_text(text)
 
-
-def _files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_bad_input_is_answered_in_one_line(name: str, answers: dict[str, Answer]) -> None:
-    case, done = CASES[name], answers[name].done
+    done = subprocess.run(
+        [sys.executable, "-m", *f"search.{case.command.format(db=store)}".split()],
+        cwd=tmp_path,
+        env={key: value for key, value in os.environ.items() if key != "OPTUNA_STORAGE"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("error: ")
@@ -178,11 +145,7 @@ def test_bad_input_is_answered_in_one_line(name: str, answers: dict[str, Answer]
     assert "secret" not in done.stderr
     assert done.stdout == ""
     assert done.returncode == case.status
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_bad_input_leaves_nothing_behind(name: str, answers: dict[str, Answer]) -> None:
-    assert answers[name].created == set()
+    assert {path.name for path in tmp_path.rglob("*")} == FILES.keys()  # nothing was created
 
 
 # -- the way out -----------------------------------------------------------------------------

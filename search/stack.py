@@ -1,0 +1,64 @@
+"""Some lanes that are trained together: their arrays on the device, and the programs for them."""
+
+import numpy as np
+from keras import tree
+from numpy.typing import NDArray
+
+from search import programs
+from search.backend import Program, fetch
+from search.model import Problem
+from search.programs import Data, Kept
+from search.stacked import Gates
+from search.steps import rule_of
+from search.structure import Structure
+
+
+class Programs:
+    """The compiled programs of one structure; stacks of one width share them."""
+
+    def __init__(self, structure: Structure, problem: Problem) -> None:
+        slots = rule_of(structure.optimizer, structure.nesterov)[1]
+        self.fresh = Program(lambda kernels: programs.fresh(kernels, slots))
+        self.refill = Program(programs.refilled, donated=(0, 1))
+        self.train = Program(programs.epoch_of(structure, problem), donated=(0,))
+        self.keep = Program(programs.keeping, donated=(0,))
+
+
+class Stack:
+    """Holds ``width`` lanes, numbered by their *place* on axis 0 of every array."""
+
+    def __init__(self, programs: Programs, shapes: list[tuple[int, int]], width: int) -> None:
+        self.width = width
+        self._programs = programs
+        self._gates = Gates(*np.zeros((len(Gates._fields), width), np.float32))
+        empty = tuple(np.zeros((width, *shape), np.float32) for shape in shapes)
+        self._state = programs.fresh(empty)
+        self._kept = programs.fresh(empty).current  # its own, since both will be overwritten
+
+    def refill(self, place: int, kernels: tuple[NDArray[np.float32], ...], gates: Gates) -> None:
+        """Put an untrained network with these kernels, ``[1, input, unit]`` each, in a place."""
+        self._state, self._kept = self._programs.refill(
+            self._state, self._kept, np.int32(place), kernels
+        )
+        for values, value in zip(self._gates, gates, strict=True):
+            values[place] = value
+
+    def train(self, order: NDArray[np.int32], steps: int, data: Data) -> NDArray[np.float32]:
+        """Make ``steps`` steps through ``order``, ``[step, lane, batch]``, and validate.
+
+        Returns the sums of `programs.epoch_of`, ``[4, lane]``.
+        """
+        self._state, sums = self._programs.train(
+            self._state, self._gates, order, np.int32(steps), data
+        )
+        return fetch(sums)
+
+    def keep(self, better: NDArray[np.bool_]) -> None:
+        """Keep the current networks of the lanes that are better, ``[lane]``."""
+        if better.any():
+            self._kept = self._programs.keep(self._kept, self._state.current, better)
+
+    def kept(self, place: int) -> Kept:
+        """Return what is kept in a place, without the lane axis."""
+        kept: Kept = tree.map_structure(lambda stack: fetch(stack[place]), self._kept)
+        return kept

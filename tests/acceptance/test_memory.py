@@ -1,0 +1,43 @@
+"""Hundreds of trials in one process must not fill its memory."""
+
+import subprocess
+import sys
+
+import pytest
+
+TRIALS = 200
+WARM = 40  # trials after which all that is allocated once has been
+GROWTH = 40  # MiB; a trial whose graph is kept costs 1.6
+
+CODE = """
+import sys, psutil
+from search import data
+from search.space import Config
+from search.spec import MLP, Recipe, StudySpec, Training
+from search.trainers import trainer_for
+
+trials, warm = int(sys.argv[2]), int(sys.argv[3])
+mlp, training = MLP(hidden=(4,)), Training(epochs=1, batch_size=1000)
+spec = StudySpec(
+    name="memory", data="blobs", space={"activation": ["relu"]},
+    model=mlp, training=training, trials=trials,
+)
+trainer = trainer_for(spec, data.load("blobs"), sys.argv[1], 1, print)
+for trial in range(trials):
+    trainer.start(0, Recipe(Config({}), mlp, training), trial)
+    trainer.epoch()
+    if trial == 0:
+        trainer.model(0)
+    trainer.stop(0)
+    if trial == warm:
+        before = psutil.Process().memory_info().rss
+print((psutil.Process().memory_info().rss - before) / 2**20)
+"""
+
+
+@pytest.mark.parametrize("trainer", ["fit", "lanes"])
+def test_two_hundred_trials_need_no_more_memory_than_forty(trainer: str) -> None:
+    command = [sys.executable, "-c", CODE, trainer, str(TRIALS), str(WARM)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < GROWTH

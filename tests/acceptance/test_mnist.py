@@ -1,0 +1,32 @@
+"""The real MNIST, fetched by the chain of sources."""
+
+import pytest
+
+from search import data
+from search.fit import FitTrainer
+from search.lanes import LanesTrainer
+from search.space import Config
+from search.structure import Structure
+from studies.mnist import STUDY
+
+GOOD = Config(
+    {
+        "activation": "relu",
+        "initializer": "he_normal",
+        "batch_norm": True,
+        "clipnorm": 1.0,
+        "learning_rate": 0.03,
+    }
+)
+
+
+@pytest.mark.parametrize("kind", ["fit", "lanes"])
+def test_one_epoch_passes_nine_in_ten(kind: str) -> None:
+    dataset = data.load("mnist")
+    assert (len(dataset.train), len(dataset.validation)) == (55_000, 5_000)
+    recipe = STUDY.recipe(GOOD)
+    trainer = (
+        FitTrainer(dataset) if kind == "fit" else LanesTrainer(dataset, Structure.of(recipe), 1)
+    )
+    trainer.start(0, recipe, seed=1)
+    assert trainer.epoch()[0].val_accuracy > 0.9
