@@ -4,6 +4,7 @@ Nothing here, nor at the top of any command's module, may import TensorFlow or O
 ``--help`` must answer in a blink.
 """
 
+import math
 import os
 import sys
 import traceback
@@ -54,6 +55,17 @@ def _lanes(_context: click.Context, _parameter: click.Parameter, value: str | No
     raise click.BadParameter("give a number of lanes, or auto")
 
 
+def _seconds(
+    _context: click.Context, _parameter: click.Parameter, value: float | None
+) -> float | None:
+    if value is not None and not 0 <= value < math.inf:
+        raise click.BadParameter("give a number of seconds from 0 upwards")
+    return value
+
+
+timeout_option = click.option(
+    "--timeout", type=float, callback=_seconds, metavar="SECONDS", help="Stop searching then."
+)
 trainer_option = click.option(
     "--trainer",
     "kind",

@@ -70,6 +70,7 @@ class LanesTrainer:
         self, dataset: Dataset, structure: Structure, lanes: int, width: int | None = None
     ) -> None:
         self.lanes = lanes
+        self.label = f"lanes {lanes}"
         self._width = width or (lanes if accelerated() else 1)
         assert lanes % self._width == 0, f"{lanes} lanes are not stacks of {self._width}"
         self._structure = structure

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -26,7 +27,7 @@ def best_json(result: "Result") -> dict[str, Any]:
         "study": result.name,
         "config": None if winner is None else dict(winner.config),
         "trial": None if winner is None else winner.number,
-        "validation": {"metric": "accuracy", "value": None if winner is None else winner.value},
+        "validation": _validation_json(result),
         "test": _test_json(result),
         "target": result.spec.target,
         "target_met": result.target_met,
@@ -38,6 +39,16 @@ def best_json(result: "Result") -> dict[str, Any]:
         "data": dict(result.data),
         "versions": dict(result.versions),
         "hardware": dict(result.hardware),
+    }
+
+
+def _validation_json(result: "Result") -> dict[str, Any]:
+    """Return the winner's score in the search, and where confirmed its mean over fresh seeds."""
+    winner, proof = result.winner, result.proof
+    return {
+        "metric": "accuracy",
+        "value": None if winner is None else winner.value,
+        "confirmed": None if proof is None else proof.validation(proof.trial),
     }
 
 
@@ -81,8 +92,8 @@ def _proven(result: "Result") -> str:
     return (
         f"Trained again with {len(proof.seeds)} fresh seeds, it is right on "
         f"{percent(interval.mean)} of the {proof.test_size:,} test examples "
-        f"({100 * interval.confidence:g} % interval: {percent(interval.low)} to "
-        f"{percent(interval.high)})."
+        f"({100 * interval.confidence:g} % interval: {percent(_down(interval.low))} to "
+        f"{percent(-_down(-interval.high))})."
     )
 
 
@@ -106,6 +117,11 @@ def _counts(result: "Result") -> str:
     states = result.states
     parts = [f"{states[state]} {state}" for state in ("complete", "pruned", "failed")]
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
+
+
+def _down(share: float) -> float:
+    """Round down to what `percent` shows, so that no interval looks narrower than it is."""
+    return math.floor(share * 10_000) / 10_000
 
 
 def percent(share: float | None) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @cli.study_options
 @click.option("--trials", type=click.IntRange(1), help="Budget of the whole study.")
 @click.option("--epochs", type=click.IntRange(1), help="Most epochs of a trial.")
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop searching then.")
+@cli.timeout_option
 @click.option("--target", type=click.FloatRange(0, 1, min_open=True), help="Accuracy to reach.")
 @click.option("--stop-at-target", is_flag=True, help="Stop searching once a trial reaches it.")
 @click.option("--sampler", type=click.Choice(SAMPLERS))

@@ -3,15 +3,17 @@
 import contextlib
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from search.cli import Options
+from search.cli import DEFAULT_STORAGE, Options
 from search.errors import DataCorrupt, SpecChanged, StudyNotFound, UsageError
 from search.leases import Leases, StoredStudy
 from search.proof import Proof
@@ -50,7 +52,10 @@ class Session:
     ) -> None:
         self.options = options
         file = load_study(options.study)
-        self.name = options.name or file.name
+        if options.name is not None:
+            file = replace(file, name=options.name)
+        self.name = file.name
+        file.with_settings(settings or {})  # complain before a store is created
         self.store = Store(options.storage, create)
         self.leases = Leases(self.store.engine, self.name)
         stored = self.leases.stored()
@@ -62,13 +67,13 @@ class Session:
         self.spec = file.with_settings(merged)
         if stored is not None:
             self._compare(stored)
-        if create and stored is not None and self.spec.trials < stored.trials:
+        if create and stored is not None and self.spec.budget < stored.trials:
             raise UsageError(
                 f"the budget of {self.name} is {stored.trials} trials and can only grow; "
                 "give that or more, or start another study with --name"
             )
         if create:
-            self.leases.create(StoredStudy(self._frozen(stored), merged, self.spec.trials))
+            self.leases.create(StoredStudy(self._frozen(stored), merged, self.spec.budget))
         self.study = self.store.study(self.name, self.spec, seed=0)
 
     def _frozen(self, stored: StoredStudy | None) -> Mapping[str, Any]:
@@ -131,9 +136,17 @@ class Session:
 
     def result(self) -> Result:
         """Read what the study has come to."""
-        command = f"python -m search.run --study {self.options.study}"
-        if self.options.name:
-            command += f" --name {self.options.name}"
+        options = self.options
+        words = ["--study", options.study]
+        if options.storage != DEFAULT_STORAGE:
+            words += ["--storage", self.store.shown_url]
+        for option, value in (
+            ("--name", options.name),
+            ("--out", options.out),
+            ("--data-dir", options.data_dir),
+        ):
+            words += [option, str(value)] if value is not None else []
+        command = f"python -m search.run {shlex.join(words)}"
         return collect(self.study, self.leases, self.spec, command)
 
     def keep(self, proof: Proof, seconds: float) -> None:

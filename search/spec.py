@@ -66,7 +66,7 @@ class Training:
     batch_size: int = 32
     optimizer: str = "sgd"
     learning_rate: float = 0.01
-    momentum: float = 0.0  # of "sgd"
+    momentum: float = 0.0  # of "sgd", the others have their own
     nesterov: bool = False  # of "sgd"
     clipnorm: float | None = None  # largest norm of each variable's gradient; None = off
     patience: int | None = None  # epochs without a better validation score before it stops
@@ -83,8 +83,6 @@ class Training:
         if not isinstance(self.momentum, int | float) or not 0 <= self.momentum < 1:
             raise SpecError(f"momentum is {self.momentum!r}; it must be in [0, 1)")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
-            raise SpecError(f"momentum and nesterov belong to sgd, not to {self.optimizer}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +126,7 @@ class StudySpec:
     space: Mapping[str, Any]
     model: MLP | BuildModel
     training: Training
-    trials: int  # budget over all workers and restarts
+    trials: int  # budget over all workers and restarts; see `StudySpec.budget`
     target: float | None = None  # validation and test accuracy to reach
     sampler: str = "tpe"
     pruner: str = "asha"
@@ -154,6 +152,10 @@ class StudySpec:
 
     def _check_space(self) -> None:
         names = {dimension.name for dimension in self.search_space.dimensions}
+        training = self.training
+        # Where the optimizer is searched, those trials use the momentum that have one.
+        if training.optimizer != "sgd" and "optimizer" not in names and training.momentum:
+            raise SpecError(f"momentum belongs to sgd, not to {training.optimizer}")
         known = _field_names(Training)
         if isinstance(self.model, MLP):
             known |= _field_names(MLP)
@@ -191,6 +193,16 @@ class StudySpec:
         if isinstance(model, MLP):
             model = replace(model, **_fields_in(config, MLP))
         return Recipe(config, model, replace(self.training, **_fields_in(config, Training)))
+
+    @property
+    def budget(self) -> int:
+        """Trials over all workers and restarts: no more than a grid has points."""
+        if self.sampler != "grid":
+            return self.trials
+        choices = [
+            p.choices for p in self.search_space.parameters.values() if isinstance(p, Choice)
+        ]
+        return min(self.trials, math.prod(map(len, choices)))
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """Return the study with the command line's changes.

@@ -4,19 +4,21 @@ import contextlib
 import fcntl
 import importlib.util
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import URL
 
 from search.errors import SpecError, StoreError, UsageError
-from search.leases import Leases
+from search.leases import Leases, studies
 from search.space import Choice
 from search.spec import StudySpec
 
@@ -44,9 +46,11 @@ class Store:
         assert parsed.database is not None
         if not create and not Path(parsed.database).exists():
             raise UsageError(f"there is no store {self.shown_url}; search.run creates it")
-        with self.errors():
-            self._rdb = _open(parsed)
-            Leases.create_tables(self._rdb.engine)
+        try:
+            with self.errors():
+                self._rdb = _open(parsed, create)
+        except OSError as error:
+            raise StoreError(f"the store {self.shown_url} cannot be opened: {error}") from error
         self.engine: sqlalchemy.Engine = self._rdb.engine
         self.storage: BaseStorage = optuna.storages.get_storage(self._rdb)
 
@@ -60,9 +64,10 @@ class Store:
             while cause.__cause__ is not None:
                 cause = cause.__cause__  # type: ignore[assignment]
             reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
-            raise StoreError(f"the store {self.shown_url} cannot be used: {reason}") from error
-        except OSError as error:
-            raise StoreError(f"the store {self.shown_url} cannot be used: {error}") from error
+            raise StoreError(
+                f"the store {self.shown_url} cannot be used: {reason}; mend that, or name another "
+                "with --storage, and run the command again"
+            ) from error
 
     def study(self, name: str, spec: StudySpec, seed: int) -> optuna.Study:
         """Create or load the Optuna study, with its sampler seeded for this process."""
@@ -100,17 +105,23 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _open(url: URL) -> RDBStorage:
+def _open(url: URL, create: bool) -> RDBStorage:
     assert url.database is not None
     folder = Path(url.database).absolute().parent
-    folder.mkdir(parents=True, exist_ok=True)
+    if create:
+        folder.mkdir(parents=True, exist_ok=True)
     # Optuna creates its tables without a lock, and of several processes that start on an empty
     # database most would die of "table already exists".
     with _locked(folder):
         storage = RDBStorage(
             url.render_as_string(hide_password=False),
             engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}},
+            skip_table_creation=not create,
         )
+        if create:
+            Leases.create_tables(storage.engine)
+        elif not sqlalchemy.inspect(storage.engine).has_table(studies.name):
+            raise UsageError(f"{url.database} is no store of studies; search.run creates one")
         # The connection that created the tables knows nothing of the events below.
         storage.engine.dispose()
     sqlalchemy.event.listen(storage.engine, "connect", _configure_sqlite)
@@ -153,9 +164,11 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
             return optuna.samplers.RandomSampler(seed=seed)
         case "qmc":
             # All workers must walk the same sequence; the storage says who takes which point.
-            return optuna.samplers.QMCSampler(seed=spec.seed, scramble=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return optuna.samplers.QMCSampler(seed=spec.seed, scramble=True)
         case "grid":
-            return optuna.samplers.GridSampler(_grid(spec), seed=seed)
+            return _Grid(_grid(spec), seed=seed)
         case "cmaes":
             if importlib.util.find_spec("cmaes") is None:
                 raise SpecError("the sampler cmaes needs the package cmaes: pip install cmaes")
@@ -164,19 +177,16 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
             return optuna.samplers.TPESampler(seed=seed)
 
 
-def _grid(spec: StudySpec) -> dict[str, list[Any]]:
-    parameters = spec.search_space.parameters
-    ranges = [name for name, parameter in parameters.items() if not isinstance(parameter, Choice)]
-    if ranges:
-        raise SpecError(
-            f"the sampler grid needs a list of choices for each hyperparameter, but {ranges[0]} "
-            "has a range; list its values, or take the sampler random"
-        )
-    return {
-        name: list(parameter.choices)
-        for name, parameter in parameters.items()
-        if isinstance(parameter, Choice)
-    }
+class _Grid(optuna.samplers.GridSampler):
+    """Walks the grid; the budget ends the study."""
+
+    def after_trial(self, *_arguments: Any) -> None:
+        """Leave the study alone: Optuna's own would stop an `optimize` that does not run."""
+
+
+def _grid(spec: StudySpec) -> dict[str, Sequence[Any]]:
+    parameters = spec.search_space.parameters.items()
+    return {name: one.choices for name, one in parameters if isinstance(one, Choice)}
 
 
 def pruner(spec: StudySpec) -> BasePruner:

@@ -123,7 +123,7 @@ def test_best_json_holds_what_is_promised() -> None:
     for key, inner in PROMISED.items():
         assert not inner or best[key].keys() >= set(inner)
     assert (best["study"], best["trial"], best["config"]) == ("mine", 0, dict(CONFIG))
-    assert best["validation"] == {"metric": "accuracy", "value": 0.91}
+    assert best["validation"] == {"metric": "accuracy", "value": 0.91, "confirmed": 0.94}
     assert best["test"]["interval"] == [0.9, 0.95]
     assert (best["test"]["mean"], best["test"]["confidence"]) == (0.94, 0.95)
     assert (best["test"]["seeds"], best["test"]["n"]) == ([10, 11], 10_000)

@@ -84,7 +84,6 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "space: momentum is 1.5": lambda: _own(space={"momentum": stats.uniform(0, 1.5)}),
     "space: batch_size is 16.0": lambda: _own(space={"batch_size": stats.uniform(16, 32)}),
     "space: learning_rate is None": lambda: _own(space={"learning_rate": [0.1, None]}),
-    "space: momentum and nesterov belong": lambda: _own(space={"optimizer": ["sgd", "adam"]}),
     "hidden is ()": lambda: MLP(hidden=()),
     "hidden is 300": lambda: MLP(hidden=300),  # type: ignore[arg-type]
     "hidden is 0": lambda: MLP(hidden=(30, 0)),
@@ -99,7 +98,7 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "patience is 0": lambda: _training(patience=0),
     "momentum is None": lambda: _training(momentum=None),
     "momentum is 1": lambda: _training(momentum=1),
-    "momentum and nesterov belong to sgd": lambda: _training(optimizer="adam"),
+    "momentum belongs to sgd": lambda: _own(training=_training(optimizer="adam")),
     "candidates is 0": lambda: Confirm(candidates=0),
     "seeds is 1": lambda: Confirm(seeds=1),
     "confidence is 95": lambda: Confirm(confidence=95),
