@@ -11,7 +11,7 @@ help:  ## list the targets
 	@:
 
 # The lock constrains, pyproject.toml chooses: one file pins every extra on every platform.
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint requirements.lock --editable '.[test]'

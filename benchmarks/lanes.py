@@ -5,7 +5,8 @@
 All settings train the same four configurations of an MNIST network on the same data: 55,000
 examples in batches of 128, then the 5,000 of the validation split. Every setting's processes are
 started and compiled first. Then each round runs one epoch of every setting in turn, so that
-whatever else the machine does falls on all of them alike.
+whatever else the machine does falls on all of them alike. Core-seconds count what the setting's own
+processes used, so they say more on a machine that has other work.
 """
 
 import json
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ TRIALS = [
 def flops(train: int, validation: int, inputs: int = 784) -> int:
     """Count an epoch's multiplications and additions in matrix products."""
     widths = (inputs, *HIDDEN, CLASSES)
-    layers = [a * b for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    layers = [a * b for a, b in pairwise(widths)]
     # Forward and both gradients, but none in the data; validation goes forward only.
     return 2 * (train * (3 * sum(layers) - layers[0]) + validation * sum(layers))
 
@@ -55,16 +57,18 @@ class Setting:
     width: int | None = None  # of stacks; None = the number of lanes
     workers: list["Worker"] = field(default_factory=list)
     seconds: dict[int, list[float]] = field(default_factory=dict)  # by lanes, for a trial's epoch
+    busy: dict[int, list[float]] = field(default_factory=dict)  # the same on all cores together
 
     def run(self, lanes: int, number: int) -> None:
         """Train one epoch in all processes at a time."""
         begun = time.perf_counter()
         for offset, worker in enumerate(self.workers):
             worker.ask(lanes=lanes, trial=number + offset)
-        for worker in self.workers:
-            worker.answer()
+        busy = sum(worker.answer()["busy"] for worker in self.workers)
         took = time.perf_counter() - begun
-        self.seconds.setdefault(lanes, []).append(took / (lanes * self.processes))
+        epochs = lanes * self.processes
+        self.seconds.setdefault(lanes, []).append(took / epochs)
+        self.busy.setdefault(lanes, []).append(busy / epochs)
 
 
 class Worker:
@@ -113,7 +117,9 @@ def work(task: dict[str, Any]) -> None:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
             channel.write(json.dumps({"memory": peak}) + "\n")
             return
-        channel.write(json.dumps({"result": train(question["lanes"], question["trial"])}) + "\n")
+        begun = time.process_time()
+        train(question["lanes"], question["trial"])
+        channel.write(json.dumps({"busy": time.process_time() - begun}) + "\n")
 
 
 Work = tuple[Callable[[int, int], Any], dict[int, float]]
@@ -217,7 +223,7 @@ def lanes(task: dict[str, Any]) -> Work:
     return (lambda count, _: trainers[count].epoch() and None), compiled
 
 
-def gemm(task: dict[str, Any]) -> Work:
+def gemm(_task: dict[str, Any]) -> Work:
     """Multiply square matrices for the machine's rate."""
     size = 2048
     matrix = np.ones((size, size), np.float32)
@@ -258,16 +264,16 @@ def spread(values: list[float], digits: int = 2) -> str:
 
 
 def report(chosen: list[Setting], rounds: int) -> None:
-    gemm_, plain, *_ = chosen
-    rate = [GEMM_FLOPS / seconds / 1e9 for seconds in gemm_.seconds[1]]
+    rate = [GEMM_FLOPS / seconds / 1e9 for seconds in chosen[0].seconds[1]]
     need = flops(55_000 // BATCH * BATCH, 5_000)
     print(f"\nmatrix rate: {spread(rate, 0)} GFLOP/s; a trial's epoch needs {need / 1e9:.1f} GFLOP")
     print(f"seconds of a trial's epoch: median (least-most) of {rounds} interleaved rounds\n")
-    print(f"{'':42}{'lanes':>6}  {'seconds':20}{'share of matrix rate':>21}")
+    print(f"{'':42}{'lanes':>6}  {'seconds':20}{'core-seconds':20}{'share of matrix rate':>21}")
     for setting in chosen[1:]:
         for count, seconds in setting.seconds.items():
             share = need / statistics.median(seconds) / 1e9 / statistics.median(rate)
-            print(f"{setting.name:42}{count:6}  {spread(seconds):20}{share:21.0%}")
+            busy = spread(setting.busy[count])
+            print(f"{setting.name:42}{count:6}  {spread(seconds):20}{busy:20}{share:21.0%}")
     print()
     for base in (s for s in chosen if s.kind in ("plain", "tuned")):
         for kind, best in best_lanes(chosen).items():
@@ -309,7 +315,7 @@ def main(quick: bool, rounds: int, counts: str, accelerator: bool, task: str | N
     print(", ".join([f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in names)]))
     for setting in chosen:
         setting.workers = [Worker(setting) for _ in range(setting.processes)]
-        compiled = [worker.answer()["compiled"] for worker in setting.workers][0]
+        *_, compiled = [worker.answer()["compiled"] for worker in setting.workers]
         first = ", ".join(f"{seconds:.1f} s at {count}" for count, seconds in compiled.items())
         print(f"{setting.name}: first epoch with compilation {first}", flush=True)
     for number in range(rounds):

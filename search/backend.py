@@ -3,6 +3,7 @@
 The rest of the package writes arrays in `keras.ops` and never asks which backend runs.
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from search.errors import LanesExhausted
@@ -27,6 +29,7 @@ else:
 
 _JAX = keras.backend.backend() == "jax"
 _DEVICE_ERRORS = (jax.errors.JaxRuntimeError,) if _JAX else (tf.errors.OpError,)
+_THREADS = "NPROC"  # what JAX calls it too
 _EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|out of memory|OOM", re.IGNORECASE)
 
 
@@ -56,6 +59,13 @@ class Program:
             return self._compiled(*arguments)
 
 
+def rows(array: Any, indices: Any) -> Any:
+    """Return the rows at these indices, all of which there must be."""
+    if _JAX:  # which would otherwise check each one, and every number it copies
+        return jax.numpy.take(array, indices, axis=0, mode="clip")
+    return tf.gather(array, indices)
+
+
 def fetch(array: Any) -> NDArray[Any]:
     """Wait for an array and copy it to the host."""
     with _exhaustion_reported():
@@ -75,16 +85,28 @@ def accelerated() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def free_memory() -> float:
+    """Return the bytes that arrays may still take; infinite where the device itself will say."""
+    return math.inf if accelerated() else float(psutil.virtual_memory().available)
+
+
 def set_threads(count: int) -> None:
     """Let this process compute with so many threads; only before its first array."""
+    os.environ[_THREADS] = str(count)
     if _JAX:
         flags = f"--xla_cpu_multi_thread_eigen={str(count > 1).lower()}"
         flags += f" intra_op_parallelism_threads={count}"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
-        os.environ["NPROC"] = str(count)
-        return
-    tf.config.threading.set_intra_op_parallelism_threads(count)
-    tf.config.threading.set_inter_op_parallelism_threads(count)
+    else:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+        tf.config.threading.set_inter_op_parallelism_threads(count)
+
+
+def threads() -> int:
+    """Return how many threads this process may compute with: the cores, unless set."""
+    if _THREADS in os.environ:
+        return int(os.environ[_THREADS])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """How many lanes: measured for ``--lanes auto``, and halved where memory ends."""
 
-from search.backend import accelerated
+from search.backend import accelerated, threads
 from search.data import Dataset
 from search.errors import LanesExhausted
-from search.lanes import LanesTrainer, cores
+from search.lanes import LanesTrainer
 from search.structure import Structure
 
 WORTH = 1.1  # twice the lanes must train so many times as fast, or the trials only wait longer
@@ -22,7 +22,7 @@ def calibrate(dataset: Dataset, structure: Structure, most: int) -> tuple[LanesT
 
     """
     if not accelerated():
-        return _by_cores(dataset, structure, min(most, cores()))
+        return _by_cores(dataset, structure, min(most, threads()))
     best = LanesTrainer(dataset, structure, lanes=1)
     rates = {1: best.lane_steps_per_second()}
     while (lanes := 2 * best.lanes) <= most:
@@ -68,7 +68,8 @@ def fitting(dataset: Dataset, structure: Structure, lanes: int) -> LanesTrainer:
     while True:
         try:
             trainer = LanesTrainer(dataset, structure, lanes)
-            trainer.lane_steps_per_second(steps=1)
+            if accelerated():
+                trainer.lane_steps_per_second(steps=1)  # compiled programs take memory too
         except LanesExhausted:
             if lanes == 1:
                 raise

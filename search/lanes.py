@@ -7,7 +7,6 @@ are trained at a time as there are cores.
 """
 
 import math
-import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search import model as networks
-from search.backend import accelerated, fetch, put
+from search.backend import accelerated, fetch, free_memory, put, threads
 from search.data import Dataset, Split
+from search.errors import LanesExhausted
 from search.model import Problem
 from search.programs import Data
 from search.seeds import data_order
 from search.spec import MLP, Recipe
 from search.stack import Programs, Stack
 from search.stacked import Gates
+from search.steps import rule_of
 from search.structure import Structure
 from search.trainer import Course, EpochResult, Outcome
 
@@ -81,9 +82,11 @@ class LanesTrainer:
         self._counted = np.array(
             [[self._steps * self._batch]] * 2 + [[len(dataset.validation)]] * 2
         )
+        if lanes * self._lane_bytes() > free_memory():
+            raise LanesExhausted(f"memory does not hold {lanes} lanes; use fewer")
         self._data = Data(*_on_device(dataset.train), *_on_device(dataset.validation))
         self._programs = Programs(structure, self._problem)
-        self._threads = ThreadPoolExecutor(cores())
+        self._threads = ThreadPoolExecutor(threads())
         self._free_all()
 
     def _free_all(self) -> None:
@@ -96,6 +99,12 @@ class LanesTrainer:
     def _kernel_shapes(self) -> list[tuple[int, int]]:
         inputs = math.prod(self._problem.input_shape)
         return list(pairwise((inputs, *self._structure.hidden, self._problem.classes)))
+
+    def _lane_bytes(self) -> int:
+        weights = sum(inputs * units for inputs, units in self._kernel_shapes())
+        slots = rule_of(self._structure.optimizer, self._structure.nesterov)[1]
+        # The current and the kept weights, the optimizer's arrays, the gradient, and a copy.
+        return 4 * weights * (4 + slots)
 
     @property
     def compilations(self) -> dict[str, int]:
@@ -198,11 +207,6 @@ class LanesTrainer:
         assert lanes % self._width == 0, f"{lanes} lanes are not stacks of {self._width}"
         self.lanes = lanes
         self._free_all()
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gates(recipe: Recipe) -> Gates:

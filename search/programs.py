@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 from keras import ops, tree
 
 from search import stacked, steps
+from search.backend import rows
 from search.model import Problem
 from search.stacked import Array, Gates, Statistics, Variables
 from search.structure import Structure
@@ -69,9 +70,8 @@ def epoch_of(structure: Structure, problem: Problem) -> Epoch:
     ) -> tuple[State, Array]:
         def body(index: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             state, sums = carry
-            chosen = ops.take(order, index, axis=0)
-            x, y = ops.take(data.x, chosen, axis=0), ops.take(data.y, chosen, axis=0)
-            state, more = step(state, x, y, gates)
+            chosen = rows(order, index)
+            state, more = step(state, rows(data.x, chosen), rows(data.y, chosen), gates)
             return state, sums + more
 
         state, sums = ops.fori_loop(0, count, body, (state, ops.zeros((2, order.shape[1]))))

@@ -1,11 +1,12 @@
 """What a study has come to: everything the report says, read from the store."""
 
+import contextlib
 import os
 import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from search.proof import Proof
 from search.space import Config
 from search.spec import StudySpec
 
-PACKAGES = ("keras", "tensorflow", "optuna", "numpy", "scipy", "sqlalchemy")
+PACKAGES = ("keras", "tensorflow", "jax", "optuna", "numpy", "scipy", "sqlalchemy")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def collect(study: optuna.Study, leases: Leases, spec: StudySpec, command: str) 
             "confirmation": attributes.get("confirmation_seconds", 0.0),
         },
         data={"name": spec.data, "sha256": stored.frozen["data.sha256"]},
-        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        versions=_versions(),
         hardware=_hardware(),
     )
 
@@ -128,6 +129,14 @@ def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> Trial
         seed=trial.user_attrs.get("seed"),
         counts=trial.number in counted,
     )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # one backend is enough
+            versions[name] = version(name)
+    return versions | {"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}
 
 
 def _hardware() -> dict[str, Any]:

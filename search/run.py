@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -90,23 +91,38 @@ class _Run:
     def _search(self) -> int | None:
         """Work until the budget is met; return an exit status when a signal came first."""
         from search.interrupt import interruptible
-        from search.worker import Worker
 
         session, say = self._session, self._progress.say
         if session.leases.exhausted():
             return None
-        with interruptible() as interrupt, session.queue(self._trainer) as queue:
+        with interruptible() as interrupt:
 
             def stop() -> str | None:
                 return interrupt.signal.name if interrupt.signal else self._enough()
 
-            reason = Worker(queue, self._trainer, self._progress, stop).run()
+            reason = self._work(stop)
         if interrupt.exit_status is not None:
             command = session.result().command
             say(f"Stopped by {reason}; nothing is lost. Continue with: {command}")
         elif reason:
             say(f"Search ended: {reason}.")
         return interrupt.exit_status
+
+    def _work(self, stop: Callable[[], str | None]) -> str | None:
+        """Work with as many lanes as the device's memory turns out to hold."""
+        from search.errors import LanesExhausted
+        from search.worker import Worker
+
+        while True:
+            try:
+                with self._session.queue(self._trainer) as queue:
+                    return Worker(queue, self._trainer, self._progress, stop).run()
+            except LanesExhausted:
+                if self._trainer.lanes == 1:
+                    raise
+                half = self._trainer.lanes // 2
+            self._progress.say(f"Memory does not hold {2 * half} lanes; going on with {half}.")
+            self._trainer = self._session.trainer("lanes", half, self._progress.say)
 
     def _enough(self) -> str | None:
         if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:

@@ -113,6 +113,8 @@ def _open(url: URL, create: bool) -> RDBStorage:
     # Optuna creates its tables without a lock, and of several processes that start on an empty
     # database most would die of "table already exists".
     with _locked(folder):
+        if not create:
+            _check_tables(url)
         storage = RDBStorage(
             url.render_as_string(hide_password=False),
             engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}},
@@ -120,14 +122,21 @@ def _open(url: URL, create: bool) -> RDBStorage:
         )
         if create:
             Leases.create_tables(storage.engine)
-        elif not sqlalchemy.inspect(storage.engine).has_table(studies.name):
-            raise UsageError(f"{url.database} is no store of studies; search.run creates one")
         # The connection that created the tables knows nothing of the events below.
         storage.engine.dispose()
     sqlalchemy.event.listen(storage.engine, "connect", _configure_sqlite)
     sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
     with storage.engine.connect():
         return storage
+
+
+def _check_tables(url: URL) -> None:
+    engine = sqlalchemy.create_engine(url)
+    try:
+        if not sqlalchemy.inspect(engine).has_table(studies.name):
+            raise UsageError(f"{url.database} is no store of studies; search.run creates one")
+    finally:
+        engine.dispose()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
-from search.errors import SearchError, TrialLost, UsageError
+from search.errors import LanesExhausted, SearchError, TrialLost, UsageError
 from search.trainer import EpochResult, Trainer
 from search.trials import Assignment, TrialQueue
 
@@ -61,6 +61,7 @@ class Worker:
         Whatever happens, no trial is left behind: those in the lanes are handed back.
 
         Raises:
+            LanesExhausted: a trainer with fewer lanes is needed.
             SearchError: this worker, or the whole study, cannot train.
 
         """
@@ -118,8 +119,8 @@ class Worker:
         """Fail the trials in these lanes for an exception, unless it is the study's or ours."""
         try:
             yield
-        except UsageError:
-            raise  # the study's definition is at fault, and every trial would fail alike
+        except (UsageError, LanesExhausted):
+            raise  # the study's definition or the trainer is at fault, not these trials
         except Exception as error:
             reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:500]}"
             for lane in lanes:

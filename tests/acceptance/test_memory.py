@@ -10,24 +10,27 @@ WARM = 40  # trials after which all that is allocated once has been
 GROWTH = 40  # MiB; a trial whose graph is kept costs 1.6
 
 CODE = """
-import sys, psutil
+import sys, keras, psutil
 from search import data
 from search.space import Config
 from search.spec import MLP, Recipe, StudySpec, Training
 from search.trainers import trainer_for
 
-trials, warm = int(sys.argv[2]), int(sys.argv[3])
-mlp, training = MLP(hidden=(4,)), Training(epochs=1, batch_size=1000)
+def build(config):  # one layer and plain steps, so that each trial is traced in no time
+    model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(10, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+kind, trials, warm = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+model = build if kind == "fit" else MLP(hidden=(4,))
 spec = StudySpec(
-    name="memory", data="blobs", space={"activation": ["relu"]},
-    model=mlp, training=training, trials=trials,
+    name="memory", data="blobs", space={"learning_rate": [0.1]},
+    model=MLP(hidden=(4,)), training=Training(epochs=1, batch_size=1000), trials=trials,
 )
-trainer = trainer_for(spec, data.load("blobs"), sys.argv[1], 1, print)
+trainer = trainer_for(spec, data.load("blobs"), kind, 1, print)
 for trial in range(trials):
-    trainer.start(0, Recipe(Config({}), mlp, training), trial)
+    trainer.start(0, Recipe(Config({}), model, spec.training), trial)
     trainer.epoch()
-    if trial == 0:
-        trainer.model(0)
     trainer.stop(0)
     if trial == warm:
         before = psutil.Process().memory_info().rss

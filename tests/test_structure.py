@@ -1,0 +1,47 @@
+"""What lanes must have in common, and which studies have it."""
+
+from dataclasses import replace
+
+import keras
+import pytest
+
+from search.space import Config
+from search.spec import MLP, StudySpec, Training
+from search.structure import Structure, why_not
+
+STUDY = StudySpec(
+    name="study",
+    data="blobs",
+    space={"activation": ["relu", "elu"], "learning_rate": [0.1, 0.2], "batch_norm": [True, False]},
+    model=MLP(hidden=(8, 4)),
+    training=Training(epochs=1, batch_size=64, momentum=0.9, nesterov=True),
+    trials=1,
+)
+
+
+def test_a_structure_is_what_configurations_share() -> None:
+    structures = {
+        Structure.of(STUDY.recipe(Config({"activation": activation, "batch_norm": norm})))
+        for activation in ("relu", "elu")
+        for norm in (True, False)
+    }
+    assert structures == {Structure((8, 4), True, 64, "sgd", True)}
+
+
+def test_a_study_of_one_structure_can_be_stacked() -> None:
+    assert why_not(STUDY) is None
+
+
+@pytest.mark.parametrize("name", ["batch_size", "nesterov", "standardize"])
+def test_a_study_that_searches_its_structure_cannot(name: str) -> None:
+    choices = [16, 32] if name == "batch_size" else [True, False]
+    reason = why_not(replace(STUDY, space={name: choices}))
+    assert reason is not None
+    assert f"the space searches {name}" in reason
+    assert "--trainer fit" in reason
+
+
+def test_a_model_of_the_study_s_own_cannot() -> None:
+    reason = why_not(replace(STUDY, model=lambda _: keras.Sequential(), space={"x": [1, 2]}))
+    assert reason is not None
+    assert "builds its own model" in reason
