@@ -80,6 +80,8 @@ class FitTrainer:
         batch = min(running.recipe.training.batch_size, len(train))
         order = data_order(running.seed, epoch, len(train))[: len(train) // batch * batch]
         shuffled = Split(train.x[order], train.y[order])
+        if running.recipe.training.decay != 1:
+            running.model.optimizer.learning_rate = running.recipe.training.rate(epoch)
         # Layers such as dropout draw from global state: tie it to this epoch of this trial.
         keras.utils.set_random_seed(derive(running.seed, "epoch", epoch))
         history = running.model.fit(

@@ -153,6 +153,8 @@ class LanesTrainer:
         order = np.zeros((self._steps, self._width, self._batch), np.int32)
         for place, lane in enumerate(range(self.lanes)[self._lanes_of(stack)]):
             if trial := running.get(lane):
+                rate = trial.recipe.training.rate(trial.course.epochs)
+                self._stacks[stack].set_learning_rate(place, rate)
                 examples = data_order(trial.seed, trial.course.epochs, self._size)
                 order[:, place] = examples[: self._steps * self._batch].reshape(self._steps, -1)
         sums = self._stacks[stack].train(order, self._steps, self._data)
@@ -205,7 +207,7 @@ class LanesTrainer:
         """Do with so many lanes from now on; only while all lanes are free."""
         assert not self._trials, "the lanes are not free"
         assert lanes % self._width == 0, f"{lanes} lanes are not stacks of {self._width}"
-        self.lanes = lanes
+        self.lanes, self.label = lanes, f"lanes {lanes}"
         self._free_all()
 
 

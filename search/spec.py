@@ -65,7 +65,8 @@ class Training:
     epochs: int  # at most; the pruner or early stopping may end a trial sooner
     batch_size: int = 32
     optimizer: str = "sgd"
-    learning_rate: float = 0.01
+    learning_rate: float = 0.01  # of the first epoch
+    decay: float = 1.0  # the learning rate is multiplied by it after each epoch
     momentum: float = 0.0  # of "sgd", the others have their own
     nesterov: bool = False  # of "sgd"
     clipnorm: float | None = None  # largest norm of each variable's gradient; None = off
@@ -76,6 +77,7 @@ class Training:
         _whole("epochs", self.epochs)
         _whole("batch_size", self.batch_size)
         _positive("learning_rate", self.learning_rate)
+        _positive("decay", self.decay)
         if self.clipnorm is not None:
             _positive("clipnorm", self.clipnorm)
         if self.patience is not None:
@@ -83,6 +85,10 @@ class Training:
         if not isinstance(self.momentum, int | float) or not 0 <= self.momentum < 1:
             raise SpecError(f"momentum is {self.momentum!r}; it must be in [0, 1)")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, the first of which is 0."""
+        return self.learning_rate * self.decay**epoch
 
 
 @dataclass(frozen=True, kw_only=True)

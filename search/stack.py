@@ -43,6 +43,10 @@ class Stack:
         for values, value in zip(self._gates, gates, strict=True):
             values[place] = value
 
+    def set_learning_rate(self, place: int, rate: float) -> None:
+        """Change the learning rate of a place from the next epoch on."""
+        self._gates.learning_rate[place] = rate
+
     def train(self, order: NDArray[np.int32], steps: int, data: Data) -> NDArray[np.float32]:
         """Make ``steps`` steps through ``order``, ``[step, lane, batch]``, and validate.
 

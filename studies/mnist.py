@@ -22,8 +22,8 @@ STUDY = StudySpec(
         "learning_rate": reciprocal(1e-3, 0.3),
     },
     model=MLP(hidden=(300, 200, 100)),
-    training=Training(epochs=27, batch_size=128, momentum=0.9, nesterov=True, patience=6),
+    training=Training(epochs=16, batch_size=64, momentum=0.9, nesterov=True, decay=0.8),
     trials=32,
     target=0.98,
-    confirm=Confirm(candidates=2, seeds=3),
+    confirm=Confirm(candidates=2, seeds=5),
 )

@@ -1,6 +1,7 @@
 """One suite over every trainer: what `search.trainer.Trainer` promises."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,11 +10,18 @@ import pytest
 from search import data
 from search.data import Dataset
 from search.fit import FitTrainer
+from search.lanes import LanesTrainer
 from search.space import Config
 from search.spec import MLP, Recipe, Training
+from search.structure import Structure
 from search.trainer import End, EpochResult, Outcome, Trainer, train_to_end
 
-TRAINERS: dict[str, Callable[[Dataset], Trainer]] = {"fit": FitTrainer}
+TRAINERS: dict[str, Callable[[Dataset], Trainer]] = {
+    "fit": FitTrainer,
+    "one lane": lambda dataset: LanesTrainer(dataset, Structure.of(recipe()), 1),
+    "three lanes": lambda dataset: LanesTrainer(dataset, Structure.of(recipe()), 3),
+    "a stack of three": lambda dataset: LanesTrainer(dataset, Structure.of(recipe()), 3, width=3),
+}
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +122,19 @@ def test_clipnorm_saves_what_diverges_without(trainer: Trainer) -> None:
     wild = recipe(learning_rate=30.0, epochs=2)
     clipped = recipe(learning_rate=30.0, epochs=2, clipnorm=1e-3)
     assert run(trainer, wild)[0].value < 0.5 < run(trainer, clipped)[0].value
+
+
+def test_the_learning_rate_decays_after_each_epoch(trainer: Trainer) -> None:
+    def losses(decay: float) -> list[float]:
+        plain = replace(recipe().training, momentum=0.0, decay=decay)
+        outcome, _ = run(trainer, replace(recipe(), training=plain))
+        return [result.val_loss for result in outcome.curve]
+
+    first, second, third = losses(1e-12)
+    assert [second, third] == pytest.approx([first, first], rel=1e-6)
+    unchanged, moved, _ = losses(1.0)
+    assert unchanged == first
+    assert moved < 0.99 * first
 
 
 def test_a_trial_is_stopped_at_any_time_and_its_lane_used_again(trainer: Trainer) -> None:
