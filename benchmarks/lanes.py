@@ -1,6 +1,6 @@
 """How many trials' epochs a second: lanes against `Model.fit`, side by side in one run.
 
-    python benchmarks/lanes.py [--quick] [--rounds N] [--lanes 1,2,4,8,16] [--accelerator]
+    python -m benchmarks.lanes [--quick] [--rounds N] [--lanes 1,2,4,8,16] [--accelerator]
 
 All settings train the same four configurations of an MNIST network on the same data: 55,000
 examples in batches of 128, then the 5,000 of the validation split. Every setting's processes are
@@ -76,9 +76,14 @@ class Worker:
 
     def __init__(self, setting: Setting) -> None:
         task = {"kind": setting.kind, "threads": setting.threads, "width": setting.width}
-        command = [sys.executable, __file__, "--task", json.dumps(task | {"lanes": setting.lanes})]
+        command = [sys.executable, "-m", "benchmarks.lanes", "--task"]
+        command.append(json.dumps(task | {"lanes": setting.lanes}))
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command,
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
 
     def ask(self, **question: Any) -> None:
@@ -154,8 +159,8 @@ def recipe(number: int) -> Any:
 
 def fit(task: dict[str, Any]) -> Work:
     """`Model.fit` as a user writes it, or with all that makes it faster."""
-    from search import backend
     from search import model as networks
+    from search.lanes import backend
 
     tuned = task["kind"] == "tuned"
     if task["threads"]:
@@ -205,12 +210,12 @@ def strip_rescaling(model: Any) -> Any:
 
 def lanes(task: dict[str, Any]) -> Work:
     """Train in lanes, with a trainer for each number of lanes."""
-    from search import backend
+    from search.lanes import backend
 
     if task["threads"]:
         backend.set_threads(task["threads"])
-    from search.lanes import LanesTrainer
-    from search.structure import Structure
+    from search.lanes.structure import Structure
+    from search.lanes.trainer import LanesTrainer
 
     data, trainers, compiled = dataset(), {}, {}
     for count in task["lanes"]:
@@ -302,7 +307,6 @@ def best_lanes(chosen: list[Setting]) -> dict[str, list[float]]:
 @click.option("--task", hidden=True)
 def main(quick: bool, rounds: int, counts: str, accelerator: bool, task: str | None) -> None:
     """Measure lanes against Model.fit."""
-    sys.path.insert(0, str(Path(__file__).parent.parent))
     if task:
         work(json.loads(task))
         return

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from search.calibrate import calibrate, fitting
 from search.data import Dataset
 from search.errors import SpecError
 from search.fit import FitTrainer
-from search.lanes import LanesTrainer
+from search.lanes.calibrate import calibrate, fitting
+from search.lanes.structure import Structure, why_not
+from search.lanes.trainer import LanesTrainer
 from search.space import Config
 from search.spec import StudySpec
-from search.structure import Structure, why_not
 from search.trainer import Trainer
 
 

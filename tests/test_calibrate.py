@@ -2,13 +2,13 @@
 
 import pytest
 
-from search import calibrate as module
-from search import lanes as lanes_module
-from search.calibrate import calibrate, fitting
 from search.data import Dataset, Split, load
 from search.errors import LanesExhausted
-from search.lanes import LanesTrainer
-from search.structure import Structure
+from search.lanes import calibrate as module
+from search.lanes import trainer as lanes_module
+from search.lanes.calibrate import calibrate, fitting
+from search.lanes.structure import Structure
+from search.lanes.trainer import LanesTrainer
 
 STRUCTURE = Structure((16, 12), True, 16, "sgd", False)
 

@@ -10,10 +10,10 @@ import pytest
 from search import data
 from search.data import Dataset
 from search.fit import FitTrainer
-from search.lanes import LanesTrainer
+from search.lanes.structure import Structure
+from search.lanes.trainer import LanesTrainer
 from search.space import Config
 from search.spec import MLP, Recipe, Training
-from search.structure import Structure
 from search.trainer import End, EpochResult, Outcome, Trainer, train_to_end
 
 TRAINERS: dict[str, Callable[[Dataset], Trainer]] = {

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search import data
-from search.catalog import PUBLISHED
 from search.data import Dataset, Fetched, Split, fetch, load, open_test
+from search.data.catalog import PUBLISHED
+from search.data.formats import Array, digest
+from search.data.sources import Original
 from search.errors import DataCorrupt, DataNotFound
-from search.formats import Array, digest
-from search.sources import Original
 from tests import tiny
 
 

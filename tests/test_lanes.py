@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search import model as networks
-from search.backend import Program
 from search.data import Dataset, Split, load
 from search.errors import LanesExhausted, SpecError
 from search.fit import FitTrainer
-from search.lanes import LanesTrainer
+from search.lanes.backend import Program
+from search.lanes.structure import Structure
+from search.lanes.trainer import LanesTrainer
 from search.model import Problem
 from search.seeds import data_order
 from search.space import Config
 from search.spec import ACTIVATIONS, INITIALIZERS, MLP, Recipe, Training
-from search.structure import Structure
 from search.trainer import End, EpochResult, Outcome
 
 # Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.

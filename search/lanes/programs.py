@@ -5,11 +5,11 @@ from typing import NamedTuple, TypeAlias
 
 from keras import ops, tree
 
-from search import stacked, steps
-from search.backend import rows
+from search.lanes import network, optimizers
+from search.lanes.backend import rows
+from search.lanes.network import Array, Gates, Statistics, Variables
+from search.lanes.structure import Structure
 from search.model import Problem
-from search.stacked import Array, Gates, Statistics, Variables
-from search.structure import Structure
 
 VALIDATION_BATCH = 250  # examples; large enough for the matrix rate, small beside the weights
 
@@ -26,7 +26,7 @@ class State(NamedTuple):
 
     current: Kept
     slots: tuple[Variables, ...]  # what the optimizer keeps for each variable
-    moment: steps.Moment
+    moment: optimizers.Moment
 
 
 class Data(NamedTuple):
@@ -48,7 +48,7 @@ def epoch_of(structure: Structure, problem: Problem) -> Epoch:
     these steps to make, and the data. It returns the state and sums over all examples,
     ``[4, lane]``: loss, right answers, and both of the validation split.
     """
-    rule, _ = steps.rule_of(structure.optimizer, structure.nesterov)
+    rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
     factor, offset = 1.0, 0.0
     if structure.standardize:
         factor, offset = 1 / problem.scale, -problem.mean / problem.scale
@@ -58,11 +58,11 @@ def epoch_of(structure: Structure, problem: Problem) -> Epoch:
 
     def step(state: State, x: Array, y: Array, gates: Gates) -> tuple[State, Array]:
         (variables, statistics), slots, moment = state
-        logits, passes, statistics = stacked.forward(variables, statistics, inputs(x), gates)
-        loss, right, slope = stacked.cross_entropy(logits, y)
-        gradient = stacked.clipped(stacked.backward(variables, passes, slope, gates), gates)
-        moment = steps.advance(moment)
-        variables, slots = steps.apply(rule, variables, slots, gradient, gates, moment)
+        logits, passes, statistics = network.forward(variables, statistics, inputs(x), gates)
+        loss, right, slope = network.cross_entropy(logits, y)
+        gradient = network.clipped(network.backward(variables, passes, slope, gates), gates)
+        moment = optimizers.advance(moment)
+        variables, slots = optimizers.apply(rule, variables, slots, gradient, gates, moment)
         return State(Kept(variables, statistics), slots, moment), ops.stack([loss, right])
 
     def epoch(
@@ -86,8 +86,8 @@ def _validated(kept: Kept, gates: Gates, inputs: Callable[[Array], Array], data:
     def chunk(start: Array, size: int) -> Array:
         x = ops.slice(data.validation_x, (start, 0), (size, data.validation_x.shape[1]))
         y = ops.slice(data.validation_y, (start,), (size,))
-        logits = stacked.infer(*kept, inputs(x), gates)
-        loss, right, _ = stacked.cross_entropy(logits, y[None])
+        logits = network.infer(*kept, inputs(x), gates)
+        loss, right, _ = network.cross_entropy(logits, y[None])
         return ops.stack([loss, right])
 
     batch = min(VALIDATION_BATCH, data.validation_x.shape[0])
@@ -110,7 +110,7 @@ def fresh(kernels: tuple[Array, ...], slots: int) -> State:
     zeros, ones = tuple(map(ops.zeros, shapes)), tuple(map(ops.ones, shapes[:-1]))
     variables = Variables(kernels, zeros, ones)
     empty = tree.map_structure(ops.zeros_like, variables)
-    moment = steps.Moment(ops.zeros(lanes), ops.ones(lanes))
+    moment = optimizers.Moment(ops.zeros(lanes), ops.ones(lanes))
     return State(Kept(variables, Statistics(zeros[:-1], ones)), (empty,) * slots, moment)
 
 

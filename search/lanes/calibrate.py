@@ -1,10 +1,10 @@
 """How many lanes: measured for ``--lanes auto``, and halved where memory ends."""
 
-from search.backend import accelerated, threads
 from search.data import Dataset
 from search.errors import LanesExhausted
-from search.lanes import LanesTrainer
-from search.structure import Structure
+from search.lanes.backend import accelerated, threads
+from search.lanes.structure import Structure
+from search.lanes.trainer import LanesTrainer
 
 WORTH = 1.1  # twice the lanes must train so many times as fast, or the trials only wait longer
 

@@ -4,13 +4,13 @@ import numpy as np
 from keras import tree
 from numpy.typing import NDArray
 
-from search import programs
-from search.backend import Program, fetch
+from search.lanes import programs
+from search.lanes.backend import Program, fetch
+from search.lanes.network import Gates
+from search.lanes.optimizers import rule_of
+from search.lanes.programs import Data, Kept
+from search.lanes.structure import Structure
 from search.model import Problem
-from search.programs import Data, Kept
-from search.stacked import Gates
-from search.steps import rule_of
-from search.structure import Structure
 
 
 class Programs:
