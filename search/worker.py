@@ -65,7 +65,7 @@ class Worker:
             SearchError: this worker, or the whole study, cannot train.
 
         """
-        reason: str | None = "the worker failed"
+        reason: str | None = None
         with beating(self._queue.beat):
             try:
                 while not (reason := self._stop()):
@@ -77,8 +77,11 @@ class Worker:
                     else:
                         time.sleep(POLL_SECONDS)
                 return reason
+            except BaseException as error:
+                reason = _reason(error)
+                raise
             finally:
-                self._hand_back(reason or "the worker failed")
+                self._hand_back(reason)
 
     def _fill(self) -> None:
         self._queue.reap()
@@ -122,7 +125,7 @@ class Worker:
         except (UsageError, LanesExhausted):
             raise  # the study's definition or the trainer is at fault, not these trials
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:500]}"
+            reason = _reason(error)
             for lane in lanes:
                 self._fail(lane, reason)
             self._failures.append(type(error).__name__)
@@ -139,11 +142,17 @@ class Worker:
             trial = self._queue.fail(assignment, reason)
         self._progress.ended(lane, trial)
 
-    def _hand_back(self, reason: str) -> None:
+    def _hand_back(self, reason: str | None) -> None:
         for lane, assignment in self._held.items():
-            self._queue.give_back(assignment, reason)
+            self._queue.give_back(assignment, f"handed back: {reason}")
             self._progress.ended(lane, None)
         self._held.clear()
+
+
+def _reason(error: BaseException) -> str:
+    """Return an exception in one line, short enough for a trial's attribute."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:500]}" if text else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -152,7 +152,7 @@ def test_a_worker_that_is_told_to_stop_hands_back_what_it_holds(store: Store) ->
     assert reason == "SIGINT"
     assert office.leases.counts() == {"free": TRIALS}
     failures = [trial.user_attrs["failure"] for trial in office.study.get_trials()]
-    assert failures == ["SIGINT"] * 3
+    assert failures == ["handed back: SIGINT"] * 3
     assert office.work(ScriptedTrainer(3)) is None
     assert len(office.leases.spent()) == TRIALS
 
