@@ -6,11 +6,13 @@ Nothing here, nor at the top of any command's module, may import TensorFlow or O
 
 import math
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -120,12 +122,15 @@ def main(command: click.Command) -> None:
     verbose = "-v" in sys.argv or "--verbose" in sys.argv
     if not verbose:  # TensorFlow reads it when it is imported, and then never again
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         status = error.exit_code
     except click.ClickException as error:
         status = _complain(error.format_message(), error.exit_code)
+    except Terminated:
+        status = _complain("terminated; run the command again to continue", 143)
     except (KeyboardInterrupt, click.Abort):
         status = _complain("interrupted; run the command again to continue", 130)
     except SearchError as error:
@@ -138,6 +143,14 @@ def main(command: click.Command) -> None:
         if verbose:
             traceback.print_exc()
     sys.exit(status)
+
+
+class Terminated(BaseException):  # click makes an Abort of every KeyboardInterrupt
+    """SIGTERM, as an exception, so that the terminal is left in order."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _complain(message: str, status: int) -> int:

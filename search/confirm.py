@@ -82,7 +82,7 @@ class Confirmation:
         winner = max(candidates, key=lambda candidate: mean_validation(runs, candidate.trial))
         own = [run for run in runs if run.trial == winner.trial]
         seeds = tuple(run.seed for run in own)
-        if before is not None and before.trial == winner.trial and before.seeds == seeds:
+        if before is not None and before.is_of(winner.trial, seeds, self._settings.confidence):
             return replace(before, runs=runs)
         # An earlier process may have trained the winner on another machine.
         self._train([(winner, seed) for seed in seeds if not self._path(winner, seed).exists()])
@@ -119,7 +119,10 @@ class Confirmation:
         jobs = [(candidate.recipe, seed) for candidate, seed in pairs]
         for position, outcome, model in train_to_end(self._trainer, jobs):
             candidate, seed = pairs[position]
-            model.save(self._path(candidate, seed))
+            path = self._path(candidate, seed)
+            beside = path.with_suffix(".partial.keras")  # a killed process leaves no half model
+            model.save(beside)
+            beside.replace(path)
             self._ledger[_key(candidate, seed)] = outcome.value
             self._progress(Run(candidate.trial, seed, outcome.value))
 

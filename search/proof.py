@@ -39,6 +39,10 @@ class Proof:
         """Return a candidate's mean validation accuracy over the fresh seeds."""
         return mean_validation(self.runs, trial)
 
+    def is_of(self, trial: int, seeds: tuple[int, ...], confidence: float) -> bool:
+        """Say whether it proves this trial by these seeds, with this confidence."""
+        return (self.trial, self.seeds, self.interval.confidence) == (trial, seeds, confidence)
+
     def to_json(self) -> dict[str, Any]:
         """Return the proof in plain JSON."""
         return asdict(self)

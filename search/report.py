@@ -83,7 +83,7 @@ def sentences(result: "Result") -> list[str]:
         )
     else:
         said.append(_proven(result))
-    return [*said, *_target(result), _counts(result)]
+    return [*said, *_target(result), *_unconfirmed(result), _counts(result)]
 
 
 def _proven(result: "Result") -> str:
@@ -111,6 +111,15 @@ def _target(result: "Result") -> list[str]:
             "(--trials) may find a better configuration."
         ]
     return [f"The target of {target} is not met. More trials (--trials) may help."]
+
+
+def _unconfirmed(result: "Result") -> list[str]:
+    if result.proof is None or result.ranked[0].number in result.proof.candidates:
+        return []
+    return [
+        f"Trial {result.ranked[0].number} has since scored higher in the search and is not "
+        f"confirmed yet; this does it: {result.command}"
+    ]
 
 
 def _counts(result: "Result") -> str:
@@ -190,7 +199,8 @@ def _reasons(result: "Result") -> str:
 
 
 def _commands(result: "Result") -> str:
-    lines = ["The study:", "", f"    {result.command}"]
+    changes = "".join(f" --{name} {value}" for name, value in result.settings.items())
+    lines = ["The study:", "", f"    {result.command}{changes}"]
     if result.winner is not None:
         replay = result.command.replace("search.run", "search.replay")
         lines += ["", "The winner:", "", f"    {replay} --trial {result.winner.number}"]

@@ -5,7 +5,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Result:
 
     name: str
     spec: StudySpec
-    command: str  # that continues or repeats the study
+    command: str  # that continues the study
     budget: int
     trials: tuple[TrialRow, ...]
     proof: Proof | None
@@ -51,6 +51,7 @@ class Result:
     data: Mapping[str, str]  # name, sha256
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the command line's changes
 
     @property
     def counted(self) -> list[TrialRow]:
@@ -83,7 +84,13 @@ class Result:
         return self.proof is not None and self.proof.interval.low >= self.spec.target
 
 
-def collect(study: optuna.Study, leases: Leases, spec: StudySpec, command: str) -> Result:
+def collect(
+    study: optuna.Study,
+    leases: Leases,
+    spec: StudySpec,
+    command: str,
+    settings: Mapping[str, Any],
+) -> Result:
     """Read a study's result from the store."""
     stored = leases.stored()
     assert stored is not None
@@ -104,6 +111,7 @@ def collect(study: optuna.Study, leases: Leases, spec: StudySpec, command: str) 
         data={"name": spec.data, "sha256": stored.frozen["data.sha256"]},
         versions=_versions(),
         hardware=_hardware(),
+        settings=settings,
     )
 
 

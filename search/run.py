@@ -78,14 +78,15 @@ class _Run:
     def all(self) -> int:
         """Search, confirm and report; return the exit status."""
         from search.report import announce
+        from search.store import locked
 
         session = self._session
         with self._progress:
             if interrupted := self._search():
                 return interrupted
-            result = session.result()
-            if result.ranked and self._plan.confirm:
-                self._confirm(result)
+            if self._plan.confirm:
+                with locked(session.out):  # of several runs one confirms, the others wait for it
+                    self._confirm(session.result())
         return announce(session.result(), session.out, session.options.json)
 
     def _search(self) -> int | None:
@@ -135,10 +136,9 @@ class _Run:
     def _confirm(self, result: "Result") -> None:
         session, settings = self._session, self._session.spec.confirm
         best = result.ranked[: settings.candidates]
+        if not best or session.proven(result.proof, {row.number for row in best}):
+            return
         kept = session.out / "best.keras"
-        proven = result.proof.candidates if result.proof and kept.exists() else set()
-        if proven == {row.number for row in best}:
-            return  # by an earlier run, and no trial since has changed the best few
         trainer = self._trainer
         from search.confirm import Candidate, Confirmation
         from search.session import Ledger
@@ -159,7 +159,7 @@ class _Run:
         )
         winner = next(one for one in candidates if one.trial == proof.trial)
         confirmation.model(winner, proof).replace(kept)
-        session.keep(proof, time.monotonic() - began)
+        session.keep(proof, kept, time.monotonic() - began)
         shutil.rmtree(folder)
 
 

@@ -1,6 +1,7 @@
 """A study opened in a store: all that one process needs to work on it or to read it."""
 
 import contextlib
+import hashlib
 import logging
 import os
 import shlex
@@ -64,6 +65,7 @@ class Session:
                 f"there is no study {self.name} in {self.store.shown_url}; search.run creates it"
             )
         merged = dict(stored.settings if stored else {}) | dict(settings or {})
+        self._settings = merged
         self.spec = file.with_settings(merged)
         if stored is not None:
             self._compare(stored)
@@ -73,8 +75,17 @@ class Session:
                 "give that or more, or start another study with --name"
             )
         if create:
+            self._make_out()
             self.leases.create(StoredStudy(self._frozen(stored), merged, self.spec.budget))
         self.study = self.store.study(self.name, self.spec, seed=0)
+
+    def _make_out(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{self.out} cannot hold the results: {error.strerror}; name another with --out"
+            ) from error
 
     def _frozen(self, stored: StoredStudy | None) -> Mapping[str, Any]:
         if stored is not None:
@@ -147,13 +158,30 @@ class Session:
         ):
             words += [option, str(value)] if value is not None else []
         command = f"python -m search.run {shlex.join(words)}"
-        return collect(self.study, self.leases, self.spec, command)
+        return collect(self.study, self.leases, self.spec, command, self._settings)
 
-    def keep(self, proof: Proof, seconds: float) -> None:
-        """Store a proof, and the time it took in addition to what was spent before."""
+    def proven(self, proof: Proof | None, best: set[int]) -> bool:
+        """Say whether a proof is of these best trials, as the study wants it, with its model."""
+        kept, settings = self.out / "best.keras", self.spec.confirm
+        return (
+            proof is not None
+            and proof.candidates == best
+            and len(proof.seeds) == settings.seeds
+            and proof.interval.confidence == settings.confidence
+            and kept.exists()
+            and _digest(kept) == self.study.user_attrs.get("model_sha256")
+        )
+
+    def keep(self, proof: Proof, model: Path, seconds: float) -> None:
+        """Store a proof, which model goes with it, and the time it took beyond earlier ones."""
+        self.study.set_user_attr("model_sha256", _digest(model))
         before = self.study.user_attrs.get("confirmation_seconds", 0.0)
         self.study.set_user_attr("confirmation_seconds", round(before + seconds, 1))
         self.study.set_user_attr("proof", proof.to_json())
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @contextlib.contextmanager

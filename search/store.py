@@ -50,7 +50,9 @@ class Store:
             with self.errors():
                 self._rdb = _open(parsed, create)
         except OSError as error:
-            raise StoreError(f"the store {self.shown_url} cannot be opened: {error}") from error
+            raise StoreError(
+                f"the store {self.shown_url} cannot be opened: {error}; name another with --storage"
+            ) from error
         self.engine: sqlalchemy.Engine = self._rdb.engine
         self.storage: BaseStorage = optuna.storages.get_storage(self._rdb)
 
@@ -112,7 +114,7 @@ def _open(url: URL, create: bool) -> RDBStorage:
         folder.mkdir(parents=True, exist_ok=True)
     # Optuna creates its tables without a lock, and of several processes that start on an empty
     # database most would die of "table already exists".
-    with _locked(folder):
+    with locked(folder):
         if not create:
             _check_tables(url)
         storage = RDBStorage(
@@ -140,7 +142,8 @@ def _check_tables(url: URL) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes of this machine, and wait for it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -132,7 +132,7 @@ class Worker:
             if self._failures[-BROKEN_AFTER:] == [type(error).__name__] * BROKEN_AFTER:
                 raise SearchError(
                     f"{BROKEN_AFTER} trials in a row failed with {reason}; mend the cause and run "
-                    "the command again to continue"
+                    "the command again, with --name where that changes the study itself"
                 ) from error
 
     def _fail(self, lane: int, reason: str) -> None:

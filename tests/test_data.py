@@ -263,7 +263,7 @@ ONES = np.ones(40, "i8")
         ({"x_train": NAN[:, 0]}, r"x_train has shape \(40,\); it must be \[example, \.\.\.\]"),
         ({"x_test": np.ones((7, 4))}, "the examples of x_train and x_test differ in shape"),
         (own_arrays(1), "x_train has 1 examples; it needs 2"),
-        (own_arrays(5, 0), "x_test has 0 examples; it needs 1"),
+        (own_arrays(5, 0), "x_test has 0 examples; it needs 2"),
     ],
 )
 def test_what_is_wrong_with_an_own_file_is_said(

@@ -256,7 +256,7 @@ class _OwnFile:
 
 def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
     """Yield what is wrong with the arrays of a user's file, as far as their shapes tell."""
-    for (x, y), least in ((TRAIN, 2), (TEST, 1)):
+    for (x, y), least in ((TRAIN, 2), (TEST, 2)):
         inputs, labels = headers[x], headers[y]
         if len(inputs.shape) < 2:
             yield f"{x} has shape {inputs.shape}; it must be [example, ...]"

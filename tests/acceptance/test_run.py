@@ -150,6 +150,40 @@ def test_a_killed_run_is_continued_without_loss(folder: Folder) -> None:
     assert_exact(folder, 5)
 
 
+def test_two_runs_at_once_share_the_budget_and_one_confirms(folder: Folder) -> None:
+    with folder.start("search.run", *SMALL) as one, folder.start("search.run", *SMALL) as other:
+        said = [process.communicate() for process in (one, other)]
+    assert [one.returncode, other.returncode] == [0, 0], said
+    assert "".join(stderr for _, stderr in said).count("Confirming") == 6
+    assert said[0][0] == said[1][0]
+    assert_exact(folder, 5)
+
+
+def test_a_model_that_is_not_the_winners_is_replaced(folder: Folder) -> None:
+    assert folder.run("search.run", *SMALL).returncode == 0
+    kept = folder.path / "runs/blobs/best.keras"
+    model = kept.read_bytes()
+    kept.write_bytes(b"another study's")
+    again = folder.run("search.run", "--study", "blobs")
+    assert (again.returncode, again.stderr.count("Confirming")) == (0, 1), again.stderr
+    assert kept.read_bytes()[:2] == model[:2] == b"PK"
+    assert folder.best("blobs")["test"]["openings"] == 1
+
+
+def test_results_that_cannot_be_written_are_said_before_any_work(folder: Folder) -> None:
+    (folder.path / "file").touch()
+    ran = folder.run("search.run", *SMALL, "--out", "file")
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert "file cannot hold the results" in ran.stderr
+
+
+def test_a_termination_during_the_confirmation_is_continued(folder: Folder) -> None:
+    code, said = folder.stop(signal.SIGTERM, "Confirming", "search.run", *SMALL)
+    assert (code, "error: terminated; run the command again" in said) == (143, True), said
+    assert folder.run("search.run", "--study", "blobs").returncode == 0
+    assert_exact(folder, 5)
+
+
 def test_a_target_out_of_reach_is_said_and_exits_3(folder: Folder) -> None:
     ran = folder.run("search.run", *SMALL, "--target", "0.999")
     assert ran.returncode == 3, ran.stderr
