@@ -192,17 +192,10 @@ def random_recipes(spec: "StudySpec") -> "list[Recipe]":
 
 def suggested(trial: "optuna.Trial", spec: "StudySpec") -> dict[str, Any]:
     """Draw one point of the space's parameters."""
-    from search.space import Choice
+    from search.trials import suggest
 
-    values: dict[str, Any] = {}
-    for name, one in spec.search_space.parameters.items():
-        if isinstance(one, Choice):
-            values[name] = trial.suggest_categorical(name, one.choices)
-        elif one.integer:
-            values[name] = trial.suggest_int(name, int(one.low), int(one.high), log=one.log)
-        else:
-            values[name] = trial.suggest_float(name, one.low, one.high, log=one.log)
-    return values
+    parameters = spec.search_space.parameters
+    return {name: suggest(trial, name, one) for name, one in parameters.items()}
 
 
 def print_aside(line: str) -> None:

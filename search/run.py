@@ -138,7 +138,6 @@ class _Run:
         best = result.ranked[: settings.candidates]
         if not best or session.proven(result.proof, {row.number for row in best}):
             return
-        kept = session.out / "best.keras"
         trainer = self._trainer
         from search.confirm import Candidate, Confirmation
         from search.session import Ledger
@@ -158,8 +157,8 @@ class _Run:
             candidates, result.proof, session.spec.data, session.options.data_dir
         )
         winner = next(one for one in candidates if one.trial == proof.trial)
-        confirmation.model(winner, proof).replace(kept)
-        session.keep(proof, kept, time.monotonic() - began)
+        confirmation.model(winner, proof).replace(session.model)
+        session.keep(proof, time.monotonic() - began)
         shutil.rmtree(folder)
 
 

@@ -90,7 +90,7 @@ class Session:
     def _frozen(self, stored: StoredStudy | None) -> Mapping[str, Any]:
         if stored is not None:
             return stored.frozen
-        return self.spec.describe() | {"data.sha256": self._load().sha256}
+        return self.spec.describe() | {"data.sha256": self._loaded.sha256}
 
     def _compare(self, stored: StoredStudy) -> None:
         now = self.spec.describe()
@@ -107,7 +107,13 @@ class Session:
         """The folder of the results."""
         return self.options.out or Path("runs") / self.name
 
-    def _load(self) -> "Dataset":
+    @property
+    def model(self) -> Path:
+        """The file of the winner's model."""
+        return self.out / "best.keras"
+
+    @cached_property
+    def _loaded(self) -> "Dataset":
         from search import data  # reading a study needs no data, and starts faster without
 
         return data.load(self.spec.data, self.options.data_dir)
@@ -115,7 +121,7 @@ class Session:
     @cached_property
     def dataset(self) -> "Dataset":
         """The data set, checked to be the one that the study was created with."""
-        dataset, stored = self._load(), self.leases.stored()
+        dataset, stored = self._loaded, self.leases.stored()
         assert stored is not None
         if stored.frozen["data.sha256"] != dataset.sha256:
             raise DataCorrupt(
@@ -162,7 +168,7 @@ class Session:
 
     def proven(self, proof: Proof | None, best: set[int]) -> bool:
         """Say whether a proof is of these best trials, as the study wants it, with its model."""
-        kept, settings = self.out / "best.keras", self.spec.confirm
+        kept, settings = self.model, self.spec.confirm
         return (
             proof is not None
             and proof.candidates == best
@@ -172,9 +178,9 @@ class Session:
             and _digest(kept) == self.study.user_attrs.get("model_sha256")
         )
 
-    def keep(self, proof: Proof, model: Path, seconds: float) -> None:
+    def keep(self, proof: Proof, seconds: float) -> None:
         """Store a proof, which model goes with it, and the time it took beyond earlier ones."""
-        self.study.set_user_attr("model_sha256", _digest(model))
+        self.study.set_user_attr("model_sha256", _digest(self.model))
         before = self.study.user_attrs.get("confirmation_seconds", 0.0)
         self.study.set_user_attr("confirmation_seconds", round(before + seconds, 1))
         self.study.set_user_attr("proof", proof.to_json())

@@ -97,7 +97,7 @@ class TrialQueue:
         self, ticket: Ticket, trial: optuna.Trial, before: FrozenTrial | None
     ) -> Assignment:
         space = self._spec.search_space
-        values = {name: _suggest(trial, name, space.parameters[name]) for name in space.parameters}
+        values = {name: suggest(trial, name, space.parameters[name]) for name in space.parameters}
         seed = derive(self._spec.seed, "trial", trial.number)
         attributes = {"seed": seed, "worker": self._worker, "trainer": self._trainer}
         if before is not None:
@@ -199,7 +199,8 @@ def score(result: EpochResult) -> float:
     return WORST if result.end is End.DIVERGED else result.val_accuracy
 
 
-def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
+def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
+    """Draw one parameter of the space for a trial."""
     if isinstance(parameter, Choice):
         return trial.suggest_categorical(name, parameter.choices)
     if parameter.integer:
