@@ -11,8 +11,9 @@ from search.errors import SpecError
 from search.model import Problem
 from search.seeds import data_order, derive
 from search.spec import Recipe
-from search.trainer import Course, EpochResult, Outcome
+from search.trainer import Checkpoint, Course, EpochResult, Outcome
 
+KIND = "fit"  # of its checkpoints
 VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
 
 
@@ -38,11 +39,17 @@ class FitTrainer:
         self._problem = Problem.of(dataset)
         self._running: _Running | None = None
 
-    def start(self, lane: int, recipe: Recipe, seed: int) -> None:
-        """Begin a trial in lane 0.
+    def start(
+        self, lane: int, recipe: Recipe, seed: int, checkpoint: Checkpoint | None = None
+    ) -> None:
+        """Begin a trial in lane 0, or continue it from its checkpoint.
+
+        Layers of the study's own continue as they should if their random numbers come from a
+        `keras.random.SeedGenerator` that is theirs, as in all layers of Keras.
 
         Raises:
             SpecError: the study's own ``build`` does not give a model that can be trained.
+            ValueError: the checkpoint does not fit; see `search.trainer.Trainer`.
 
         """
         assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
@@ -52,7 +59,19 @@ class FitTrainer:
         model = networks.build(recipe, self._problem, seed)
         networks.compile_for(model, recipe.training)
         _forget_gradients()
-        self._running = _Running(recipe, seed, model, Course(recipe.training), [])
+        course = Course(recipe.training, checkpoint.curve if checkpoint else ())
+        kept = self._restored(model, checkpoint) if checkpoint else []
+        self._running = _Running(recipe, seed, model, course, kept)
+
+    def _restored(self, model: keras.Model, checkpoint: Checkpoint) -> list[Any]:
+        """Bring an untrained model to where the checkpoint was taken; return the kept weights."""
+        model(self._dataset.train.x[:1])  # without an input layer it has no variables before
+        model.optimizer.build(model.trainable_variables)
+        state = _state(model)
+        checkpoint.check(KIND, (tuple(variable.shape) for variable in (*state, *model.weights)))
+        for variable, value in zip(state, checkpoint.arrays, strict=False):
+            variable.assign(value)
+        return list(checkpoint.arrays[len(state) :])
 
     def epoch(self) -> dict[int, EpochResult]:
         """Train the trial for one epoch, unless it has ended."""
@@ -95,6 +114,13 @@ class FitTrainer:
         )
         return {name: float(values[-1]) for name, values in history.history.items()}
 
+    def checkpoint(self, lane: int) -> Checkpoint:
+        """Return where the trial stands."""
+        assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
+        assert self._running is not None, "the lane is free"
+        state = (keras.ops.convert_to_numpy(value) for value in _state(self._running.model))
+        return self._running.course.checkpoint(KIND, (*state, *self._running.kept))
+
     def model(self, lane: int) -> keras.Model:
         """Return the model with the kept weights; training it further is not possible."""
         assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
@@ -110,6 +136,11 @@ class FitTrainer:
         outcome = self._running.course.outcome()
         self._running = None
         return outcome
+
+
+def _state(model: keras.Model) -> list[Any]:
+    """Return all variables that training changes: weights, seeds, and the optimizer's."""
+    return [*model.variables, *model.optimizer.variables]
 
 
 def _forget_gradients() -> None:

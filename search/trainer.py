@@ -9,13 +9,19 @@ fills free lanes, runs an epoch of all of them, and stops the lanes whose trials
     outcome = trainer.stop(lane)     # the lane is free again
 
 Why a trial is stopped is the caller's business: a trainer knows nothing of pruners or stores.
+A trial that may be cut off leaves a checkpoint now and then, and is continued from it:
+
+    saved = trainer.checkpoint(lane)  # between epochs
+    other.start(lane, recipe, seed, saved)
 """
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
 
 from search.spec import Recipe, Training
 
@@ -57,6 +63,28 @@ class Outcome:
         return self.curve[-1].end if self.curve else None
 
 
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Where a trial stands between two epochs: all that its recipe and seed do not say."""
+
+    kind: str  # of trainers: each continues what its own kind has begun
+    curve: tuple[EpochResult, ...]  # of all epochs so far, none of which ended the trial
+    arrays: tuple[NDArray[Any], ...]  # all that training changes and the kept weights, in an
+    # order that is the kind's own
+
+    def check(self, kind: str, shapes: Iterable[tuple[int, ...]]) -> None:
+        """Make sure that a trainer of this kind, with arrays of these shapes, can continue it.
+
+        Raises:
+            ValueError: it cannot.
+
+        """
+        if self.kind != kind:
+            raise ValueError(f"the checkpoint is of the trainer {self.kind}, not {kind}")
+        if [array.shape for array in self.arrays] != list(shapes):
+            raise ValueError("the checkpoint is of another network or another optimizer")
+
+
 class Trainer(Protocol):
     """Trains up to ``lanes`` trials at a time.
 
@@ -68,11 +96,29 @@ class Trainer(Protocol):
     lanes: int
     label: str  # what it takes, besides recipe and seed, to repeat a trial to the last bit
 
-    def start(self, lane: int, recipe: Recipe, seed: int) -> None:
-        """Begin a trial in a free lane."""
+    def start(
+        self, lane: int, recipe: Recipe, seed: int, checkpoint: Checkpoint | None = None
+    ) -> None:
+        """Begin a trial in a free lane, or continue it from its checkpoint.
+
+        A trial that is continued, in whatever lane, trainer or process, comes to what it would
+        have come to without the interruption, bit for bit, if the trainer's label and the machine
+        are the same. Whether the checkpoint is of this recipe and seed is the caller's business.
+
+        Raises:
+            ValueError: the checkpoint is of another kind of trainer, of other shapes, or has a
+                curve that this recipe does not give; the trial can still begin from scratch.
+
+        """
 
     def epoch(self) -> dict[int, EpochResult]:
         """Train every started lane whose trial has not ended for one epoch."""
+
+    def checkpoint(self, lane: int) -> Checkpoint:
+        """Return where a trial stands that has done an epoch and needs another one.
+
+        Call it before `model`, if at all.
+        """
 
     def model(self, lane: int) -> "keras.Model":
         """Return the lane's kept weights as a model of standard layers that takes raw inputs."""
@@ -106,12 +152,25 @@ def train_to_end(
 
 
 class Course:
-    """One trial's way through its epochs: it keeps the curve and decides when the trial ends."""
+    """One trial's way through its epochs: it keeps the curve and decides when the trial ends.
 
-    def __init__(self, training: Training) -> None:
+    Args:
+        training: how the trial is trained.
+        curve: of the epochs it has behind it, where it is continued.
+
+    Raises:
+        ValueError: a trial that is trained so does not have this curve, or ends with it.
+
+    """
+
+    def __init__(self, training: Training, curve: Iterable[EpochResult] = ()) -> None:
         self._training = training
         self._curve: list[EpochResult] = []
         self._kept = 0  # epoch of the kept weights
+        for past in curve:
+            self.add(past.loss, past.accuracy, past.val_loss, past.val_accuracy)
+            if self.over or self.last != past:
+                raise ValueError("the checkpoint's curve is not one that this trial continues")
 
     @property
     def epochs(self) -> int:
@@ -151,6 +210,12 @@ class Course:
     def last(self) -> EpochResult:
         """The latest epoch's result."""
         return self._curve[-1]
+
+    def checkpoint(self, kind: str, arrays: Iterable[NDArray[Any]]) -> Checkpoint:
+        """Return a checkpoint of the trial at this point, with a trainer's arrays."""
+        assert self._curve, "the trial has done no epoch yet"
+        assert not self.over, "the trial has ended"
+        return Checkpoint(kind, tuple(self._curve), tuple(arrays))
 
     def outcome(self) -> Outcome:
         """Return what the trial has come to so far."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from search.seeds import derive
 from search.spec import Recipe
-from search.trainer import Course, EpochResult, Outcome
+from search.trainer import Checkpoint, Course, EpochResult, Outcome
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -76,11 +76,17 @@ class ScriptedTrainer:
         self._script, self._at_start, self._build = script, at_start, build
         self._running: dict[int, tuple[Recipe, int, Course]] = {}
 
-    def start(self, lane: int, recipe: Recipe, seed: int) -> None:
+    def start(
+        self, lane: int, recipe: Recipe, seed: int, checkpoint: Checkpoint | None = None
+    ) -> None:
         assert lane in range(self.lanes), f"there is no lane {lane}"
         assert lane not in self._running, f"lane {lane} is not free"
         self._at_start(recipe, seed)
-        self._running[lane] = (recipe, seed, Course(recipe.training))
+        course = Course(recipe.training)
+        if checkpoint is not None:
+            checkpoint.check("scripted", [])
+            course = Course(recipe.training, checkpoint.curve)
+        self._running[lane] = (recipe, seed, course)
         self.started.append((lane, recipe, seed))
 
     def epoch(self) -> dict[int, EpochResult]:
@@ -92,6 +98,9 @@ class ScriptedTrainer:
                 results[lane] = course.last
         self._running = running
         return results
+
+    def checkpoint(self, lane: int) -> Checkpoint:
+        return self._running[lane][2].checkpoint("scripted", [])
 
     def model(self, lane: int) -> Any:
         return self._build(*self._running[lane][:2])

@@ -23,7 +23,7 @@ LADDER = (
     {"space"},
     {"spec", "seeds"},
     {"data", "data.formats", "data.transports", "data.sources", "data.catalog"},
-    {"trainer", "model", "interval", "proof"},
+    {"trainer", "checkpoint", "model", "interval", "proof"},
     {
         "fit",
         "lanes",

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import pytest
 
 from search import data
+from search.checkpoint import from_bytes, to_bytes
 from search.data import Dataset
 from search.fit import FitTrainer
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.space import Config
 from search.spec import MLP, Recipe, Training
-from search.trainer import End, EpochResult, Outcome, Trainer, train_to_end
+from search.trainer import Checkpoint, End, EpochResult, Outcome, Trainer, train_to_end
 
 TRAINERS: dict[str, Callable[[Dataset], Trainer]] = {
     "fit": FitTrainer,
@@ -30,9 +32,20 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture(scope="module", params=TRAINERS)
-def trainer(request: pytest.FixtureRequest, dataset: Dataset) -> Trainer:
+def make(request: pytest.FixtureRequest) -> Callable[[Dataset], Trainer]:
+    return TRAINERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def trainer(make: Callable[[Dataset], Trainer], dataset: Dataset) -> Trainer:
     """One trainer for all tests of a module: a trainer is used again and again."""
-    return TRAINERS[request.param](dataset)
+    return make(dataset)
+
+
+@pytest.fixture(scope="module")
+def another(make: Callable[[Dataset], Trainer], dataset: Dataset) -> Trainer:
+    """One more, which shares nothing with the first."""
+    return make(dataset)
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +183,99 @@ def test_the_model_takes_raw_inputs_and_gives_probabilities(
     assert probabilities.shape == (8, dataset.classes)
     assert probabilities.sum(axis=-1) == pytest.approx(np.ones(8), abs=1e-5)
     assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+
+
+# -- checkpoints -----------------------------------------------------------------------------
+
+
+Weights: TypeAlias = list[np.ndarray[Any, Any]]
+
+
+def saved(trainer: Trainer, one: Recipe) -> tuple[Outcome, Weights, list[Checkpoint]]:
+    """Train to the end, with a checkpoint after each epoch but the last."""
+    checkpoints = []
+    trainer.start(0, one, 1)
+    while trainer.epoch()[0].end is None:
+        checkpoints.append(trainer.checkpoint(0))
+    weights = trainer.model(0).get_weights()
+    return trainer.stop(0), weights, checkpoints
+
+
+def resumed(trainer: Trainer, one: Recipe, checkpoint: Checkpoint) -> tuple[Outcome, Weights]:
+    """Continue in the last lane, beside a trial that begins in the first, if there are two."""
+    lane = trainer.lanes - 1
+    trainer.start(lane, one, 1, from_bytes(to_bytes(checkpoint)))
+    if lane:
+        trainer.start(0, recipe(activation="elu", epochs=1), 2)
+    while lane in trainer.epoch():
+        pass
+    if lane:
+        trainer.stop(0)
+    weights = trainer.model(lane).get_weights()
+    return trainer.stop(lane), weights
+
+
+def equal(some: Weights, others: Weights) -> bool:
+    """Whether two networks' weights are the same to the last bit."""
+    return [array.tobytes() for array in some] == [array.tobytes() for array in others]
+
+
+def test_a_trial_continues_elsewhere_as_if_nothing_had_happened(
+    trainer: Trainer, another: Trainer
+) -> None:
+    one = recipe(batch_norm=True, clipnorm=0.2, epochs=3, best_weights=False)
+    one = replace(one, training=replace(one.training, decay=0.7))
+    outcome, weights, checkpoints = saved(trainer, one)
+    assert len(checkpoints) == 2
+    for checkpoint in checkpoints:
+        continued, its_weights = resumed(another, one, checkpoint)
+        assert continued == outcome
+        assert equal(its_weights, weights)
+
+
+def test_a_checkpoint_holds_the_kept_weights_and_the_patience(
+    trainer: Trainer, another: Trainer
+) -> None:
+    one = recipe(learning_rate=0.3, epochs=60, patience=2)
+    outcome, weights, checkpoints = saved(trainer, one)
+    assert outcome.end is End.EARLY
+    assert len(checkpoints) > outcome.kept_epoch
+    continued, its_weights = resumed(another, one, checkpoints[-1])
+    assert continued == outcome
+    assert equal(its_weights, weights)
+
+
+def test_taking_a_checkpoint_changes_nothing_and_continuing_leaves_it_as_it_was(
+    trainer: Trainer,
+) -> None:
+    one = recipe(batch_norm=True)
+    outcome, model = run(trainer, one)
+    weights = model.get_weights()
+    again, its_weights, checkpoints = saved(trainer, one)
+    assert again == outcome
+    assert equal(its_weights, weights)
+    before = to_bytes(checkpoints[0])
+    trainer.start(0, one, 1, checkpoints[0])
+    trainer.epoch()
+    trainer.stop(0)
+    assert to_bytes(checkpoints[0]) == before
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_and_the_lane_stays_free(
+    trainer: Trainer,
+) -> None:
+    one = recipe()
+    outcome, _, [_, right] = saved(trainer, one)
+    wider = np.zeros((9, 9), np.float32)
+    wrong = {
+        "trainer": replace(right, kind="another"),
+        "network": replace(right, arrays=(wider, *right.arrays[1:])),
+        "optimizer": replace(right, arrays=right.arrays[:-1]),
+        "curve": replace(right, curve=right.curve[1:]),
+    }
+    for what, checkpoint in wrong.items():
+        with pytest.raises(ValueError, match=what):
+            trainer.start(0, one, 1, checkpoint)
+    with pytest.raises(ValueError, match="curve"):  # of a trial that would have ended
+        trainer.start(0, recipe(epochs=2), 1, right)
+    assert run(trainer, one)[0] == outcome

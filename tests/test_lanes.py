@@ -232,12 +232,41 @@ def test_a_diverging_neighbour_and_a_refilled_one_change_nothing() -> None:
     assert refilled[1].curve == tuple(fresh[0])[: EPOCHS - 1]
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_checkpoint_holds_the_whole_optimizer(optimizer: str) -> None:
+    lanes, trial = trainer(optimizer), recipe(optimizer, mixture=7, epochs=4)
+    whole = in_lanes(lanes, {2: (trial, 5)})[2]
+    lanes.start(2, trial, 5)
+    curve = [lanes.epoch()[2], lanes.epoch()[2]]
+    checkpoint = lanes.checkpoint(2)
+    lanes.stop(2)
+    lanes.start(13, trial, 5, checkpoint)  # in the other stack
+    while 13 in (results := lanes.epoch()):
+        curve.append(results[13])
+    assert same((curve, lanes.model(13).get_weights(), lanes.stop(13)), whole)
+
+
 def test_a_whole_study_compiles_each_program_once() -> None:
     lanes = LanesTrainer(blobs(), Structure.of(recipe()), lanes=4, width=2)
     for start in range(0, len(MIXTURES), 4):
         trials = {lane: (recipe(mixture=start + lane, epochs=1), 3) for lane in range(4)}
         in_lanes(lanes, trials)
-    assert lanes.compilations == {"fresh": 1, "refill": 1, "train": 1, "keep": 1}
+    for mixture, lane in product((1, 7), range(4)):
+        trial = recipe(mixture=mixture, epochs=2)
+        lanes.start(lane, trial, 3)
+        lanes.epoch()
+        checkpoint = lanes.checkpoint(lane)
+        lanes.stop(lane)
+        in_lanes(lanes, {lane: (trial, 3)})
+        lanes.start(3 - lane, trial, 3, checkpoint)
+        lanes.stop(3 - lane)
+    assert lanes.compilations == {
+        "fresh": 1,
+        "refill": 1,
+        "restore": 1,
+        "train": 1,
+        "keep": 1,
+    }
 
 
 @pytest.mark.parametrize("mixture", [1, 7])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.checkpoint import from_bytes, to_bytes
 from search.space import Config
 from search.spec import MLP, Recipe, Training
 from search.trainer import Course, End, train_to_end
@@ -128,6 +129,41 @@ def test_what_is_true_of_every_course(
             assert course.epochs == len(scores) < training.epochs
     assert outcome.kept_epoch == (best if training.best_weights else course.epochs)
     assert outcome.value == (accuracies[outcome.kept_epoch - 1] if accuracies else 0.0)
+
+
+@given(trainings, epochs)
+def test_a_course_continues_from_its_curve(
+    training: Training, scores: list[tuple[float, float, float, float]]
+) -> None:
+    course = Course(training)
+    for score in scores:
+        if course.over:
+            break
+        past = course.outcome().curve
+        continued = Course(training, past)
+        assert continued.outcome() == course.outcome()
+        assert continued.add(*score) == course.add(*score)
+        assert repr(continued.outcome()) == repr(course.outcome())  # a loss may be NaN
+    if course.over:
+        with pytest.raises(ValueError, match="curve"):
+            Course(training, course.outcome().curve)
+
+
+def test_the_scripted_trainer_continues_from_a_checkpoint() -> None:
+    one, trainer = recipe(3), ScriptedTrainer(2)
+    trainer.start(0, one, 7)
+    trainer.epoch()
+    checkpoint = trainer.checkpoint(0)
+    while trainer.epoch():
+        pass
+    other = ScriptedTrainer(3)
+    with pytest.raises(ValueError, match="trainer fit"):
+        other.start(2, one, 7, replace(checkpoint, kind="fit"))
+    other.start(2, one, 7, from_bytes(to_bytes(checkpoint)))
+    assert other.epoch()[2].epoch == 2
+    while other.epoch():
+        pass
+    assert other.stop(2) == trainer.stop(0)
 
 
 def recipe(number: int, training: Training = TRAINING) -> Recipe:

@@ -118,15 +118,19 @@ def refilled(
     state: State, kept: Kept, lane: Array, kernels: tuple[Array, ...]
 ) -> tuple[State, Kept]:
     """Return all lanes with an untrained network of these kernels, ``[1, ...]``, in one of them."""
+    new = fresh(kernels, len(state.slots))
+    return written(state, kept, lane, new, new.current)
 
-    def written(stack: Array, value: Array) -> Array:
+
+def written(
+    state: State, kept: Kept, lane: Array, new: State, new_kept: Kept
+) -> tuple[State, Kept]:
+    """Return all lanes with the new arrays, ``[1, ...]``, in one of them."""
+
+    def put(stack: Array, value: Array) -> Array:
         return ops.slice_update(stack, (lane, *[0] * (len(stack.shape) - 1)), value)
 
-    new = fresh(kernels, len(state.slots))
-    return (
-        tree.map_structure(written, state, new),
-        tree.map_structure(written, kept, new.current),
-    )
+    return tree.map_structure(put, state, new), tree.map_structure(put, kept, new_kept)
 
 
 def keeping(kept: Kept, current: Kept, better: Array) -> Kept:

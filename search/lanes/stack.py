@@ -1,5 +1,7 @@
 """Some lanes that are trained together: their arrays on the device, and the programs for them."""
 
+from typing import Any
+
 import numpy as np
 from keras import tree
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ class Programs:
         slots = rule_of(structure.optimizer, structure.nesterov)[1]
         self.fresh = Program(lambda kernels: programs.fresh(kernels, slots))
         self.refill = Program(programs.refilled, donated=(0, 1))
+        self.restore = Program(programs.written, donated=(0, 1))
         self.train = Program(programs.epoch_of(structure, problem), donated=(0,))
         self.keep = Program(programs.keeping, donated=(0,))
 
@@ -40,6 +43,31 @@ class Stack:
         self._state, self._kept = self._programs.refill(
             self._state, self._kept, np.int32(place), kernels
         )
+        self._set_gates(place, gates)
+
+    def restore(self, place: int, arrays: tuple[NDArray[Any], ...], gates: Gates) -> None:
+        """Put into a place what `read` gave for one, of whatever stack of this structure."""
+        one = [array[None] for array in arrays]
+        new = tree.pack_sequence_as((self._state, self._kept), one)
+        self._state, self._kept = self._programs.restore(
+            self._state, self._kept, np.int32(place), *new
+        )
+        self._set_gates(place, gates)
+
+    def read(self, place: int) -> tuple[NDArray[Any], ...]:
+        """Return all that training has made of a place, and what is kept there."""
+        return tuple(fetch(stack[place]) for stack in self._arrays())
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the arrays that `read` returns."""
+        return [tuple(stack.shape)[1:] for stack in self._arrays()]
+
+    def _arrays(self) -> list[Any]:
+        arrays: list[Any] = tree.flatten((self._state, self._kept))
+        return arrays
+
+    def _set_gates(self, place: int, gates: Gates) -> None:
         for values, value in zip(self._gates, gates, strict=True):
             values[place] = value
 

@@ -29,7 +29,9 @@ from search.lanes.structure import Structure
 from search.model import Problem
 from search.seeds import data_order
 from search.spec import MLP, Recipe
-from search.trainer import Course, EpochResult, Outcome
+from search.trainer import Checkpoint, Course, EpochResult, Outcome
+
+KIND = "lanes"  # of its checkpoints
 
 # Slope above zero, factor of exp(x) - 1 below it, slope below it; as Keras' own defaults.
 _SELU_SCALE = 1.0507009873554805
@@ -111,24 +113,37 @@ class LanesTrainer:
         """How often each program was compiled so far."""
         return {name: program.compilations for name, program in vars(self._programs).items()}
 
-    def start(self, lane: int, recipe: Recipe, seed: int) -> None:
-        """Begin a trial in a free lane.
+    def start(
+        self, lane: int, recipe: Recipe, seed: int, checkpoint: Checkpoint | None = None
+    ) -> None:
+        """Begin a trial in a free lane, or continue it from its checkpoint.
 
         Raises:
             SpecError: the recipe's structure is not this trainer's.
+            ValueError: the checkpoint does not fit; see `search.trainer.Trainer`.
 
         """
         assert 0 <= lane < self.lanes, f"there is no lane {lane} among {self.lanes}"
         assert lane not in self._trials, "the lane is not free"
         self._structure.check(recipe)
+        index, place = divmod(lane, self._width)
+        stack = self._stacks[index]
+        if checkpoint is None:
+            stack.refill(place, self._kernels(recipe, seed), _gates(recipe))
+            course = Course(recipe.training)
+        else:
+            checkpoint.check(KIND, stack.shapes)
+            course = Course(recipe.training, checkpoint.curve)
+            stack.restore(place, checkpoint.arrays, _gates(recipe))
+        self._trials[lane] = _Trial(recipe, seed, course)
+
+    def _kernels(self, recipe: Recipe, seed: int) -> tuple[NDArray[np.float32], ...]:
+        """Return the initial kernels, ``[1, input, unit]`` each."""
         assert isinstance(recipe.model, MLP)
-        kernels = tuple(
+        return tuple(
             fetch(networks.kernel_initializer(recipe.model, seed, layer)(shape))[None]
             for layer, shape in enumerate(self._kernel_shapes())
         )
-        stack, place = divmod(lane, self._width)
-        self._stacks[stack].refill(place, kernels, _gates(recipe))
-        self._trials[lane] = _Trial(recipe, seed, Course(recipe.training))
 
     def epoch(self) -> dict[int, EpochResult]:
         """Train for one epoch, and return the results of the trials that had not ended."""
@@ -162,6 +177,11 @@ class LanesTrainer:
 
     def _lanes_of(self, stack: int) -> slice:
         return slice(stack * self._width, (stack + 1) * self._width)
+
+    def checkpoint(self, lane: int) -> Checkpoint:
+        """Return where the lane's trial stands."""
+        stack, place = divmod(lane, self._width)
+        return self._trials[lane].course.checkpoint(KIND, self._stacks[stack].read(place))
 
     def model(self, lane: int) -> keras.Model:
         """Return a new model of standard layers with the lane's kept weights."""
