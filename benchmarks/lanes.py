@@ -160,10 +160,11 @@ def recipe(number: int) -> Any:
 def fit(task: dict[str, Any]) -> Work:
     """`Model.fit` as a user writes it, or with all that makes it faster."""
     from search import model as networks
-    from search.lanes import backend
 
     tuned = task["kind"] == "tuned"
     if task["threads"]:
+        from search.lanes import backend  # with its flags for XLA, which a user would not have
+
         backend.set_threads(task["threads"])
     data = dataset()
     problem = networks.Problem.of(data)

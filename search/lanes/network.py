@@ -9,6 +9,7 @@ Axis names: ``lane`` (K trials), ``batch``, ``unit`` (of a layer), ``input`` (of
 ``class``.
 """
 
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 from keras import ops
@@ -186,14 +187,16 @@ def clipped(gradient: Variables, gates: Gates) -> Variables:
 
 
 def _clip(gradient: Array, limit: Array) -> Array:
-    squares = ops.square(gradient)
+    limit = ops.reshape(limit, (-1, *[1] * (len(gradient.shape) - 1)))
+    # Without a limit the length does not matter. The selection is for XLA's sake: squares alone
+    # it writes in tiles of 16, and a matrix of 784 x 300 takes 99 us instead of 18.
+    squares = ops.where(limit < math.inf, ops.square(gradient), 0.0)
     if len(gradient.shape) == 3:
         # XLA vectorizes a sum over rows, but adds up a whole matrix one number at a time. The
         # maximum changes nothing; it keeps XLA from merging the two sums again.
-        squares = ops.maximum(ops.sum(squares, axis=1), 0.0)
-    length = ops.sqrt(ops.sum(squares, axis=1))
-    factor = ops.where(length > limit, limit / length, 1.0)
-    return gradient * ops.reshape(factor, (-1, *[1] * (len(gradient.shape) - 1)))
+        squares = ops.maximum(ops.sum(squares, axis=1, keepdims=True), 0.0)
+    length = ops.sqrt(ops.sum(squares, axis=-1, keepdims=True))
+    return gradient * ops.where(length > limit, limit / length, 1.0)
 
 
 def _logits(variables: Variables, x: Array) -> Array:
