@@ -2,6 +2,8 @@
 
 COMMANDS = {
     "search.run": "create or continue a study: search, confirm, report",
+    "search.worker": "one more worker on a study or a whole store, from any machine",
+    "search.status": "how far a study is, and who works on it",
     "search.report": "write a study's report again from the store",
     "search.replay": "train a trial again and compare its score with the recorded one",
     "search.data": "fetch and verify a data set",

@@ -28,7 +28,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Options:
     """The options that every command about a study has."""
 
-    study: str  # a name, or the path of a study file
+    study: str  # a name, or the path of a study file; "" for every study of the store
     storage: str
     name: str | None  # of the study in the store; None for the study's own
     out: Path | None  # None for runs/NAME
@@ -84,10 +84,17 @@ lanes_option = click.option(
 )
 
 
-def study_options(function: Function) -> Function:
+def study_options(required: bool = True) -> Callable[[Function], Function]:
     """Add the options of `Options` to a command, which gets them as keyword arguments."""
+    default = {"required": True} if required else {"default": ""}
+    every = "" if required else " [default: every study of the store]"
     options = [
-        click.option("--study", required=True, metavar="NAME", help="A study's name or its file."),
+        click.option(
+            "--study",
+            metavar="NAME",
+            help=f"A study's name or its file.{every}",
+            **default,
+        ),
         click.option(
             "--storage",
             envvar="OPTUNA_STORAGE",
@@ -105,9 +112,13 @@ def study_options(function: Function) -> Function:
         verbose_option,
         click.option("-q", "--quiet", is_flag=True, help="Plain lines instead of a live table."),
     ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+
+    def add(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
 def take_options(arguments: dict[str, Any]) -> Options:

@@ -5,9 +5,11 @@ by its mean validation score over fresh seeds. Only then is the test split opene
 the winner's models score there is stated with an interval. This is the only module that opens it.
 """
 
-from collections.abc import Callable, MutableMapping, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -31,6 +33,19 @@ class Candidate:
     recipe: Recipe
 
 
+class Runs(Protocol):
+    """The runs that were made so far, wherever they are kept."""
+
+    def validation(self, trial: int, seed: int) -> float | None:
+        """Return the validation accuracy of a run; None before it was made."""
+
+    def model(self, trial: int, seed: int) -> bytes | None:
+        """Return the model of a run, as a ``.keras`` file; None where it is not kept."""
+
+    def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
+        """Keep a run."""
+
+
 class Confirmation:
     """Confirms a winner, from wherever an earlier process left off.
 
@@ -38,8 +53,7 @@ class Confirmation:
         trainer: trains the configurations again; its lanes are shared among them.
         settings: how many candidates, seeds, and which confidence.
         seed: the study's.
-        ledger: "trial/seed" -> validation accuracy of what is trained already, kept in the store.
-        folder: where the models lie until the winner is proven; it is created.
+        ledger: what is trained already; each run is kept there at once.
         progress: is told of each `Run`.
 
     """
@@ -49,17 +63,14 @@ class Confirmation:
         trainer: Trainer,
         settings: Confirm,
         seed: int,
-        ledger: MutableMapping[str, float],
-        folder: Path,
+        ledger: Runs,
         progress: Callable[[Run], None],
     ) -> None:
         self._trainer = trainer
         self._settings = settings
         self._seed = seed
         self._ledger = ledger
-        self._folder = folder
         self._progress = progress
-        folder.mkdir(parents=True, exist_ok=True)
 
     def prove(
         self,
@@ -82,10 +93,11 @@ class Confirmation:
         winner = max(candidates, key=lambda candidate: mean_validation(runs, candidate.trial))
         own = [run for run in runs if run.trial == winner.trial]
         seeds = tuple(run.seed for run in own)
-        if before is not None and before.is_of(winner.trial, seeds, self._settings.confidence):
+        stands = before is not None and before.is_of(winner.trial, seeds, self._settings.confidence)
+        # The models of an earlier proof's losers were not kept, and artifacts can be deleted.
+        self._train([(winner, seed) for seed in seeds if not self._has_model(winner, seed)])
+        if before is not None and stands:
             return replace(before, runs=runs)
-        # An earlier process may have trained the winner on another machine.
-        self._train([(winner, seed) for seed in seeds if not self._path(winner, seed).exists()])
         correct = self._test(winner, seeds, open_test(data_name, data_dir))
         return Proof(
             trial=winner.trial,
@@ -98,17 +110,18 @@ class Confirmation:
             model_seed=max(own, key=lambda run: run.validation).seed,
         )
 
-    def model(self, winner: Candidate, proof: Proof) -> Path:
-        """Return the file of the model that is kept, trained again where it is missing."""
-        path = self._path(winner, proof.model_seed)
-        if not path.exists():
-            self._train([(winner, proof.model_seed)])
-        return path
-
     def _runs(self, candidates: Sequence[Candidate]) -> tuple[Run, ...]:
         pairs = [(candidate, seed) for candidate in candidates for seed in self._seeds(candidate)]
-        self._train([pair for pair in pairs if _key(*pair) not in self._ledger])
-        return tuple(Run(one.trial, seed, self._ledger[_key(one, seed)]) for one, seed in pairs)
+        self._train([pair for pair in pairs if self._validation(*pair) is None])
+        return tuple(
+            Run(one.trial, seed, self._validation(one, seed) or 0.0) for one, seed in pairs
+        )
+
+    def _validation(self, candidate: Candidate, seed: int) -> float | None:
+        return self._ledger.validation(candidate.trial, seed)
+
+    def _has_model(self, candidate: Candidate, seed: int) -> bool:
+        return self._ledger.model(candidate.trial, seed) is not None
 
     def _seeds(self, candidate: Candidate) -> list[int]:
         """Return seeds that no trial of the study was trained with."""
@@ -119,16 +132,12 @@ class Confirmation:
         jobs = [(candidate.recipe, seed) for candidate, seed in pairs]
         for position, outcome, model in train_to_end(self._trainer, jobs):
             candidate, seed = pairs[position]
-            path = self._path(candidate, seed)
-            beside = path.with_suffix(".partial.keras")  # a killed process leaves no half model
-            model.save(beside)
-            beside.replace(path)
-            self._ledger[_key(candidate, seed)] = outcome.value
+            self._ledger.add(candidate.trial, seed, outcome.value, _saved(model))
             self._progress(Run(candidate.trial, seed, outcome.value))
 
     def _test(self, winner: Candidate, seeds: Sequence[int], test: Split) -> NDArray[np.bool_]:
         """Return whether each model is right on each test example, ``[seed, example]``."""
-        models = (keras.models.load_model(self._path(winner, seed)) for seed in seeds)
+        models = (_loaded(self._ledger.model(winner.trial, seed)) for seed in seeds)
         guesses = [
             model.predict(test.x, batch_size=TEST_BATCH, verbose=0).argmax(axis=-1)
             for model in models
@@ -136,9 +145,17 @@ class Confirmation:
         correct: NDArray[np.bool_] = np.stack(guesses) == test.y
         return correct
 
-    def _path(self, candidate: Candidate, seed: int) -> Path:
-        return self._folder / f"trial-{candidate.trial}-seed-{seed}.keras"
+
+def _saved(model: keras.Model) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        return path.read_bytes()
 
 
-def _key(candidate: Candidate, seed: int) -> str:
-    return f"{candidate.trial}/{seed}"
+def _loaded(content: bytes | None) -> keras.Model:
+    assert content is not None, "the winner's models are kept"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(content)
+        return keras.models.load_model(path)

@@ -1,4 +1,4 @@
-"""Who works on what: three small tables beside Optuna's, in the same database.
+"""Who works on what: leases on the trials of a study's budget.
 
 *studies* holds what a study was created with and its budget; *workers* who is alive, by beats on
 the database's clock; *tickets* one row for each trial of the budget. A ticket is
@@ -8,56 +8,37 @@ the database's clock; *tickets* one row for each trial of the budget. A ticket i
 
 and every change of a ticket is one transaction that names the holder it takes it from, so of
 several processes that want the same change exactly one makes it. The budget is met when no
-ticket is free or held. Nothing here knows what a trial is but its number.
+ticket is free or held. Then one worker holds the confirmation, in the same way. Nothing here
+knows what a trial is but its number.
+
+Every method is one transaction, made with the database's patience, and may be made twice.
 """
 
+import functools
 import json
+import os
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import psutil
 import sqlalchemy as sa
-from sqlalchemy import Column, Float, ForeignKey, Integer, String, Text
+from sqlalchemy import Float
+
+from search.database import Database
+from search.tables import checkpoints, studies, tickets, workers
 
 GRACE_SECONDS = 60.0  # without a beat, before a worker counts as dead
+SILENT = f"no sign of life for {GRACE_SECONDS:.0f} s"
+GONE = "its process is gone"
+LEFT = "left"
 
-metadata = sa.MetaData()
-
-studies = sa.Table(
-    "search_studies",
-    metadata,
-    Column("name", String(512), primary_key=True),
-    Column("frozen", Text, nullable=False),  # JSON: what a later run's specification must equal
-    Column("settings", Text, nullable=False),  # JSON: command-line settings it was created with
-    Column("trials", Integer, nullable=False),  # the budget
-    Column("joined", Integer, nullable=False, default=0),  # workers so far
-)
-workers = sa.Table(
-    "search_workers",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("study", ForeignKey("search_studies.name"), nullable=False),
-    Column("host", String(255), nullable=False),
-    Column("process", String(64), nullable=False),  # machine-wide unique, see `_process`
-    Column("started", Float, nullable=False),  # seconds since the epoch, database's clock
-    Column("beat", Float, nullable=False),
-)
-tickets = sa.Table(
-    "search_tickets",
-    metadata,
-    Column("study", ForeignKey("search_studies.name"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("state", String(8), nullable=False, default="free"),
-    Column("attempt", Integer, nullable=False, default=0),  # times it was taken
-    Column("worker", String(32)),  # the last holder
-    Column("trial", Integer),  # the latest attempt's trial number
-)
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -67,14 +48,7 @@ class StoredStudy:
     frozen: Mapping[str, Any]
     settings: Mapping[str, Any]
     trials: int
-
-
-@dataclass(frozen=True)
-class Member:
-    """A worker on the list."""
-
-    id: str
-    ordinal: int  # the first worker that ever joined the study is 1
+    source: str = ""  # the study's name or file
 
 
 @dataclass(frozen=True)
@@ -86,43 +60,90 @@ class Ticket:
     trial: int | None  # the attempt before, to be repeated
 
 
-class Leases:
-    """The tables of one study."""
+@dataclass(frozen=True)
+class Member:
+    """A worker on the list."""
 
-    def __init__(self, engine: sa.Engine, study: str) -> None:
-        self._engine = engine
+    id: str
+    host: str
+    process: int
+    device: str | None
+    lanes: int | None
+    seconds: float  # since it joined
+    silence: float  # seconds since its last beat
+    ended: str | None  # why it no longer works; None while it does
+    done: int  # tickets it has spent
+
+    @property
+    def identity(self) -> str:
+        """The worker as a person can find it."""
+        return _identity(self.host, self.process, self.id)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A ticket that was taken from a dead worker."""
+
+    trial: int | None
+    reason: str
+
+
+def _patiently(method: Method) -> Method:
+    @functools.wraps(method)
+    def patient(self: "Leases", *arguments: Any, **options: Any) -> Any:
+        return self._patience(lambda: method(self, *arguments, **options))
+
+    return cast(Method, patient)
+
+
+class Leases:
+    """The leases of one study."""
+
+    def __init__(self, database: Database, study: str) -> None:
+        self._engine = database.engine
+        self._patience = database.patience
         self._study = study
         self._of_study = tickets.c.study == study
 
-    @staticmethod
-    def create_tables(engine: sa.Engine) -> None:
-        """Create the tables where they are missing."""
-        with engine.begin() as connection:
-            metadata.create_all(connection)
-
     # -- the study ---------------------------------------------------------------------------
 
+    @staticmethod
+    def sources(database: Database) -> dict[str, str]:
+        """Return the studies of a store: name -> where it was defined."""
+
+        def read() -> dict[str, str]:
+            with database.engine.begin() as connection:
+                rows = connection.execute(sa.select(studies).order_by(studies.c.name))
+                return {row.name: row.source for row in rows}
+
+        return database.patience(read)
+
+    @_patiently
     def stored(self) -> StoredStudy | None:
         """Return what the study was created with, or None before it is."""
         with self._engine.begin() as connection:
             return self._stored(connection)
 
     def _stored(self, connection: sa.Connection) -> StoredStudy | None:
-        row = connection.execute(
-            sa.select(studies).where(studies.c.name == self._study).with_for_update()
-        ).first()
+        row = connection.execute(sa.select(studies).where(studies.c.name == self._study)).first()
         if row is None:
             return None
-        return StoredStudy(json.loads(row.frozen), json.loads(row.settings), row.trials)
+        return StoredStudy(json.loads(row.frozen), json.loads(row.settings), row.trials, row.source)
 
+    @_patiently
     def create(self, study: StoredStudy) -> StoredStudy:
-        """Create the study unless it exists, grow its budget, and return what is stored."""
+        """Create the study unless it exists, grow its budget, and return what is stored.
+
+        Only while `Database.exclusive` is held.
+        """
         with self._engine.begin() as connection:
             stored = self._stored(connection)
             if stored is None:
                 row = {"frozen": json.dumps(study.frozen), "settings": json.dumps(study.settings)}
                 connection.execute(
-                    studies.insert().values(name=self._study, trials=study.trials, **row)
+                    studies.insert().values(
+                        name=self._study, source=study.source, trials=study.trials, **row
+                    )
                 )
                 stored = StoredStudy(study.frozen, study.settings, 0)
             connection.execute(
@@ -142,11 +163,20 @@ class Leases:
         connection.execute(tickets.insert(), rows)
         connection.execute(studies.update().where(studies.c.name == self._study).values(trials=new))
 
+    @_patiently
+    def forget(self) -> None:
+        """Delete the study, whose trials were deleted by somebody; see `create` for the lock."""
+        with self._engine.begin() as connection:
+            for table in (checkpoints, tickets, workers):
+                connection.execute(table.delete().where(table.c.study == self._study))
+            connection.execute(studies.delete().where(studies.c.name == self._study))
+
     # -- workers -----------------------------------------------------------------------------
 
-    def join(self) -> Member:
-        """Register this process as a worker."""
-        member = uuid4().hex
+    @_patiently
+    def join(self) -> tuple[str, int]:
+        """Register this process as a worker; return its id, and how many joined up to it."""
+        worker = uuid4().hex
         with self._engine.begin() as connection:
             count = studies.update().where(studies.c.name == self._study)
             connection.execute(count.values(joined=studies.c.joined + 1))
@@ -154,7 +184,7 @@ class Leases:
             ordinal = connection.execute(joined).scalar_one()
             connection.execute(
                 workers.insert().values(
-                    id=member,
+                    id=worker,
                     study=self._study,
                     host=_host(),
                     process=_process(psutil.Process()),
@@ -162,37 +192,75 @@ class Leases:
                     beat=_clock(connection),
                 )
             )
-        return Member(member, ordinal)
+        return worker, ordinal
+
+    @_patiently
+    def equip(self, worker: str, device: str, lanes: int) -> None:
+        """Note what a worker trains with."""
+        with self._engine.begin() as connection:
+            change = workers.update().where(workers.c.id == worker)
+            connection.execute(change.values(device=device, lanes=lanes))
 
     def beat(self, worker: str) -> None:
-        """Say that the worker is alive."""
-        with self._engine.begin() as connection:
-            connection.execute(
-                workers.update().where(workers.c.id == worker).values(beat=_clock(connection))
-            )
+        """Say that the worker is alive, also where it was believed dead.
 
-    def leave(self, worker: str) -> None:
-        """Take the worker off the list; it must hold no ticket."""
+        Without patience: a beat that comes late is worth nothing.
+        """
         with self._engine.begin() as connection:
-            connection.execute(workers.delete().where(workers.c.id == worker))
+            self._beat(connection, worker)
+
+    def _beat(self, connection: sa.Connection, worker: str) -> None:
+        alive = workers.update().where(workers.c.id == worker)
+        connection.execute(alive.values(beat=_clock(connection), ended=None))
+
+    @_patiently
+    def leave(self, worker: str) -> None:
+        """Let go of all that the worker holds, and end it."""
+        with self._engine.begin() as connection:
+            self._end(connection, {worker: LEFT})
+            self._free(connection, [worker], attempt=tickets.c.attempt - 1, state="free")
+
+    def _end(self, connection: sa.Connection, reasons: Mapping[str, str]) -> None:
+        for worker, reason in reasons.items():
+            connection.execute(workers.update().where(workers.c.id == worker).values(ended=reason))
+        connection.execute(
+            studies.update().where(studies.c.confirmer.in_(list(reasons))).values(confirmer=None)
+        )
 
     # -- tickets -----------------------------------------------------------------------------
 
-    def take(self, worker: str) -> Ticket | None:
-        """Take a free ticket; None when there is none."""
-        free = sa.select(tickets).where(self._of_study, tickets.c.state == "free")
+    @_patiently
+    def take(self, worker: str, holding: Collection[int] = ()) -> Ticket | None:
+        """Take a free ticket; None when there is none.
+
+        Args:
+            worker: who takes it.
+            holding: the tickets it knows it holds. One that it holds without knowing was given
+                to it in an answer that got lost, and is given again.
+
+        """
+        own = sa.and_(
+            tickets.c.state == "held",
+            tickets.c.worker == worker,
+            tickets.c.number.not_in(list(holding)),
+        )
+        wanted = sa.select(tickets).where(self._of_study, sa.or_(tickets.c.state == "free", own))
         with self._engine.begin() as connection:
+            self._beat(connection, worker)  # or nobody would notice if it died now
             row = connection.execute(
-                free.order_by(tickets.c.number).limit(1).with_for_update(skip_locked=True)
+                wanted.order_by(tickets.c.state.desc(), tickets.c.number)
+                .limit(1)
+                .with_for_update(skip_locked=True)
             ).first()
             if row is None:
                 return None
+            attempt = row.attempt + (row.state == "free")
             connection.execute(
                 tickets.update()
                 .where(self._of_study, tickets.c.number == row.number)
-                .values(state="held", worker=worker, attempt=row.attempt + 1)
+                .values(state="held", worker=worker, attempt=attempt)
             )
-            return Ticket(row.number, row.attempt + 1, row.trial)
+            return Ticket(row.number, attempt, row.trial)
 
     def link(self, worker: str, ticket: int, trial: int) -> bool:
         """Note which trial a held ticket runs; False when the ticket was lost."""
@@ -200,12 +268,16 @@ class Leases:
 
     def done(self, worker: str, ticket: int) -> bool:
         """Spend a held ticket; False when it was lost."""
-        return self._change(worker, ticket, state="done")
+        spent = self._change(worker, ticket, state="done")
+        if spent:
+            self._forget_checkpoint(ticket)
+        return spent
 
     def give_back(self, worker: str, ticket: int) -> bool:
         """Free a held ticket as if this attempt had not been; False when it was lost."""
         return self._change(worker, ticket, state="free", attempt=tickets.c.attempt - 1)
 
+    @_patiently
     def _change(self, worker: str, ticket: int, **values: Any) -> bool:
         held = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker == worker)
         with self._engine.begin() as connection:
@@ -214,27 +286,119 @@ class Leases:
             )
             return result.rowcount == 1
 
-    def reap(self, max_attempts: int) -> None:
+    # -- checkpoints -------------------------------------------------------------------------
+
+    @_patiently
+    def save(self, worker: str, ticket: int, content: bytes) -> None:
+        """Keep a held ticket's checkpoint in place of an older one, unless the ticket was lost."""
+        mine = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker == worker)
+        with self._engine.begin() as connection:
+            # Locked until the checkpoint is written, so that its next holder sees this or none.
+            held = sa.select(tickets.c.number).where(mine, tickets.c.number == ticket)
+            if connection.execute(held.with_for_update()).first():
+                connection.execute(checkpoints.delete().where(self._saved(ticket)))
+                row = {"study": self._study, "ticket": ticket, "content": content}
+                connection.execute(checkpoints.insert().values(row))
+
+    @_patiently
+    def saved(self, ticket: int) -> bytes | None:
+        """Return a ticket's latest checkpoint."""
+        query = sa.select(checkpoints.c.content).where(self._saved(ticket))
+        with self._engine.begin() as connection:
+            return connection.execute(query).scalar()
+
+    @_patiently
+    def _forget_checkpoint(self, ticket: int) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(checkpoints.delete().where(self._saved(ticket)))
+
+    def _saved(self, ticket: int) -> sa.ColumnElement[bool]:
+        return sa.and_(checkpoints.c.study == self._study, checkpoints.c.ticket == ticket)
+
+    # -- the dead ----------------------------------------------------------------------------
+
+    @_patiently
+    def surrender(self, worker: str, reason: str, max_attempts: int) -> list[Loss]:
+        """End a worker that is stuck, as if it had died, and free what it holds."""
+        with self._engine.begin() as connection:
+            return self._bury(connection, {worker: reason}, max_attempts)
+
+    @_patiently
+    def reap(self, max_attempts: int) -> list[Loss]:
         """Free the tickets of dead workers, and spend those that were tried too often."""
         with self._engine.begin() as connection:
-            dead = self._dead(connection)
-            held = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker.in_(dead))
-            state = sa.case((tickets.c.attempt >= max_attempts, "done"), else_="free")
-            connection.execute(tickets.update().where(held).values(state=state))
-            connection.execute(workers.delete().where(workers.c.id.in_(dead)))
+            return self._bury(connection, self._dead(connection), max_attempts)
 
-    def _dead(self, connection: sa.Connection) -> list[str]:
-        silence = (_clock(connection) - workers.c.beat).label("silence")
-        rows = connection.execute(sa.select(workers, silence).where(workers.c.study == self._study))
-        # On the worker's own machine a look at its process spares the wait for the grace period.
+    def _bury(
+        self, connection: sa.Connection, dead: Mapping[str, str], max_attempts: int
+    ) -> list[Loss]:
+        if not dead:
+            return []
+        identities = {member.id: member.identity for member in self._members(connection)}
+        state = sa.case((tickets.c.attempt >= max_attempts, "done"), else_="free")
+        lost = self._free(connection, list(dead), state=state)
+        self._end(connection, dead)
         return [
-            row.id
-            for row in rows
-            if row.silence > GRACE_SECONDS or (row.host == _host() and _gone(row.process))
+            Loss(trial, f"its worker {identities[worker]} died: {dead[worker]}")
+            for worker, trial in lost
         ]
+
+    def _free(
+        self, connection: sa.Connection, holders: list[str], **values: Any
+    ) -> list[tuple[str, int | None]]:
+        """Change what these workers hold; return holder and trial of each ticket."""
+        held = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker.in_(holders))
+        freed = (
+            tickets.update()
+            .where(held)
+            .values(**values)
+            .returning(tickets.c.worker, tickets.c.trial)
+        )
+        return [(row.worker, row.trial) for row in connection.execute(freed)]
+
+    def _dead(self, connection: sa.Connection) -> dict[str, str]:
+        """Return the dead, who have not been buried yet, with how that is known."""
+        alive = sa.and_(workers.c.study == self._study, workers.c.ended.is_(None))
+        silence = (_clock(connection) - workers.c.beat).label("silence")
+        dead = {}
+        for row in connection.execute(sa.select(workers, silence).where(alive)):
+            # On its own machine a look at the process spares the wait for the grace period.
+            if row.host == _host() and _gone(row.process):
+                dead[row.id] = GONE
+            elif row.silence > GRACE_SECONDS:
+                dead[row.id] = SILENT
+        return dead
+
+    # -- the confirmation --------------------------------------------------------------------
+
+    @_patiently
+    def confirm(self, worker: str) -> bool:
+        """Take the confirmation, or keep it; False while another worker that lives has it."""
+        free = sa.or_(studies.c.confirmer.is_(None), studies.c.confirmer == worker)
+        with self._engine.begin() as connection:
+            self._beat(connection, worker)
+            result = connection.execute(
+                studies.update().where(studies.c.name == self._study, free).values(confirmer=worker)
+            )
+            return result.rowcount == 1
+
+    @_patiently
+    def confirmed(self, worker: str) -> None:
+        """Let go of the confirmation."""
+        mine = sa.and_(studies.c.name == self._study, studies.c.confirmer == worker)
+        with self._engine.begin() as connection:
+            connection.execute(studies.update().where(mine).values(confirmer=None))
+
+    @_patiently
+    def confirmer(self) -> str | None:
+        """Return the worker that confirms; None while there is none."""
+        query = sa.select(studies.c.confirmer).where(studies.c.name == self._study)
+        with self._engine.begin() as connection:
+            return connection.execute(query).scalar()
 
     # -- views -------------------------------------------------------------------------------
 
+    @_patiently
     def counts(self) -> Counter[str]:
         """Return how many tickets are free, held and done."""
         query = sa.select(tickets.c.state, sa.func.count().label("total")).where(self._of_study)
@@ -255,10 +419,45 @@ class Leases:
         """Return the done tickets' numbers with the trials that count for them."""
         return self._trials(tickets.c.state == "done")
 
+    @_patiently
     def _trials(self, condition: sa.ColumnElement[bool]) -> dict[int, int | None]:
         query = sa.select(tickets.c.number, tickets.c.trial).where(self._of_study, condition)
         with self._engine.begin() as connection:
             return {row.number: row.trial for row in connection.execute(query)}
+
+    @_patiently
+    def members(self) -> list[Member]:
+        """Return all workers that ever joined, in that order."""
+        with self._engine.begin() as connection:
+            return self._members(connection)
+
+    def _members(self, connection: sa.Connection) -> list[Member]:
+        done = (
+            sa.select(sa.func.count())
+            .where(tickets.c.worker == workers.c.id, tickets.c.state == "done")
+            .scalar_subquery()
+        )
+        now = _clock(connection)
+        query = sa.select(
+            workers,
+            (now - workers.c.started).label("seconds"),
+            (now - workers.c.beat).label("silence"),
+            done.label("done"),
+        ).where(workers.c.study == self._study)
+        return [
+            Member(
+                id=row.id,
+                host=row.host.split()[0],
+                process=int(row.process.split()[0]),
+                device=row.device,
+                lanes=row.lanes,
+                seconds=float(row.seconds),
+                silence=float(row.silence),
+                ended=row.ended,
+                done=row.done,
+            )
+            for row in connection.execute(query.order_by(workers.c.started))
+        ]
 
 
 def _clock(connection: sa.Connection) -> sa.ColumnElement[float]:
@@ -266,6 +465,15 @@ def _clock(connection: sa.Connection) -> sa.ColumnElement[float]:
     if connection.dialect.name == "sqlite":
         return sa.literal_column("(julianday('now') - 2440587.5) * 86400.0", Float)
     return sa.literal_column("extract(epoch from clock_timestamp())", Float)
+
+
+def identity(worker: str) -> str:
+    """Return how a worker in this process is called; see `Member.identity`."""
+    return _identity(platform.node(), os.getpid(), worker)
+
+
+def _identity(host: str, process: int, worker: str) -> str:
+    return f"{host} process {process} ({worker[:8]})"
 
 
 @cache

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.space import Config
+from search.space import Config, Space
 from search.trainer import EpochResult
 
 if TYPE_CHECKING:  # the report's command shares this module, and --help needs no Optuna
@@ -73,12 +73,19 @@ class Lines:
         assignment = self._held.pop(lane)
         if trial is None:
             self.say(f"Trial {assignment.number} handed back.")
-            return
+        else:
+            self._finished(trial, assignment.recipe.config)
+
+    def ended_elsewhere(self, trial: "FrozenTrial", space: Space) -> None:
+        """A trial that another process trained has ended."""
+        self._finished(trial, space.config(trial.params))
+
+    def _finished(self, trial: "FrozenTrial", config: Config) -> None:
         if trial.state.name == "COMPLETE":
             assert trial.value is not None
             if self.best is None or trial.value > self.best.value:
                 self.best = Best(trial.number, trial.value)
-        self.say(_sentence(trial, assignment.recipe.config, self.best))
+        self.say(_sentence(trial, config, self.best))
 
     def confirmed(self, run: "Run") -> None:
         """A candidate was trained once more."""
@@ -131,6 +138,11 @@ class LiveTable(Lines):
         self._results.pop(lane, None)
         self._done += trial is not None
         super().ended(lane, trial)
+
+    def ended_elsewhere(self, trial: "FrozenTrial", space: Space) -> None:
+        """A trial that another process trained has ended."""
+        self._done += trial.state.name != "FAIL"
+        super().ended_elsewhere(trial, space)
 
     def _render(self) -> Group:
         return Group(self._table(), Text(self._summary(), style="bold"))

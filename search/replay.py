@@ -41,7 +41,7 @@ class Comparison:
 
 
 @click.command(help="Train a trial again and say whether its score is the same.")
-@cli.study_options
+@cli.study_options()
 @click.option("--trial", "number", type=click.IntRange(0), required=True, help="Its number.")
 def replay(number: int, **arguments: Any) -> int:
     """Replay a trial; return the exit status: 0 the same, 1 not."""
@@ -49,7 +49,7 @@ def replay(number: int, **arguments: Any) -> int:
     from search.session import Session
 
     session = Session(options)
-    with session.store.errors():
+    with session.store.database.errors():
         comparison = _compare(session, _find(session, number))
     as_json = {
         "trial": comparison.trial,

@@ -199,7 +199,9 @@ def _reasons(result: "Result") -> str:
 
 
 def _commands(result: "Result") -> str:
-    changes = "".join(f" --{name} {value}" for name, value in result.settings.items())
+    changes = "".join(
+        f" --{name.replace('_', '-')} {value}" for name, value in result.settings.items()
+    )
     lines = ["The study:", "", f"    {result.command}{changes}"]
     if result.winner is not None:
         replay = result.command.replace("search.run", "search.replay")
@@ -232,42 +234,48 @@ def trials_csv(result: "Result") -> str:
     return text.getvalue()
 
 
-def write(result: "Result", out: Path) -> list[Path]:
-    """Write the files of a result into a folder, and return them."""
+def write(result: "Result", out: Path, model: bytes | None) -> list[Path]:
+    """Write the files of a result, and the winner's model, into a folder, and return them."""
     out.mkdir(parents=True, exist_ok=True)
-    texts = {
+    files = {name: text.encode() for name, text in texts(result).items()}
+    if model is not None:
+        files["best.keras"] = model
+    for name, content in files.items():
+        beside = out / f".{name}.{os.getpid()}"
+        beside.write_bytes(content)
+        beside.replace(out / name)
+    return [out / name for name in files]
+
+
+def texts(result: "Result") -> dict[str, str]:
+    """Return the report's files: name -> contents."""
+    return {
         "best.json": json.dumps(best_json(result), indent=2, allow_nan=False) + "\n",
         "report.md": markdown(result),
         "trials.csv": trials_csv(result),
     }
-    for name, text in texts.items():
-        beside = out / f".{name}.{os.getpid()}"
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(out / name)
-    return [out / name for name in texts]
 
 
 @click.command(help="Write a study's report again from the store.")
-@cli.study_options
+@cli.study_options()
 def report(**arguments: Any) -> int:
     """Write the report; return the exit status."""
     options = cli.take_options(arguments)
     from search.session import Session
 
     session = Session(options)
-    with session.store.errors():
-        return announce(session.result(), session.out, options.json)
+    with session.store.database.errors():
+        return announce(session.result(), session.out, session.ledger.kept_model(), options.json)
 
 
-def announce(result: "Result", out: Path, as_json: bool) -> int:
+def announce(result: "Result", out: Path, model: bytes | None, as_json: bool) -> int:
     """Write a result's files, print it on standard output and return the exit status."""
-    files = write(result, out)
+    files = write(result, out, model)
     if as_json:
         click.echo(json.dumps(best_json(result), indent=2, allow_nan=False))
     else:
-        model = [path] if (path := out / "best.keras").exists() else []
         click.echo("\n".join(sentences(result)))
-        click.echo("Files: " + ", ".join(str(path) for path in [*files, *model]))
+        click.echo("Files: " + ", ".join(map(str, files)))
     return 3 if result.target_met is False else 0
 
 

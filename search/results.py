@@ -1,25 +1,19 @@
 """What a study has come to: everything the report says, read from the store."""
 
-import contextlib
-import os
-import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from optuna.trial import FrozenTrial, TrialState
 
+from search import machine
 from search.leases import Leases
+from search.ledger import Ledger
 from search.proof import Proof
 from search.space import Config
 from search.spec import StudySpec
-
-PACKAGES = ("keras", "tensorflow", "jax", "optuna", "numpy", "scipy", "sqlalchemy")
 
 
 @dataclass(frozen=True)
@@ -87,6 +81,7 @@ class Result:
 def collect(
     study: optuna.Study,
     leases: Leases,
+    ledger: Ledger,
     spec: StudySpec,
     command: str,
     settings: Mapping[str, Any],
@@ -96,21 +91,22 @@ def collect(
     assert stored is not None
     counted = set(leases.spent().values())
     rows = tuple(_row(trial, spec, counted) for trial in study.get_trials(deepcopy=False))
-    attributes = study.user_attrs
+    # A proof was made on the machine it was made on, whoever reports it.
+    where = ledger.machine or {"versions": machine.versions(), "hardware": machine.hardware()}
     return Result(
         name=study.study_name,
         spec=spec,
         command=command,
         budget=stored.trials,
         trials=rows,
-        proof=Proof.from_json(attributes["proof"]) if "proof" in attributes else None,
+        proof=ledger.proof,
         seconds={
             "trials": round(sum(row.seconds or 0.0 for row in rows), 1),
-            "confirmation": attributes.get("confirmation_seconds", 0.0),
+            "confirmation": ledger.seconds,
         },
         data={"name": spec.data, "sha256": stored.frozen["data.sha256"]},
-        versions=_versions(),
-        hardware=_hardware(),
+        versions=where["versions"],
+        hardware=where["hardware"],
         settings=settings,
     )
 
@@ -137,26 +133,3 @@ def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> Trial
         seed=trial.user_attrs.get("seed"),
         counts=trial.number in counted,
     )
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):  # one backend is enough
-            versions[name] = version(name)
-    return versions | {"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}
-
-
-def _hardware() -> dict[str, Any]:
-    return {
-        "cpu": _cpu(),
-        "cores": os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-    }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()

@@ -1,26 +1,26 @@
 """A study opened in a store: all that one process needs to work on it or to read it."""
 
 import contextlib
-import hashlib
 import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
-
+from search.artifacts import Artifacts
 from search.cli import DEFAULT_STORAGE, Options
 from search.errors import DataCorrupt, SpecChanged, StudyNotFound, UsageError
 from search.leases import Leases, StoredStudy
+from search.ledger import Ledger
+from search.patience import STORE_ERRORS
 from search.proof import Proof
 from search.results import Result, collect
 from search.seeds import derive
-from search.spec import load_study
+from search.spec import StudySpec, load_study
 from search.store import Store
 from search.trials import TrialQueue
 
@@ -56,28 +56,59 @@ class Session:
         if options.name is not None:
             file = replace(file, name=options.name)
         self.name = file.name
-        file.with_settings(settings or {})  # complain before a store is created
+        self.spec = file.with_settings(settings or {})  # complains before a store is created
         self.store = Store(options.storage, create)
-        self.leases = Leases(self.store.engine, self.name)
+        self.leases = Leases(self.store.database, self.name)
+        self.artifacts = Artifacts(self.store.database)
+        with self.store.database.errors():
+            if create:
+                self._create(file, dict(settings or {}))
+            else:
+                self._open(file, dict(settings or {}))
+            self.study = self.store.study(self.name, self.spec, seed=0)
+        self.ledger = Ledger(self.study, self.artifacts)
+
+    def _open(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
         stored = self.leases.stored()
-        if stored is None and not create:
+        if stored is None or not self.store.has(self.name):
             raise StudyNotFound(
-                f"there is no study {self.name} in {self.store.shown_url}; search.run creates it"
+                f"there is no study {self.name} in {self.store.database.shown_url}; "
+                "search.run creates it"
             )
-        merged = dict(stored.settings if stored else {}) | dict(settings or {})
-        self._settings = merged
-        self.spec = file.with_settings(merged)
-        if stored is not None:
-            self._compare(stored)
-        if create and stored is not None and self.spec.budget < stored.trials:
-            raise UsageError(
-                f"the budget of {self.name} is {stored.trials} trials and can only grow; "
-                "give that or more, or start another study with --name"
-            )
-        if create:
+        self._agree(file, settings, stored)
+
+    def _create(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
+        if self.leases.stored() is None:
+            _ = self._loaded  # it may take long, and others wait while the database is held
+        with self.store.database.exclusive():
+            if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
+                self.leases.forget()
+            stored = self.leases.stored()
+            self._agree(file, settings, stored)
             self._make_out()
-            self.leases.create(StoredStudy(self._frozen(stored), merged, self.spec.budget))
-        self.study = self.store.study(self.name, self.spec, seed=0)
+            frozen = stored.frozen if stored is not None else self._frozen()
+            self.leases.create(
+                StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
+            )
+            self.store.study(self.name, self.spec, seed=0)
+
+    def _agree(
+        self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
+    ) -> None:
+        """Settle the specification between the file, the command line and the store."""
+        self._settings = {**(stored.settings if stored else {}), **settings}
+        self.spec = file.with_settings(self._settings)
+        if stored is None:
+            return
+        self._compare(stored)
+        if self.spec.budget < stored.trials:
+            if "trials" in settings:
+                raise UsageError(
+                    f"the budget of {self.name} is {stored.trials} trials and can only grow; "
+                    "give that or more, or start another study with --name"
+                )
+            # Another process has let it grow since.
+            self.spec = replace(self.spec, trials=stored.trials)
 
     def _make_out(self) -> None:
         try:
@@ -87,9 +118,7 @@ class Session:
                 f"{self.out} cannot hold the results: {error.strerror}; name another with --out"
             ) from error
 
-    def _frozen(self, stored: StoredStudy | None) -> Mapping[str, Any]:
-        if stored is not None:
-            return stored.frozen
+    def _frozen(self) -> Mapping[str, Any]:
         return self.spec.describe() | {"data.sha256": self._loaded.sha256}
 
     def _compare(self, stored: StoredStudy) -> None:
@@ -106,11 +135,6 @@ class Session:
     def out(self) -> Path:
         """The folder of the results."""
         return self.options.out or Path("runs") / self.name
-
-    @property
-    def model(self) -> Path:
-        """The file of the winner's model."""
-        return self.out / "best.keras"
 
     @cached_property
     def _loaded(self) -> "Dataset":
@@ -140,54 +164,49 @@ class Session:
         return trainer_for(self.spec, dataset, kind, lanes, say)
 
     @contextlib.contextmanager
-    def queue(self, trainer: "Trainer") -> Iterator[TrialQueue]:
-        """Join the study as a worker with this trainer, and leave it afterwards."""
-        member = self.leases.join()
+    def membership(self) -> Iterator[TrialQueue]:
+        """Join the study as a worker, and leave it afterwards, with nothing held."""
+        worker, ordinal = self.leases.join()
         # Workers with equal samplers would all suggest the same.
-        seed = derive(self.spec.seed, "sampler", member.ordinal)
-        study = self.store.study(self.name, self.spec, seed)
+        study = self.store.study(self.name, self.spec, derive(self.spec.seed, "sampler", ordinal))
         try:
-            yield TrialQueue(self.store, study, self.spec, self.leases, member.id, trainer.label)
+            yield TrialQueue(self.store, study, self.spec, self.leases, worker)
         finally:
-            self.leases.leave(member.id)
+            # A database that is away must not hide why this one leaves; others will notice.
+            with contextlib.suppress(*STORE_ERRORS):
+                self.leases.leave(worker)
 
-    def result(self) -> Result:
-        """Read what the study has come to."""
+    @property
+    def words(self) -> list[str]:
+        """The command-line options that name this study, but not its store."""
         options = self.options
         words = ["--study", options.study]
-        if options.storage != DEFAULT_STORAGE:
-            words += ["--storage", self.store.shown_url]
         for option, value in (
             ("--name", options.name),
             ("--out", options.out),
             ("--data-dir", options.data_dir),
         ):
             words += [option, str(value)] if value is not None else []
+        return words
+
+    def result(self) -> Result:
+        """Read what the study has come to."""
+        words = self.words
+        if self.options.storage != DEFAULT_STORAGE:
+            words += ["--storage", self.store.database.shown_url]
         command = f"python -m search.run {shlex.join(words)}"
-        return collect(self.study, self.leases, self.spec, command, self._settings)
+        return collect(self.study, self.leases, self.ledger, self.spec, command, self._settings)
 
     def proven(self, proof: Proof | None, best: set[int]) -> bool:
         """Say whether a proof is of these best trials, as the study wants it, with its model."""
-        kept, settings = self.model, self.spec.confirm
+        settings = self.spec.confirm
         return (
             proof is not None
             and proof.candidates == best
             and len(proof.seeds) == settings.seeds
             and proof.interval.confidence == settings.confidence
-            and kept.exists()
-            and _digest(kept) == self.study.user_attrs.get("model_sha256")
+            and self.ledger.kept_model() is not None
         )
-
-    def keep(self, proof: Proof, seconds: float) -> None:
-        """Store a proof, which model goes with it, and the time it took beyond earlier ones."""
-        self.study.set_user_attr("model_sha256", _digest(self.model))
-        before = self.study.user_attrs.get("confirmation_seconds", 0.0)
-        self.study.set_user_attr("confirmation_seconds", round(before + seconds, 1))
-        self.study.set_user_attr("proof", proof.to_json())
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -203,27 +222,3 @@ def _hushed() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-class Ledger(MutableMapping[str, float]):
-    """The confirmation's runs so far, each kept in the store the moment it is known."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
-        self._runs: dict[str, float] = dict(study.user_attrs.get("confirmation", {}))
-
-    def __getitem__(self, key: str) -> float:
-        return self._runs[key]
-
-    def __setitem__(self, key: str, validation: float) -> None:
-        self._runs[key] = validation
-        self._study.set_user_attr("confirmation", self._runs)
-
-    def __delitem__(self, key: str) -> None:
-        raise NotImplementedError("a run that was made stays made")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._runs)
-
-    def __len__(self) -> int:
-        return len(self._runs)

@@ -139,6 +139,7 @@ class StudySpec:
     reduction_factor: int = 3  # asha and hyperband keep one in so many trials at each rung
     seed: int = 0  # every trial's own seed is derived from it
     confirm: Confirm = field(default_factory=Confirm)
+    trial_seconds: float | None = None  # that a trial may take; None = as long as it likes
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
@@ -148,6 +149,8 @@ class StudySpec:
         _whole("trials", self.trials)
         _whole("reduction_factor", self.reduction_factor, 2)
         _whole("seed", self.seed, 0)
+        if self.trial_seconds is not None:
+            _positive("trial_seconds", self.trial_seconds)
         if self.target is not None and not 0 < self.target <= 1:
             raise SpecError(f"target is {self.target}; an accuracy is in (0, 1], 98 % is 0.98")
         _one_of("sampler", self.sampler, SAMPLERS)

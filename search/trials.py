@@ -4,14 +4,15 @@ A trial is taken by ticket, ask, link; it ends by tell, done. A process that die
 these leaves one of three states, and `TrialQueue.reap` and `TrialQueue.take` know them all:
 
 - a held ticket without a trial, and perhaps a running trial that no ticket names: the ticket is
-  freed, the trial failed;
+  freed, the trial failed, for it is an orphan;
 - a held ticket whose trial is running: the ticket is freed, the trial failed, and the next
   holder repeats the trial with its parameters and its seed;
 - a held ticket whose trial is finished: the next holder finds it finished and spends the ticket.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import TrialLost
-from search.leases import Leases, Ticket
+from search.leases import GRACE_SECONDS, Leases, Loss, Ticket, identity
 from search.seeds import derive
 from search.space import Choice, Parameter
 from search.spec import Recipe, StudySpec
@@ -40,6 +41,7 @@ class Assignment:
     trial: optuna.Trial
     recipe: Recipe
     seed: int
+    checkpoint: bytes | None = None  # of the attempt before
 
     @property
     def number(self) -> int:
@@ -61,29 +63,40 @@ class TrialQueue:
         spec: StudySpec,
         leases: Leases,
         worker: str,
-        trainer: str,
     ) -> None:
         self._store = store
         self._study = study
         self._spec = spec
         self._leases = leases
-        self._worker = worker
-        self._trainer = trainer
+        self.worker = worker
+        self._holding: set[int] = set()
+        self._suspects: set[int] = set()
 
     # -- taking ------------------------------------------------------------------------------
 
-    def take(self) -> Assignment | None:
-        """Take the next trial of the budget; None when no ticket is free."""
-        self.reap()
-        while ticket := self._leases.take(self._worker):
-            before = None if ticket.trial is None else self._trial(ticket.trial)
+    def take(self, trainer: str) -> Assignment | None:
+        """Take the next trial of the budget, for this trainer label; None if none is free."""
+        while ticket := self._leases.take(self.worker, self._holding):
+            before = None if ticket.trial is None else self._settled(ticket.trial)
             if before is not None and before.state in COUNTED:
-                self._leases.done(self._worker, ticket.number)
+                self._leases.done(self.worker, ticket.number)
                 continue
             trial = self._repeat(before) if before else self._study.ask()
-            if self._leases.link(self._worker, ticket.number, trial.number):
-                return self._assign(ticket, trial, before)
+            if self._leases.link(self.worker, ticket.number, trial.number):
+                self._holding.add(ticket.number)
+                # Linked too late, after a long pause, it was ended as an orphan.
+                with contextlib.suppress(TrialLost):
+                    return self._assign(ticket, trial, before, trainer)
         return None
+
+    def _settled(self, number: int) -> FrozenTrial:
+        """Return the trial of an attempt before, which is over now if it was not."""
+        before = self._trial(number)
+        if not before.state.is_finished():
+            # Its holder may only have been frozen: two trials of one ticket must not both count.
+            self._fail(before, "its worker lost it")
+            before = self._trial(number)
+        return before
 
     def _repeat(self, before: FrozenTrial) -> optuna.Trial:
         template = optuna.trial.create_trial(
@@ -94,34 +107,62 @@ class TrialQueue:
         return optuna.Trial(self._study, trial_id)
 
     def _assign(
-        self, ticket: Ticket, trial: optuna.Trial, before: FrozenTrial | None
+        self, ticket: Ticket, trial: optuna.Trial, before: FrozenTrial | None, trainer: str
     ) -> Assignment:
         space = self._spec.search_space
-        values = {name: suggest(trial, name, space.parameters[name]) for name in space.parameters}
+        with self._losing(ticket.number, trial):
+            values = {
+                name: suggest(trial, name, space.parameters[name]) for name in space.parameters
+            }
         seed = derive(self._spec.seed, "trial", trial.number)
-        attributes = {"seed": seed, "worker": self._worker, "trainer": self._trainer}
+        attributes = {
+            "seed": seed,
+            "worker": identity(self.worker),
+            "trainer": trainer,
+        }
+        checkpoint = None
         if before is not None:
             seed = attributes["seed"] = before.user_attrs.get("seed", seed)
             attributes |= {"attempt": ticket.attempt, "repeats": before.number}
-        for name, value in attributes.items():
-            trial.set_user_attr(name, value)
-        return Assignment(ticket.number, trial, self._spec.recipe(space.config(values)), seed)
+            checkpoint = self._leases.saved(ticket.number)
+        with self._losing(ticket.number, trial):
+            for name, value in attributes.items():
+                trial.set_user_attr(name, value)
+        recipe = self._spec.recipe(space.config(values))
+        return Assignment(ticket.number, trial, recipe, seed, checkpoint)
 
     # -- while it trains -----------------------------------------------------------------------
 
+    def resume(self, assignment: Assignment, curve: Sequence[EpochResult]) -> None:
+        """Record the epochs of the attempt that a trial goes on from."""
+        with self._losing(assignment.ticket, assignment.trial):
+            for result in curve:
+                assignment.trial.report(score(result), result.epoch)
+
+    def save(self, assignment: Assignment, checkpoint: bytes) -> None:
+        """Keep a checkpoint, from which another attempt may go on."""
+        self._leases.save(self.worker, assignment.ticket, checkpoint)
+
     def report(self, assignment: Assignment, result: EpochResult) -> bool:
         """Record an epoch, and say whether the trial should be pruned."""
-        with self._losing(assignment):
+        with self._losing(assignment.ticket, assignment.trial):
             assignment.trial.report(score(result), result.epoch)
             # A trial that is over has used all it may use; pruning it would save nothing.
             return result.end is None and assignment.trial.should_prune()
 
     # -- ending --------------------------------------------------------------------------------
 
-    def finish(self, assignment: Assignment, outcome: Outcome, pruned: bool) -> FrozenTrial:
-        """Tell the trial's outcome and spend its ticket."""
-        ended = {"end": "pruned" if pruned else outcome.end, "kept_epoch": outcome.kept_epoch}
-        pruned = pruned or outcome.end is End.DIVERGED
+    def finish(self, assignment: Assignment, outcome: Outcome, stopped: str | None) -> FrozenTrial:
+        """Tell the trial's outcome and spend its ticket.
+
+        Args:
+            assignment: the trial.
+            outcome: what it came to.
+            stopped: why it was stopped; None when it ended by itself.
+
+        """
+        ended = {"end": stopped or outcome.end, "kept_epoch": outcome.kept_epoch}
+        pruned = stopped is not None or outcome.end is End.DIVERGED
         state = TrialState.PRUNED if pruned else TrialState.COMPLETE
         return self._end(assignment, state, ended, None if pruned else outcome.value)
 
@@ -136,59 +177,85 @@ class TrialQueue:
         attributes: Mapping[str, Any],
         value: float | None,
     ) -> FrozenTrial:
-        with self._losing(assignment):
+        with self._losing(assignment.ticket, assignment.trial):
             for name, attribute in attributes.items():
                 assignment.trial.set_user_attr(name, attribute)
             frozen = self._study.tell(assignment.trial, value, state, skip_if_finished=True)
             if frozen.state is not state:
                 raise UpdateFinishedTrialError
-        self._leases.done(self._worker, assignment.ticket)
+        self._leases.done(self.worker, assignment.ticket)
+        self._holding.discard(assignment.ticket)
         return frozen
 
     @contextlib.contextmanager
-    def _losing(self, assignment: Assignment) -> Iterator[None]:
+    def _losing(self, ticket: int, trial: optuna.Trial) -> Iterator[None]:
         """Raise `TrialLost` where somebody else has ended the trial."""
         try:
             yield
         except UpdateFinishedTrialError as error:
-            # A reaper took the ticket first. Still ours, it was a person who ended the trial, in
-            # the dashboard say, and as it stands it counts.
-            self._leases.done(self._worker, assignment.ticket)
+            # What a reaper ended is to be repeated. What a person ended, in the dashboard say,
+            # counts as it stands. Neither changes a ticket that is no longer ours.
+            reaped = "failure" in self._trial(trial.number).user_attrs
+            change = self._leases.give_back if reaped else self._leases.done
+            change(self.worker, ticket)
+            self._holding.discard(ticket)
             raise TrialLost from error
 
     def give_back(self, assignment: Assignment, reason: str) -> None:
         """End the attempt without a result; the next worker repeats the trial."""
-        if self._leases.give_back(self._worker, assignment.ticket):
-            self._fail(assignment.trial._trial_id, assignment.number, reason)
+        self._holding.discard(assignment.ticket)
+        if self._leases.give_back(self.worker, assignment.ticket):
+            self._fail(self._trial(assignment.number), reason)
 
     # -- other workers' trials -----------------------------------------------------------------
 
     def beat(self) -> None:
         """Say that this worker is alive."""
-        self._leases.beat(self._worker)
+        self._leases.beat(self.worker)
 
     def exhausted(self) -> bool:
         """Say whether the budget is met: no ticket is free or held."""
         return self._leases.exhausted()
 
+    def surrender(self, reason: str) -> None:
+        """Give up all trials as if this worker had died, for it can neither go on nor stop."""
+        for loss in self._leases.surrender(self.worker, reason, MAX_ATTEMPTS):
+            self._lose(loss)
+
     def reap(self) -> None:
         """Take the trials of dead workers away from them, and fail trials that nobody holds."""
-        self._leases.reap(MAX_ATTEMPTS)
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        # Read after the trials: a trial that is in the list was created under a ticket that was
-        # held already, so it is named there by now, or its worker is about to name it.
-        held = set(self._leases.held().values())
-        for trial in running:
-            named_by_then = "worker" in trial.user_attrs or None not in held
-            if trial.number not in held and named_by_then:
-                self._fail(trial._trial_id, trial.number, "its worker died")
+        if time.monotonic() - self._store.database.patience.restored < GRACE_SECONDS:
+            return  # the others, too, had no chance to say that they are alive
+        for loss in self._leases.reap(MAX_ATTEMPTS):
+            self._lose(loss)
+        self._fail_orphans()
 
-    def _fail(self, trial_id: int, number: int, reason: str) -> None:
+    def _lose(self, loss: Loss) -> None:
+        if loss.trial is not None:
+            self._fail(self._trial(loss.trial), loss.reason)
+
+    def _fail_orphans(self) -> None:
+        """Fail running trials that no ticket names: their workers died before they could."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if not running:
+            return
+        # Read after the trials: a trial that is in the list was created under a ticket that was
+        # held already. It is named there by now, or its worker, if it lives, is about to do so;
+        # then it is no orphan the next time.
+        held = set(self._leases.held().values())
+        orphans = {trial.number: trial for trial in running if trial.number not in held}
+        for number, trial in orphans.items():
+            if number in self._suspects or not held:
+                worker = trial.user_attrs.get("worker", "")
+                self._fail(trial, " ".join(f"its worker {worker} died".split()))
+        self._suspects = set(orphans)
+
+    def _fail(self, trial: FrozenTrial, reason: str) -> None:
         try:
-            self._store.storage.set_trial_user_attr(trial_id, "failure", reason)
+            self._store.storage.set_trial_user_attr(trial._trial_id, "failure", reason)
         except UpdateFinishedTrialError:
             return
-        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

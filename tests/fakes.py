@@ -115,6 +115,10 @@ class Notes:
     def __init__(self) -> None:
         self.events: list[tuple[str, int, Any]] = []  # what, lane, and a trial or a result
         self.runs: list[Run] = []
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
 
     def started(self, lane: int, assignment: "Assignment") -> None:
         self.events.append(("started", lane, assignment))

@@ -38,17 +38,21 @@ LADDER = (
         "trainers",
         "confirm",
     },
-    {"store", "leases"},
-    {"trials"},
-    {"worker"},
-    {"results", "progress", "report", "session"},
-    {"run", "replay", "data.__main__"},
+    {"tables", "patience", "samplers"},
+    {"database"},
+    {"store", "leases", "artifacts"},
+    {"trials", "ledger"},
+    {"loop"},
+    {"machine", "results", "progress", "report", "session"},
+    {"crew"},
+    {"shift"},
+    {"run", "worker", "status", "replay", "data.__main__"},
 )
 RANK = {module: rank for rank, modules in enumerate(LADDER) for module in modules}
 MODULES = sorted(RANK)
 DATA_HELPERS = {module for module in RANK if module.startswith("data.")}
 LEARNING = {module for module in RANK if RANK["data"] <= RANK[module] <= RANK["confirm"]}
-SEARCHING = {module for module in RANK if RANK["store"] <= RANK[module] <= RANK["worker"]}
+SEARCHING = {module for module in RANK if RANK["tables"] <= RANK[module] <= RANK["loop"]}
 
 
 def path_of(module: str) -> Path:
@@ -175,7 +179,7 @@ def test_nothing_goes_around_the_lock() -> None:
 def test_commands_load_nothing_heavy() -> None:
     code = """
 import sys
-import search.cli, search.run, search.report, search.replay
+import search.cli, search.run, search.worker, search.status, search.report, search.replay
 print(*{name.split(".")[0] for name in sys.modules} & {"keras", "optuna", "tensorflow"})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

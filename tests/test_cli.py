@@ -69,8 +69,21 @@ CASES = {
     "no trial given": Case("replay --study mine.py --storage {db}", 2, ("--trial",)),
     "bad URL": Case("run --study mine.py --storage new.db", 2, ("sqlite:///runs/search.db",)),
     "another database": Case(
-        "run --study mine.py --storage postgresql://me:secret@host/db", 2, ("postgresql", "SQLite")
+        "run --study mine.py --storage mysql://me:secret@host/db", 2, ("mysql", "postgresql")
     ),
+    "unknown host": Case(
+        "run --study mine.py --storage postgresql://me:secret@nowhere.invalid/db",
+        1,
+        ("me:***@nowhere.invalid", "resolve"),
+    ),
+    "no server": Case(
+        "worker --study mine.py --storage postgresql://me:secret@127.0.0.1:1/db",
+        1,
+        ("me:***@127.0.0.1:1", "refused"),
+    ),
+    "a worker without a store": Case(f"worker {NEW}", 2, ("there is no store",)),
+    "a name without a study": Case(f"worker --name other {NEW}", 2, ("--name", "--study")),
+    "status without a study": Case("status", 2, ("--study",)),
     "in memory": Case("run --study mine.py --storage sqlite://", 2, ("memory", "name a file")),
     "memory by name": Case("run --study mine.py --storage sqlite:///:memory:", 2, ("memory",)),
     "no database": Case(
@@ -152,7 +165,7 @@ def test_bad_input_is_answered_in_one_line(case: Case, store: str, tmp_path: Pat
 
 
 @click.command()
-@cli.study_options
+@cli.study_options()
 def options(**arguments: Any) -> int:
     click.echo(cli.take_options(arguments))
     return 0
@@ -162,7 +175,7 @@ def leave(monkeypatch: pytest.MonkeyPatch, outcome: int | BaseException, *words:
     """Return the exit status of a command that returns or raises ``outcome``."""
 
     @click.command()
-    @cli.study_options
+    @cli.study_options()
     def command(**_arguments: Any) -> int:
         if isinstance(outcome, int):
             return outcome

@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -33,12 +32,29 @@ def scores(recipe: Recipe, seed: int, _epoch: int) -> Scores:
     return 1.0, accuracy, 1.0, accuracy
 
 
+class Kept:
+    """Runs kept in memory."""
+
+    def __init__(self) -> None:
+        self.validations: dict[tuple[int, int], float] = {}
+        self.models: dict[tuple[int, int], bytes] = {}
+
+    def validation(self, trial: int, seed: int) -> float | None:
+        return self.validations.get((trial, seed))
+
+    def model(self, trial: int, seed: int) -> bytes | None:
+        return self.models.get((trial, seed))
+
+    def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
+        self.models[trial, seed] = model
+        self.validations[trial, seed] = validation
+
+
 class Case:
     """A confirmation of trials 3 and 5 on blobs, with the test split's openings counted."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.ledger: dict[str, float] = {}
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ledger = Kept()
         self.openings = 0
         self.trainer = ScriptedTrainer(2, scores, build=build)
         self.notes = Notes()
@@ -50,9 +66,7 @@ class Case:
         monkeypatch.setattr(confirm, "open_test", counted)
 
     def confirmation(self) -> Confirmation:
-        return Confirmation(
-            self.trainer, SETTINGS, 0, self.ledger, self.folder, self.notes.confirmed
-        )
+        return Confirmation(self.trainer, SETTINGS, 0, self.ledger, self.notes.confirmed)
 
     def prove(self, trials: tuple[int, ...] = (3, 5), before: Proof | None = None) -> Proof:
         return self.confirmation().prove(
@@ -61,8 +75,8 @@ class Case:
 
 
 @pytest.fixture
-def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    return Case(tmp_path / "confirm", monkeypatch)
+def case(monkeypatch: pytest.MonkeyPatch) -> Case:
+    return Case(monkeypatch)
 
 
 def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None:
@@ -83,8 +97,7 @@ def test_the_model_that_is_kept_is_the_winners_best_by_validation(case: Case) ->
     proof = case.prove()
     best = max((run for run in proof.runs if run.trial == 5), key=lambda run: run.validation)
     assert proof.model_seed == best.seed
-    path = case.confirmation().model(candidate(5), proof)
-    assert path.name == f"trial-5-seed-{best.seed}.keras"
+    assert case.ledger.model(5, best.seed) is not None
 
 
 def test_an_interrupted_confirmation_trains_only_what_is_missing(case: Case) -> None:
@@ -96,7 +109,7 @@ def test_an_interrupted_confirmation_trains_only_what_is_missing(case: Case) -> 
         if len(case.notes.runs) == 4:
             raise Interrupted
 
-    confirmation = Confirmation(case.trainer, SETTINGS, 0, case.ledger, case.folder, interrupt)
+    confirmation = Confirmation(case.trainer, SETTINGS, 0, case.ledger, interrupt)
     with pytest.raises(Interrupted):
         confirmation.prove([candidate(3), candidate(5)], None, "blobs", None)
     assert case.openings == 0
@@ -106,14 +119,16 @@ def test_an_interrupted_confirmation_trains_only_what_is_missing(case: Case) -> 
     assert case.openings == 1
 
 
-def test_a_winner_whose_models_are_elsewhere_is_trained_again(case: Case) -> None:
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_winner_whose_models_are_gone_is_trained_again(case: Case, proven: bool) -> None:
     first = case.prove()
-    for path in case.folder.iterdir():
-        path.unlink()
+    case.ledger.models.clear()
     case.trainer = ScriptedTrainer(2, scores, build=build)
-    again = case.prove()
+    again = case.prove(before=first if proven else None)
     assert [(seed) for _, _, seed in case.trainer.started] == list(again.seeds)
     assert again.per_seed == first.per_seed
+    assert case.openings == (1 if proven else 2)
+    assert case.ledger.model(again.trial, again.model_seed) is not None
 
 
 def test_the_test_split_stays_closed_for_the_same_winner(case: Case) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from search import leases as tables
-from search.leases import Leases, StoredStudy
+from search import tables
+from search.leases import GRACE_SECONDS, Leases, StoredStudy
 from search.store import Store
 
 
@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def leases(store: Store) -> Leases:
-    leases = Leases(store.engine, "study")
+    leases = Leases(store.database, "study")
     leases.create(StoredStudy({"seed": 0}, {}, 3))
     return leases
 
@@ -30,8 +30,16 @@ def leases(store: Store) -> Leases:
 def silence(store: Store, worker: str, seconds: float) -> None:
     """Move a worker's last beat into the past, and its process to another machine."""
     change = tables.workers.update().where(tables.workers.c.id == worker)
-    with store.engine.begin() as connection:
+    with store.database.engine.begin() as connection:
         connection.execute(change.values(beat=tables.workers.c.beat - seconds, host="elsewhere"))
+
+
+def take_all(leases: Leases, worker: str) -> list[int]:
+    """Take tickets until there is none, and return their numbers."""
+    numbers: list[int] = []
+    while ticket := leases.take(worker, numbers):
+        numbers.append(ticket.number)
+    return numbers
 
 
 def test_a_study_is_created_once_and_its_budget_only_grows(leases: Leases) -> None:
@@ -42,9 +50,8 @@ def test_a_study_is_created_once_and_its_budget_only_grows(leases: Leases) -> No
 
 
 def test_tickets_are_the_budget(leases: Leases) -> None:
-    worker = leases.join().id
-    taken = [leases.take(worker) for _ in range(4)]
-    assert [ticket and ticket.number for ticket in taken] == [0, 1, 2, None]
+    worker = leases.join()[0]
+    assert take_all(leases, worker) == [0, 1, 2]
     assert leases.link(worker, 0, 7)
     assert leases.held() == {0: 7, 1: None, 2: None}
     assert leases.done(worker, 0)
@@ -53,7 +60,7 @@ def test_tickets_are_the_budget(leases: Leases) -> None:
 
 
 def test_a_ticket_that_is_handed_back_costs_no_attempt(leases: Leases) -> None:
-    worker = leases.join().id
+    worker = leases.join()[0]
     ticket = leases.take(worker)
     assert ticket is not None
     assert ticket.attempt == 1
@@ -65,25 +72,25 @@ def test_a_ticket_that_is_handed_back_costs_no_attempt(leases: Leases) -> None:
 
 
 def test_a_silent_worker_loses_its_tickets(store: Store, leases: Leases) -> None:
-    silent, alive = leases.join().id, leases.join().id
+    silent, alive = leases.join()[0], leases.join()[0]
     for worker in (silent, alive):
         leases.take(worker)
-    silence(store, silent, tables.GRACE_SECONDS - 10)
+    silence(store, silent, GRACE_SECONDS - 10)
     leases.reap(max_attempts=3)
     assert set(leases.held()) == {0, 1}, "within the grace period nobody is dead"
     silence(store, silent, 20)
     leases.reap(max_attempts=3)
     assert set(leases.held()) == {1}
     assert not leases.done(silent, 0), "what was lost cannot be spent"
-    retaken = leases.take(alive)
+    retaken = leases.take(alive, {1})
     assert retaken is not None
     assert (retaken.number, retaken.attempt) == (0, 2)
 
 
 def test_a_beat_keeps_a_worker_alive(store: Store, leases: Leases) -> None:
-    worker = leases.join().id
+    worker = leases.join()[0]
     leases.take(worker)
-    silence(store, worker, tables.GRACE_SECONDS + 10)
+    silence(store, worker, GRACE_SECONDS + 10)
     leases.beat(worker)
     leases.reap(max_attempts=3)
     assert set(leases.held()) == {0}
@@ -92,8 +99,8 @@ def test_a_beat_keeps_a_worker_alive(store: Store, leases: Leases) -> None:
 def test_a_killed_process_of_this_machine_is_dead_at_once(tmp_path: Path, leases: Leases) -> None:
     code = (
         "import sys, time; from search.store import Store; from search.leases import Leases\n"
-        "leases = Leases(Store(sys.argv[1], create=False).engine, 'study')\n"
-        "print(leases.take(leases.join().id).number, flush=True); time.sleep(60)"
+        "leases = Leases(Store(sys.argv[1], create=False).database, 'study')\n"
+        "print(leases.take(leases.join()[0]).number, flush=True); time.sleep(60)"
     )
     url = f"sqlite:///{tmp_path}/store.db"
     with subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE) as process:
@@ -109,7 +116,7 @@ def test_a_killed_process_of_this_machine_is_dead_at_once(tmp_path: Path, leases
 
 def test_a_ticket_that_kills_its_workers_is_given_up(store: Store, leases: Leases) -> None:
     for attempt in range(1, 4):
-        worker = leases.join().id
+        worker = leases.join()[0]
         ticket = leases.take(worker)
         assert ticket is not None
         assert (ticket.number, ticket.attempt) == (0, attempt)
@@ -119,29 +126,29 @@ def test_a_ticket_that_kills_its_workers_is_given_up(store: Store, leases: Lease
 
 
 def test_workers_are_numbered_in_the_order_they_come(leases: Leases) -> None:
-    first = leases.join()
-    leases.leave(first.id)
-    assert (first.ordinal, leases.join().ordinal) == (1, 2)
+    worker, ordinal = leases.join()
+    leases.leave(worker)
+    assert (ordinal, leases.join()[1]) == (1, 2)
 
 
 def test_no_ticket_is_taken_twice(leases: Leases) -> None:
     leases.create(StoredStudy({}, {}, 60))
     barrier = threading.Barrier(6)
 
-    def take_all(worker: str) -> list[int]:
+    def take(worker: str) -> list[int]:
         barrier.wait()
-        return [ticket.number for ticket in iter(lambda: leases.take(worker), None)]
+        return take_all(leases, worker)
 
-    members = [leases.join().id for _ in range(6)]
+    members = [leases.join()[0] for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        taken = [number for numbers in pool.map(take_all, members) for number in numbers]
+        taken = [number for numbers in pool.map(take, members) for number in numbers]
     assert sorted(taken) == list(range(60))
 
 
 def test_studies_share_a_store_without_touching(store: Store, leases: Leases) -> None:
-    other = Leases(store.engine, "other")
+    other = Leases(store.database, "other")
     other.create(StoredStudy({}, {}, 2))
-    worker = other.join().id
+    worker, _ = other.join()
     other.take(worker)
     silence(store, worker, 1000)
     leases.reap(max_attempts=3)
@@ -149,9 +156,9 @@ def test_studies_share_a_store_without_touching(store: Store, leases: Leases) ->
 
 
 def test_the_clock_is_the_databases_and_counts_seconds(store: Store, leases: Leases) -> None:
-    worker = leases.join().id
+    worker = leases.join()[0]
     query = sa.select(tables.workers.c.beat).where(tables.workers.c.id == worker)
-    with store.engine.begin() as connection:
+    with store.database.engine.begin() as connection:
         first = connection.execute(query).scalar_one()
         epoch = connection.exec_driver_sql("SELECT strftime('%s', 'now')").scalar_one()
     assert abs(first - float(epoch)) < 5

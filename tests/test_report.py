@@ -162,7 +162,7 @@ def test_without_a_proof_the_best_trial_leads() -> None:
 def test_only_the_intervals_low_end_meets_a_target(
     result: Result, met: bool | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = announce(result, tmp_path, as_json=True)
+    status = announce(result, tmp_path, None, as_json=True)
 
     said = strictly(capsys.readouterr().out)
     assert said["target_met"] is met
@@ -174,7 +174,7 @@ def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
     broken = replace(MET, hardware={"memory_gib": math.nan})
 
     with pytest.raises(ValueError, match="JSON"):
-        write(broken, tmp_path)
+        write(broken, tmp_path, None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -210,10 +210,9 @@ def test_the_result_in_words(result: Result, said: list[str], unsaid: list[str])
 
 
 def test_the_terminal_names_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "best.keras").touch()
+    announce(MET, tmp_path, b"a model", as_json=False)
 
-    announce(MET, tmp_path, as_json=False)
-
+    assert (tmp_path / "best.keras").read_bytes() == b"a model"
     *said, files = capsys.readouterr().out.splitlines()
     assert said == sentences(MET)
     for name in ("best.json", "report.md", "trials.csv", "best.keras"):

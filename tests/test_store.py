@@ -10,11 +10,11 @@ from scipy.stats import norm, randint, reciprocal, uniform
 
 from search.errors import StoreError, UsageError
 from search.leases import Leases, StoredStudy
+from search.loop import Worker
 from search.space import off_or
 from search.spec import MLP, PRUNERS, SAMPLERS, StudySpec, Training
 from search.store import Store
 from search.trials import TrialQueue
-from search.worker import Worker
 from tests.fakes import Notes, ScriptedTrainer
 
 WIDE = {
@@ -36,10 +36,10 @@ SPEC = StudySpec(
 
 
 def work_off(store: Store, spec: StudySpec) -> list[tuple[TrialState, dict[str, object]]]:
-    leases = Leases(store.engine, spec.name)
+    leases = Leases(store.database, spec.name)
     leases.create(StoredStudy({}, {}, spec.budget))
     study = store.study(spec.name, spec, seed=1)
-    queue = TrialQueue(store, study, spec, leases, leases.join().id, "scripted 3")
+    queue = TrialQueue(store, study, spec, leases, leases.join()[0])
     Worker(queue, ScriptedTrainer(3), Notes(), lambda: None).run()
     return [(trial.state, trial.params) for trial in study.get_trials(deepcopy=False)]
 
@@ -88,7 +88,7 @@ def test_many_processes_may_create_one_store_at_once(tmp_path: Path) -> None:
 
 def test_sqlite_is_opened_so_that_writers_wait_for_one_another(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
-    with store.engine.connect() as connection:
+    with store.database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 60_000
     store.close()
@@ -112,7 +112,7 @@ def test_reading_leaves_a_strangers_database_alone(tmp_path: Path) -> None:
     connection.execute("CREATE TABLE mine (x)")
     connection.commit()
     connection.close()
-    with pytest.raises(UsageError, match="is no store of studies"):
+    with pytest.raises(UsageError, match="there are no studies in"):
         Store(f"sqlite:///{path}", create=False)
     connection = sqlite3.connect(path)
     tables = connection.execute("SELECT name FROM sqlite_master").fetchall()

@@ -6,9 +6,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search import leases as tables
+from search import tables
 from search.errors import TrialLost
-from search.leases import Leases, StoredStudy
+from search.leases import SILENT, Leases, StoredStudy, identity
 from search.spec import MLP, StudySpec, Training
 from search.store import Store
 from search.trainer import End, EpochResult, Outcome
@@ -33,18 +33,18 @@ class Bench:
     store: Store
 
     def __post_init__(self) -> None:
-        self.leases = Leases(self.store.engine, SPEC.name)
+        self.leases = Leases(self.store.database, SPEC.name)
         self.leases.create(StoredStudy({}, {}, SPEC.trials))
         self.study = self.store.study(SPEC.name, SPEC, seed=0)
 
     def worker(self) -> tuple[TrialQueue, str]:
-        member = self.leases.join()
-        study = self.store.study(SPEC.name, SPEC, seed=member.ordinal)
-        return TrialQueue(self.store, study, SPEC, self.leases, member.id, "fit"), member.id
+        worker, ordinal = self.leases.join()
+        study = self.store.study(SPEC.name, SPEC, seed=ordinal)
+        return TrialQueue(self.store, study, SPEC, self.leases, worker), worker
 
     def kill(self, worker: str) -> None:
         change = tables.workers.update().where(tables.workers.c.id == worker)
-        with self.store.engine.begin() as connection:
+        with self.store.database.engine.begin() as connection:
             connection.execute(change.values(beat=0.0))
 
     def states(self) -> list[TrialState]:
@@ -65,10 +65,11 @@ def result(epoch: int, accuracy: float, end: End | None = None) -> EpochResult:
 
 def finish_all(queue: TrialQueue) -> list[int]:
     numbers = []
-    while assignment := queue.take():
+    queue.reap()
+    while assignment := queue.take("fit"):
         last = result(1, 0.9, End.EPOCHS)
         queue.report(assignment, last)
-        queue.finish(assignment, Outcome(0.9, 1, (last,)), pruned=False)
+        queue.finish(assignment, Outcome(0.9, 1, (last,)), stopped=None)
         numbers.append(assignment.number)
     return numbers
 
@@ -84,12 +85,12 @@ def test_a_study_is_worked_off_exactly(bench: Bench) -> None:
 
 def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
     queue, _ = bench.worker()
-    assignment = queue.take()
+    assignment = queue.take("fit")
     assert assignment is not None
     queue.report(assignment, result(1, 0.8))
     last = result(2, 0.9, End.DIVERGED)
     assert not queue.report(assignment, last)
-    frozen = queue.finish(assignment, Outcome(0.0, 0, (last,)), pruned=False)
+    frozen = queue.finish(assignment, Outcome(0.0, 0, (last,)), stopped=None)
     assert (frozen.state, frozen.value) == (TrialState.PRUNED, 0.0)
     assert frozen.user_attrs["end"] == End.DIVERGED
     with pytest.raises(ValueError, match="not exist"):
@@ -98,7 +99,7 @@ def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
 
 def test_a_failed_trial_keeps_its_reason_and_spends_its_ticket(bench: Bench) -> None:
     queue, _ = bench.worker()
-    assignment = queue.take()
+    assignment = queue.take("fit")
     assert assignment is not None
     frozen = queue.fail(assignment, "ValueError: no")
     assert (frozen.state, frozen.user_attrs["failure"]) == (TrialState.FAIL, "ValueError: no")
@@ -109,11 +110,11 @@ def test_a_trial_that_is_handed_back_is_repeated_with_its_parameters_and_seed(
     bench: Bench,
 ) -> None:
     queue, _ = bench.worker()
-    first = queue.take()
+    first = queue.take("fit")
     assert first is not None
     queue.report(first, result(1, 0.5))
     queue.give_back(first, "SIGINT")
-    again = queue.take()
+    again = queue.take("fit")
     assert again is not None
     assert (again.number, again.ticket) == (1, first.ticket)
     assert (again.recipe, again.seed) == (first.recipe, first.seed)
@@ -155,7 +156,7 @@ def test_a_death_between_any_two_writes_costs_no_trial(bench: Bench, died_after:
 
 def test_a_worker_that_was_believed_dead_loses_its_trial_quietly(bench: Bench) -> None:
     frozen_queue, frozen_worker = bench.worker()
-    lost = frozen_queue.take()
+    lost = frozen_queue.take("fit")
     assert lost is not None
     bench.kill(frozen_worker)
     other, _ = bench.worker()
@@ -164,10 +165,11 @@ def test_a_worker_that_was_believed_dead_loses_its_trial_quietly(bench: Bench) -
         frozen_queue.report(lost, result(1, 0.5))
     last = result(1, 0.5, End.EPOCHS)
     with pytest.raises(TrialLost):
-        frozen_queue.finish(lost, Outcome(0.5, 1, (last,)), pruned=False)
+        frozen_queue.finish(lost, Outcome(0.5, 1, (last,)), stopped=None)
     with pytest.raises(TrialLost):
         frozen_queue.fail(lost, "late")
-    assert bench.study.trials[0].user_attrs["failure"] == "its worker died"
+    reason = bench.study.trials[0].user_attrs["failure"]
+    assert reason == f"its worker {identity(frozen_worker)} died: {SILENT}"
     assert len(finish_all(other)) == 4
     assert len(bench.leases.spent()) == 4
 
@@ -175,7 +177,8 @@ def test_a_worker_that_was_believed_dead_loses_its_trial_quietly(bench: Bench) -
 def test_a_trial_that_takes_its_workers_down_is_given_up(bench: Bench) -> None:
     for _ in range(MAX_ATTEMPTS):
         queue, worker = bench.worker()
-        assert queue.take() is not None
+        queue.reap()
+        assert queue.take("fit") is not None
         bench.kill(worker)
     other, _ = bench.worker()
     assert len(finish_all(other)) == 3
@@ -187,7 +190,7 @@ def test_trials_that_a_user_enqueued_come_first(bench: Bench) -> None:
     wanted = {"activation": "elu", "batch_norm": False}
     bench.study.enqueue_trial(wanted)
     queue, _ = bench.worker()
-    assignment = queue.take()
+    assignment = queue.take("fit")
     assert assignment is not None
     assert dict(assignment.recipe.config) == wanted
 
@@ -195,14 +198,14 @@ def test_trials_that_a_user_enqueued_come_first(bench: Bench) -> None:
 def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/other.db", create=True)
     bench = Bench(store)
-    member = bench.leases.join()
+    worker, _ = bench.leases.join()
     study = optuna.create_study(
         storage=store.storage,
         study_name="pruned",
         pruner=optuna.pruners.ThresholdPruner(lower=1.0),
     )
-    queue = TrialQueue(store, study, SPEC, bench.leases, member.id, "fit")
-    assignment = queue.take()
+    queue = TrialQueue(store, study, SPEC, bench.leases, worker)
+    assignment = queue.take("fit")
     assert assignment is not None
     assert queue.report(assignment, result(1, 0.5))
     assert not queue.report(assignment, result(2, 0.5, End.EPOCHS))

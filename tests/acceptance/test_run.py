@@ -39,7 +39,7 @@ def assert_exact(folder: Folder, trials: int) -> None:
     store = Store(f"sqlite:///{folder.path}/runs/search.db", create=False)
     study = optuna.load_study(study_name="blobs", storage=store.storage)
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    counted = list(Leases(store.engine, "blobs").spent().values())
+    counted = list(Leases(store.database, "blobs").spent().values())
     store.close()
     assert len(counted) == len(set(counted)) == trials
     assert {states[number or 0] for number in counted} <= {TrialState.COMPLETE, TrialState.PRUNED}

@@ -7,11 +7,11 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError, SpecError
 from search.leases import Leases, StoredStudy
+from search.loop import Worker, beating
 from search.spec import MLP, StudySpec, Training
 from search.store import Store
 from search.trainer import Trainer
 from search.trials import TrialQueue
-from search.worker import Worker, beating
 from tests.fakes import Notes, ScriptedTrainer, curve, diverging, raising
 
 TRIALS = 7
@@ -36,11 +36,11 @@ class Office:
 
     def __init__(self, store: Store, pruner: str = "none") -> None:
         self._spec = spec(pruner)
-        self.leases = Leases(store.engine, "study")
+        self.leases = Leases(store.database, "study")
         self.leases.create(StoredStudy({}, {}, TRIALS))
         self.study = store.study("study", self._spec, seed=3)
-        member = self.leases.join().id
-        self.queue = TrialQueue(store, self.study, self._spec, self.leases, member, "fit")
+        member = self.leases.join()[0]
+        self.queue = TrialQueue(store, self.study, self._spec, self.leases, member)
         self.notes = Notes()
 
     def work(self, trainer: Trainer, stop: Callable[[], str | None] = lambda: None) -> str | None:
@@ -186,7 +186,7 @@ def test_a_trial_that_a_person_ended_is_dropped_and_counts_as_it_is(store: Store
 
 
 def test_beats_go_on_when_the_store_refuses_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.worker.BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("search.loop.BEAT_SECONDS", 0.01)
     enough = threading.Event()
     beats = []
 

@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from search.cli import Options
 from search.errors import LanesExhausted
-from search.run import _Plan, _Run
+from search.progress import Lines
 from search.session import Session
+from search.shift import Plan, Shift
 from search.trainer import Trainer
 from tests.fakes import ScriptedTrainer, raising
 
@@ -25,8 +27,8 @@ def test_lanes_that_memory_does_not_hold_are_halved_and_no_trial_is_lost(
         return ScriptedTrainer(lanes)
 
     monkeypatch.setattr(session, "trainer", trainer)
-    reason = _Run(session, _Plan(None, False, False, "auto", None))._work(lambda: None)
-    assert (reason, made) == (None, [None, 2])
+    shift = Shift(session, Plan(confirm=False), Lines(Console(stderr=True)))
+    assert (shift.work(), made) == (None, [None, 2])
     assert "Memory does not hold 4 lanes; going on with 2." in capsys.readouterr().err
     result = session.result()
     assert len(result.counted) == 6

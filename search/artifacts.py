@@ -1,0 +1,92 @@
+"""Files kept in the store itself, so that whoever has its URL has them too."""
+
+import io
+from typing import BinaryIO
+
+import sqlalchemy as sa
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from search.database import Database
+from search.tables import artifacts
+
+
+class Artifacts:
+    """Keeps bytes under keys; also an artifact store as Optuna and its dashboard want one.
+
+    A key is a path, like ``NAME/model/7``. A file is written whole or not at all, and may be
+    written again.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine
+        self._patience = database.patience
+
+    def put(self, key: str, content: bytes) -> None:
+        """Keep a file, in place of an older one."""
+
+        def write() -> None:
+            with self._engine.begin() as connection:
+                connection.execute(artifacts.delete().where(artifacts.c.key == key))
+                connection.execute(artifacts.insert().values(key=key, content=content))
+
+        self._patience(write)
+
+    def get(self, key: str) -> bytes | None:
+        """Return a file; None where there is none."""
+
+        def read() -> bytes | None:
+            query = sa.select(artifacts.c.content).where(artifacts.c.key == key)
+            with self._engine.begin() as connection:
+                return connection.execute(query).scalar()
+
+        return self._patience(read)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin so, sorted."""
+
+        def read() -> list[str]:
+            query = sa.select(artifacts.c.key).where(
+                artifacts.c.key.startswith(prefix, autoescape=True)
+            )
+            with self._engine.begin() as connection:
+                return sorted(connection.execute(query).scalars())
+
+        return self._patience(read)
+
+    def delete(self, key: str) -> None:
+        """Delete a file, where there is one."""
+
+        def write() -> None:
+            with self._engine.begin() as connection:
+                connection.execute(artifacts.delete().where(artifacts.c.key == key))
+
+        self._patience(write)
+
+    # -- what Optuna calls them --------------------------------------------------------------
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Open a file.
+
+        Raises:
+            ArtifactNotFound: there is none under this key.
+
+        """
+        content = self.get(artifact_id)
+        if content is None:
+            raise ArtifactNotFound(f"there is no artifact {artifact_id}")
+        return io.BytesIO(content)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Keep a file."""
+        self.put(artifact_id, content_body.read())
+
+    def remove(self, artifact_id: str) -> None:
+        """Delete a file.
+
+        Raises:
+            ArtifactNotFound: there is none under this key.
+
+        """
+        if self.get(artifact_id) is None:
+            raise ArtifactNotFound(f"there is no artifact {artifact_id}")
+        self.delete(artifact_id)

@@ -1,0 +1,138 @@
+"""Patience with a database that is restarted, cut off or overrun: wait, say so once, carry on."""
+
+import abc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+import sqlalchemy.exc
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+T = TypeVar("T")
+
+LIMIT_SECONDS = 900.0  # without an answer, before a process gives up
+PAUSE_SECONDS = (0.1, 2.0)  # between two tries: the first pause, which doubles up to the second
+STORE_ERRORS = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
+_AGAIN = {"40001", "40P01"}  # PostgreSQL: serialization failure, deadlock
+
+
+class Patience:
+    """Runs what needs the database, again and again while the database is away.
+
+    What it runs must be a transaction that may be made twice: the answer to the first may have
+    been lost on its way. One object serves all threads of a process.
+
+    """
+
+    def __init__(self) -> None:
+        self.say: Callable[[str], None] = lambda _message: None
+        self.hurried: Callable[[], bool] = lambda: False  # by a signal: wait no longer
+        self.restored = -float("inf")  # when the database came back, by the monotonic clock
+        self._lock = threading.Lock()
+        self._away_since: float | None = None
+
+    def __call__(self, do: Callable[[], T]) -> T:
+        """Return what ``do`` returns; raise what it raises, unless waiting may help."""
+        began, pause = time.monotonic(), PAUSE_SECONDS[0]
+        while True:
+            try:
+                result = do()
+            except STORE_ERRORS as error:
+                waited = time.monotonic() - began
+                if not transient(error) or waited > LIMIT_SECONDS or self.hurried():
+                    raise
+                self._away(error)
+                time.sleep(pause)
+                pause = min(2 * pause, PAUSE_SECONDS[1])
+            else:
+                self._back()
+                return result
+
+    def _away(self, error: BaseException) -> None:
+        with self._lock:
+            if self._away_since is None:
+                self._away_since = time.monotonic()
+                self.say(f"The store does not answer; waiting for it ({reason(error)}).")
+
+    def _back(self) -> None:
+        if self._away_since is None:
+            return
+        with self._lock:
+            if self._away_since is not None:
+                seconds = time.monotonic() - self._away_since
+                self._away_since, self.restored = None, time.monotonic()
+                self.say(f"The store answers again after {seconds:.0f} s; going on.")
+
+
+def transient(error: BaseException) -> bool:
+    """Say whether the same transaction may succeed later."""
+    for cause in _causes(error):
+        if isinstance(cause, sqlalchemy.exc.TimeoutError):  # no connection was free
+            return True
+        if isinstance(cause, sqlalchemy.exc.DBAPIError):
+            if "sqlite3" in type(cause.orig).__module__:
+                return "database is locked" in str(cause.orig)
+            away = sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError
+            state = getattr(cause.orig, "sqlstate", None)
+            return cause.connection_invalidated or isinstance(cause, away) or state in _AGAIN
+    return False
+
+
+def reason(error: BaseException) -> str:
+    """Return what the database itself said, in one line."""
+    last = list(_causes(error))[-1]
+    text = " ".join(str(getattr(last, "orig", None) or last).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        # The driver's own error has a cause or not; what SQLAlchemy made of it says enough.
+        cause = None if isinstance(cause, sqlalchemy.exc.DBAPIError) else cause.__cause__
+
+
+def _patiently(name: str) -> Callable[..., Any]:
+    def method(self: "PatientStorage", *arguments: Any, **options: Any) -> Any:
+        return self._patience(partial(getattr(self._storage, name), *arguments, **options))
+
+    return method
+
+
+class PatientStorage(BaseStorage):
+    """An Optuna storage each of whose transactions is made with patience.
+
+    All its methods may be made twice. A trial whose creation was answered too late is one that
+    nobody holds, and ends as such.
+    """
+
+    def __init__(self, storage: BaseStorage, patience: Patience) -> None:
+        self._storage = storage
+        self._patience = patience
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
+        """End a trial; it may have been done by the try whose answer was lost."""
+        tries = 0
+
+        def end() -> bool:
+            nonlocal tries
+            tries += 1
+            try:
+                return self._storage.set_trial_state_values(trial_id, state, values)
+            except UpdateFinishedTrialError:
+                if tries > 1 and self._storage.get_trial(trial_id).state is state:
+                    return True
+                raise
+
+        return self._patience(end)
+
+
+for _name in vars(BaseStorage):
+    if not _name.startswith("_") and _name not in vars(PatientStorage):
+        setattr(PatientStorage, _name, _patiently(_name))
+abc.update_abstractmethods(PatientStorage)  # type: ignore[type-abstract]

@@ -1,0 +1,62 @@
+"""How a study searches: its sampler and its pruner, as Optuna's."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from search.space import Choice
+from search.spec import StudySpec
+
+
+def sampler(spec: StudySpec, seed: int) -> BaseSampler:
+    """Return the sampler that the study names, seeded for one process."""
+    match spec.sampler:
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        case "qmc":
+            # All workers must walk the same sequence; the storage says who takes which point.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return optuna.samplers.QMCSampler(seed=spec.seed, scramble=True)
+        case "grid":
+            return _Grid(_grid(spec), seed=seed)
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        case _:
+            return optuna.samplers.TPESampler(seed=seed)
+
+
+class _Grid(optuna.samplers.GridSampler):
+    """Walks the grid; the budget ends the study."""
+
+    def after_trial(self, *_arguments: Any) -> None:
+        """Leave the study alone: Optuna's own would stop an `optimize` that does not run."""
+
+
+def _grid(spec: StudySpec) -> dict[str, Sequence[Any]]:
+    parameters = spec.search_space.parameters.items()
+    return {name: one.choices for name, one in parameters if isinstance(one, Choice)}
+
+
+def pruner(spec: StudySpec) -> BasePruner:
+    """Return the pruner that the study names; its steps are epochs."""
+    match spec.pruner:
+        case "none":
+            return optuna.pruners.NopPruner()
+        case "median":
+            return optuna.pruners.MedianPruner()
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(
+                min_resource=1,
+                max_resource=spec.training.epochs,
+                reduction_factor=spec.reduction_factor,
+            )
+        case _:
+            return optuna.pruners.SuccessiveHalvingPruner(
+                min_resource=1, reduction_factor=spec.reduction_factor
+            )

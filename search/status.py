@@ -1,0 +1,179 @@
+"""``python -m search.status``: how far a study is, and who works on it."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search import cli
+from search.progress import clock, describe
+
+if TYPE_CHECKING:
+    from search.leases import Member
+    from search.results import TrialRow
+    from search.session import Session
+
+LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """A study at one moment."""
+
+    name: str
+    state: str  # searching, waiting for workers, confirming, to be confirmed, or done
+    budget: int
+    tickets: Mapping[str, int]  # trials of the budget: free, held or done
+    states: Mapping[str, int]  # trials of Optuna by state, repeated attempts included
+    best: "TrialRow | None"
+    workers: "Sequence[Member]"  # those that live
+    former: int  # workers that left or died
+    failures: Mapping[str, int]  # reason -> trials
+    target: float | None
+    target_met: bool | None
+
+    @property
+    def trials_an_hour(self) -> float:
+        """The pace of all workers that live."""
+        return sum(map(pace, self.workers))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the budget is met at this pace; None while there is none."""
+        left = self.budget - self.tickets.get("done", 0)
+        return 3600 * left / self.trials_an_hour if self.trials_an_hour else None
+
+
+def pace(worker: "Member") -> float:
+    """Return a worker's trials an hour, since it joined."""
+    return 3600 * worker.done / max(worker.seconds, 1.0)
+
+
+def look(session: "Session") -> Status:
+    """Read a study's status."""
+    from search.leases import GRACE_SECONDS
+
+    result, leases = session.result(), session.leases
+    members, tickets = leases.members(), leases.counts()
+    living = [one for one in members if one.ended is None and one.silence <= GRACE_SECONDS]
+    best = result.ranked[: session.spec.confirm.candidates]
+    if tickets["free"] + tickets["held"]:
+        state = "searching" if any(one.lanes for one in living) else "waiting for workers"
+    elif not best or session.proven(result.proof, {row.number for row in best}):
+        state = "done"
+    else:
+        state = "confirming" if leases.confirmer() else "to be confirmed"
+    return Status(
+        name=session.name,
+        state=state,
+        budget=result.budget,
+        tickets=dict(tickets),
+        states=dict(Counter(row.state for row in result.trials)),
+        best=result.winner,
+        workers=living,
+        former=len(members) - len(living),
+        failures=dict(
+            Counter(
+                row.reason or "" for row in result.trials if row.state == "failed"
+            ).most_common()
+        ),
+        target=result.spec.target,
+        target_met=result.target_met,
+    )
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """Return a status in plain JSON."""
+    best = status.best
+    return {
+        "study": status.name,
+        "state": status.state,
+        "budget": status.budget,
+        "tickets": {name: status.tickets.get(name, 0) for name in ("free", "held", "done")},
+        "trials": dict(status.states),
+        "best": None
+        if best is None
+        else {"trial": best.number, "value": best.value, "config": dict(best.config)},
+        "target": status.target,
+        "target_met": status.target_met,
+        "workers": [
+            {
+                "id": worker.id,
+                "host": worker.host,
+                "process": worker.process,
+                "device": worker.device,
+                "lanes": worker.lanes,
+                "last_beat_seconds": round(worker.silence, 1),
+                "trials": worker.done,
+                "trials_an_hour": round(pace(worker), 1),
+            }
+            for worker in status.workers
+        ],
+        "former_workers": status.former,
+        "failures": dict(status.failures),
+        "trials_an_hour": round(status.trials_an_hour, 1),
+        "seconds_left": None if status.seconds_left is None else round(status.seconds_left, 1),
+    }
+
+
+def as_text(status: Status) -> str:
+    """Return a status as a person reads it."""
+    done, held = status.tickets.get("done", 0), status.tickets.get("held", 0)
+    lines = [
+        f"{status.name}: {status.state}, {done} of {status.budget} trials done, {held} running"
+    ]
+    lines.append("trials: " + (_listed(status.states) or "none yet"))
+    if status.best is not None:
+        lines.append(
+            f"best: trial {status.best.number}, validation accuracy {status.best.value:.4f}, "
+            f"{describe(status.best.config)}"
+        )
+    if status.seconds_left is not None and done < status.budget:
+        lines.append(
+            f"pace: {status.trials_an_hour:.0f} trials an hour, about "
+            f"{clock(status.seconds_left)} left, then the confirmation"
+        )
+    lines.append(f"workers: {len(status.workers)} at work, {status.former} gone")
+    for worker in status.workers:
+        lines.append(
+            f"  {worker.identity}: {worker.device or 'starting'}, lanes {worker.lanes or 0}, "
+            f"last beat {worker.silence:.0f} s ago, {worker.done} trials, "
+            f"{pace(worker):.0f} an hour"
+        )
+    for reason, count in status.failures.items():
+        lines.append(f"failed {count} x: {reason}")
+    return "\n".join(lines)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+@click.command(help="Say how far a study is, and who works on it.")
+@cli.study_options()
+@click.option("--follow", is_flag=True, help="Say it again and again until the study is done.")
+def status(follow: bool, **arguments: Any) -> int:
+    """Print the status; return the exit status."""
+    options = cli.take_options(arguments)
+    from search.session import Session
+
+    session = Session(options)
+    with session.store.database.errors():
+        said = ""
+        while True:
+            now = look(session)
+            text = json.dumps(as_json(now)) if options.json else as_text(now)
+            if text != said:
+                click.echo(text + ("\n" if follow and not options.json else ""))
+            said = text
+            if not follow or now.state == "done":
+                return 0
+            time.sleep(LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    cli.main(status)

@@ -1,0 +1,57 @@
+"""Our own tables, beside Optuna's in the same database."""
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Float, ForeignKey, Integer, LargeBinary, String, Text
+
+SCHEMA = 1  # of the tables below; a store of another number is refused
+
+metadata = sa.MetaData()
+
+schema = sa.Table("search_schema", metadata, Column("version", Integer, nullable=False))
+studies = sa.Table(
+    "search_studies",
+    metadata,
+    Column("name", String(512), primary_key=True),
+    Column("source", Text, nullable=False),  # the study's name or file, as it was given
+    Column("frozen", Text, nullable=False),  # JSON: what a later run's specification must equal
+    Column("settings", Text, nullable=False),  # JSON: command-line settings it was created with
+    Column("trials", Integer, nullable=False),  # the budget
+    Column("joined", Integer, nullable=False, default=0),  # workers so far
+    Column("confirmer", String(32)),  # the worker that confirms and reports
+)
+workers = sa.Table(
+    "search_workers",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("study", ForeignKey("search_studies.name"), nullable=False),
+    Column("host", String(255), nullable=False),  # machine, boot and process namespace
+    Column("process", String(64), nullable=False),  # unique on that host
+    Column("device", String(255)),
+    Column("lanes", Integer),
+    Column("started", Float, nullable=False),  # seconds since the epoch, database's clock
+    Column("beat", Float, nullable=False),
+    Column("ended", Text),  # why it no longer works; NULL while it does
+)
+tickets = sa.Table(
+    "search_tickets",
+    metadata,
+    Column("study", ForeignKey("search_studies.name"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", String(8), nullable=False, default="free"),
+    Column("attempt", Integer, nullable=False, default=0),  # times it was taken
+    Column("worker", String(32)),  # the last holder
+    Column("trial", Integer),  # the latest attempt's trial number
+)
+checkpoints = sa.Table(
+    "search_checkpoints",
+    metadata,
+    Column("study", String(512), primary_key=True),
+    Column("ticket", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+artifacts = sa.Table(
+    "search_artifacts",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
