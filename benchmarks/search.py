@@ -72,9 +72,11 @@ def search_in_lanes(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None
     from search.trainer import EpochResult
     from search.trainers import trainer_for
     from search.trials import TrialQueue
-    from search.worker import Worker
+    from search.loop import Worker
 
     class Ticking:
+        def say(self, message: str) -> None: ...
+
         def started(self, *_told: Any) -> None: ...
 
         def trained(self, _lane: int, result: EpochResult) -> None:
@@ -84,11 +86,11 @@ def search_in_lanes(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None
 
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/search.db", create=True)
-        leases = Leases(store.engine, spec.name)
+        leases = Leases(store.database, spec.name)
         leases.create(StoredStudy({}, {}, spec.trials))
         trainer = trainer_for(spec, dataset, "lanes", None, print_aside)
         study = store.study(spec.name, spec, spec.seed)
-        queue = TrialQueue(store, study, spec, leases, leases.join().id, trainer.label)
+        queue = TrialQueue(store, study, spec, leases, leases.join()[0])
         Worker(queue, trainer, Ticking(), lambda: None).run()
         store.close()
 

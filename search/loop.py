@@ -140,19 +140,20 @@ class Worker:
 
     def _judge(self, lane: int, result: EpochResult) -> None:
         held = self._held[lane]
-        pruned = lost = False
+        lost = False
+        stopped: str | None = None
         try:
-            pruned = self._queue.report(held.assignment, result)
+            stopped = self._queue.report(held.assignment, result)
         except TrialLost:
             lost = True
-        late = self._limit is not None and time.monotonic() - held.started > self._limit
-        if not (pruned or lost or late or result.end):
+        if not result.end and self._limit and time.monotonic() - held.started > self._limit:
+            stopped = stopped or f"stopped: time limit of {self._limit:g} s"
+        if not (stopped or lost or result.end):
             return
         outcome = self._trainer.stop(lane)
         trial: FrozenTrial | None = None
-        why = "pruned" if pruned else f"stopped: time limit of {self._limit:g} s" if late else None
         with contextlib.suppress(TrialLost):
-            trial = None if lost else self._queue.finish(held.assignment, outcome, why)
+            trial = None if lost else self._queue.finish(held.assignment, outcome, stopped)
             self._failures.clear()
         del self._held[lane]
         self._progress.ended(lane, trial)

@@ -143,12 +143,13 @@ class TrialQueue:
         """Keep a checkpoint, from which another attempt may go on."""
         self._leases.save(self.worker, assignment.ticket, checkpoint)
 
-    def report(self, assignment: Assignment, result: EpochResult) -> bool:
-        """Record an epoch, and say whether the trial should be pruned."""
+    def report(self, assignment: Assignment, result: EpochResult) -> str | None:
+        """Record an epoch, and return why the trial should be stopped; None to go on."""
         with self._losing(assignment.ticket, assignment.trial):
             assignment.trial.report(score(result), result.epoch)
             # A trial that is over has used all it may use; pruning it would save nothing.
-            return result.end is None and assignment.trial.should_prune()
+            pruned = result.end is None and assignment.trial.should_prune()
+            return "pruned" if pruned else None
 
     # -- ending --------------------------------------------------------------------------------
 
