@@ -172,7 +172,9 @@ class Session:
         try:
             yield TrialQueue(self.store, study, self.spec, self.leases, worker)
         finally:
-            # A database that is away must not hide why this one leaves; others will notice.
+            # A database that is away must neither hold this one nor hide why it leaves; the
+            # others will notice that it is gone.
+            self.store.database.patience.hurried = lambda: True
             with contextlib.suppress(*STORE_ERRORS):
                 self.leases.leave(worker)
 
