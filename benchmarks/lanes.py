@@ -230,13 +230,19 @@ def lanes(task: dict[str, Any]) -> Work:
 
 
 def gemm(_task: dict[str, Any]) -> Work:
-    """Multiply square matrices for the machine's rate."""
+    """Multiply square matrices for the machine's rate, by the backend's own product.
+
+    On these processors that is almost twice as fast as the library that NumPy's wheel brings.
+    """
+    from keras import ops
+
     size = 2048
-    matrix = np.ones((size, size), np.float32)
+    matrix = ops.ones((size, size), "float32")
 
     def train(_: int, __: int) -> None:
         for _repeat in range(8):
-            np.matmul(matrix, matrix)
+            product = ops.matmul(matrix, matrix)
+        ops.convert_to_numpy(product[0, 0])  # waits for it
 
     train(1, 0)
     return train, {1: 0.0}
