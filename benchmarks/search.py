@@ -68,11 +68,11 @@ class Clock:
 
 def search_in_lanes(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None:
     from search.leases import Leases, StoredStudy
+    from search.loop import Worker
     from search.store import Store
     from search.trainer import EpochResult
     from search.trainers import trainer_for
     from search.trials import TrialQueue
-    from search.loop import Worker
 
     class Ticking:
         def say(self, message: str) -> None: ...
