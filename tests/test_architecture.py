@@ -23,7 +23,8 @@ LADDER = (
     {"space"},
     {"spec", "seeds"},
     {"data", "data.formats", "data.transports", "data.sources", "data.catalog"},
-    {"trainer", "checkpoint", "model", "interval", "proof"},
+    {"health"},
+    {"trainer", "checkpoint", "model", "interval", "proof", "probe"},
     {
         "fit",
         "lanes",
