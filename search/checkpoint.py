@@ -1,10 +1,12 @@
 """Checkpoints as bytes: an uncompressed ``.npz`` without pickles, whose checksums tell damage."""
 
 import io
-from dataclasses import astuple
+import json
+from dataclasses import replace
 
 import numpy as np
 
+from search.health import Health
 from search.trainer import Checkpoint, EpochResult
 
 
@@ -12,9 +14,11 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     """Return a checkpoint as bytes, somewhat more of them than its arrays take."""
     # NumPy's format forgets the names of types that are not its own, such as bfloat16.
     header = [checkpoint.kind, *(array.dtype.name for array in checkpoint.arrays)]
-    curve = [astuple(result)[1:5] for result in checkpoint.curve]
+    curve = [(r.loss, r.accuracy, r.val_loss, r.val_accuracy) for r in checkpoint.curve]
+    looks = json.dumps([result.health and result.health.to_json() for result in checkpoint.curve])
+    records = (np.array(header), np.array(curve, np.float64), np.array(looks.encode()))
     buffer = io.BytesIO()
-    np.savez(buffer, np.array(header), np.array(curve, np.float64), *checkpoint.arrays)
+    np.savez(buffer, *records, *checkpoint.arrays)
     return buffer.getvalue()
 
 
@@ -27,9 +31,14 @@ def from_bytes(data: bytes) -> Checkpoint:
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            header, rows, *arrays = (archive[name] for name in archive.files)
+            header, rows, looks, *arrays = (archive[name] for name in archive.files)
         kind, *types = header.tolist()
-        curve = (EpochResult(epoch, *row) for epoch, row in enumerate(rows.tolist(), start=1))
+        healths = [stored and Health.from_json(stored) for stored in json.loads(looks.item())]
+        results = zip(rows.tolist(), healths, strict=True)
+        curve = (
+            replace(EpochResult(epoch, *row), health=health)
+            for epoch, (row, health) in enumerate(results, start=1)
+        )
         typed = (array.view(name) for array, name in zip(arrays, types, strict=True))
         return Checkpoint(kind, tuple(curve), tuple(typed))
     except Exception as error:  # of which a damaged archive can raise almost any

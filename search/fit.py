@@ -5,12 +5,15 @@ from typing import Any
 
 import keras
 
+from search import anatomy
 from search import model as networks
 from search.data import Dataset, Split
 from search.errors import SpecError
+from search.health import LOOK_BATCH, Cadence, at_rungs, layers_of, never
 from search.model import Problem
 from search.seeds import data_order, derive
 from search.spec import Recipe
+from search.tally import Tally
 from search.trainer import Checkpoint, Course, EpochResult, Outcome
 
 KIND = "fit"  # of its checkpoints
@@ -26,16 +29,25 @@ class _Running:
     model: keras.Model
     course: Course
     kept: list[Any]  # weights of the best epoch so far
+    state: list[Any]  # all variables that training changes: weights, seeds, and the optimizer's
+    tally: Tally | None  # of the epoch, where health is looked at
 
 
 class FitTrainer:
-    """Trains one trial at a time with `keras.Model.fit`; see `search.trainer.Trainer`."""
+    """Trains one trial at a time with `keras.Model.fit`; see `search.trainer.Trainer`.
+
+    Args:
+        dataset: what to train and validate on.
+        cadence: when the trials' health is looked at.
+
+    """
 
     lanes = 1
     label = "fit"
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, cadence: Cadence = at_rungs) -> None:
         self._dataset = dataset
+        self._cadence = cadence
         self._problem = Problem.of(dataset)
         self._running: _Running | None = None
 
@@ -59,19 +71,19 @@ class FitTrainer:
         model = networks.build(recipe, self._problem, seed)
         networks.compile_for(model, recipe.training)
         _forget_gradients()
-        course = Course(recipe.training, checkpoint.curve if checkpoint else ())
-        kept = self._restored(model, checkpoint) if checkpoint else []
-        self._running = _Running(recipe, seed, model, course, kept)
-
-    def _restored(self, model: keras.Model, checkpoint: Checkpoint) -> list[Any]:
-        """Bring an untrained model to where the checkpoint was taken; return the kept weights."""
-        model(self._dataset.train.x[:1])  # without an input layer it has no variables before
+        if not model.built:  # for want of an input layer
+            model(self._dataset.train.x[:1])
         model.optimizer.build(model.trainable_variables)
-        state = _state(model)
-        checkpoint.check(KIND, (tuple(variable.shape) for variable in (*state, *model.weights)))
-        for variable, value in zip(state, checkpoint.arrays, strict=False):
-            variable.assign(value)
-        return list(checkpoint.arrays[len(state) :])
+        state = [*model.variables, *model.optimizer.variables]
+        course = Course(recipe.training, checkpoint.curve if checkpoint else ())
+        kept: list[Any] = []
+        if checkpoint:
+            checkpoint.check(KIND, (tuple(v.shape) for v in (*state, *model.weights)))
+            for variable, value in zip(state, checkpoint.arrays, strict=False):
+                variable.assign(value)
+            kept = list(checkpoint.arrays[len(state) :])
+        tally = None if self._cadence is never else Tally(model)
+        self._running = _Running(recipe, seed, model, course, kept, state, tally)
 
     def epoch(self) -> dict[int, EpochResult]:
         """Train the trial for one epoch, unless it has ended."""
@@ -79,6 +91,8 @@ class FitTrainer:
         if running is None or running.course.over:
             return {}
         self._running = None  # until the epoch has gone well
+        if not running.course.epochs:
+            self._look(running)
         logs = self._fit(running)
         missing = {"loss", "accuracy", "val_loss", "val_accuracy"} - logs.keys()
         if missing:
@@ -90,19 +104,39 @@ class FitTrainer:
             logs["loss"], logs["accuracy"], logs["val_loss"], logs["val_accuracy"]
         ):
             running.kept = running.model.get_weights()
+        self._look(running)
         self._running = running
         return {0: running.course.last}
+
+    def _look(self, running: _Running) -> None:
+        """Look at the trial's health if it is its turn."""
+        course, tally = running.course, running.tally
+        if tally is None or not self._cadence(course.epochs, course.over):
+            return
+        validation = self._dataset.validation
+        x, y = validation.x[:LOOK_BATCH], validation.y[:LOOK_BATCH]
+        clipped, finite = tally.read()
+        layers = layers_of(anatomy.measure(running.model, x, y).tolist())
+        steps = len(self._dataset.train) // self._batch(running)
+        course.look(
+            layers, clipped / steps if course.epochs and tally.clips else None, finite, steps
+        )
+
+    def _batch(self, running: _Running) -> int:
+        return min(running.recipe.training.batch_size, len(self._dataset.train))
 
     def _fit(self, running: _Running) -> dict[str, float]:
         train, validation = self._dataset.train, self._dataset.validation
         epoch = running.course.epochs
-        batch = min(running.recipe.training.batch_size, len(train))
+        batch = self._batch(running)
         order = data_order(running.seed, epoch, len(train))[: len(train) // batch * batch]
         shuffled = Split(train.x[order], train.y[order])
         if running.recipe.training.decay != 1:
             running.model.optimizer.learning_rate = running.recipe.training.rate(epoch)
         # Layers such as dropout draw from global state: tie it to this epoch of this trial.
         keras.utils.set_random_seed(derive(running.seed, "epoch", epoch))
+        if running.tally:
+            running.tally.reset()
         history = running.model.fit(
             shuffled.x,
             shuffled.y,
@@ -118,7 +152,7 @@ class FitTrainer:
         """Return where the trial stands."""
         assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
         assert self._running is not None, "the lane is free"
-        state = (keras.ops.convert_to_numpy(value) for value in _state(self._running.model))
+        state = (keras.ops.convert_to_numpy(value) for value in self._running.state)
         return self._running.course.checkpoint(KIND, (*state, *self._running.kept))
 
     def model(self, lane: int) -> keras.Model:
@@ -136,11 +170,6 @@ class FitTrainer:
         outcome = self._running.course.outcome()
         self._running = None
         return outcome
-
-
-def _state(model: keras.Model) -> list[Any]:
-    """Return all variables that training changes: weights, seeds, and the optimizer's."""
-    return [*model.variables, *model.optimizer.variables]
 
 
 def _forget_gradients() -> None:

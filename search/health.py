@@ -7,10 +7,10 @@ in `search.probe`; here they are only numbers.
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 # Klambauer et al. 2017, theorem 1: a selu layer with normalized weights maps means and variances
 # within these bounds to such, and draws them towards mean 0 and variance 1.
@@ -18,6 +18,23 @@ MEANS = (-0.1, 0.1)
 VARIANCES = (0.8, 1.5)
 DIGITS = 4  # significant ones of what is stored: more than any of the figures is good for
 SMALLEST = 2.0**-126  # float32's smallest normal number: a norm of zero counts as this
+
+LOOK_BATCH = 256  # validation examples, the first, that all trials are looked at with
+
+# Whether to look at a trial after so many epochs, and whether these were its last.
+Cadence: TypeAlias = Callable[[int, bool], bool]
+
+
+def at_rungs(epoch: int, over: bool) -> bool:
+    """Look before the first step, after epochs 1, 3, 9, 27, ..., asha's rungs, and at the end."""
+    while epoch > 1 and epoch % 3 == 0:
+        epoch //= 3
+    return over or epoch in (0, 1)
+
+
+def never(_epoch: int, _over: bool) -> bool:
+    """Do not look."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,15 @@ class LayerHealth:
 
 
 FIGURES = tuple(field.name for field in fields(LayerHealth))
+
+
+def layers_of(figures: Iterable[Iterable[float]]) -> tuple["LayerHealth", ...]:
+    """Return the layers of measured figures, ``[figure, layer]``.
+
+    They are rounded to what is stored of them, so that what comes back is what was there.
+    """
+    columns = [[_short(value) for value in row] for row in figures]
+    return tuple(LayerHealth(*layer) for layer in zip(*columns, strict=True))
 
 
 @dataclass(frozen=True)
@@ -111,6 +137,10 @@ class Health:
 
     snapshots: tuple[Snapshot, ...] = ()
     diverged_step: int | None = None  # from 1, the first whose loss was not finite
+
+    def after(self, snapshot: Snapshot, diverged_step: int | None) -> "Health":
+        """Return the health with one more snapshot."""
+        return Health((*self.snapshots, snapshot), diverged_step)
 
     @property
     def clipped(self) -> float | None:
@@ -189,8 +219,8 @@ def judge(health: Health, thresholds: Thresholds | None = None) -> Verdict:
     if health.diverged_step is not None:
         reason = f"The loss was no longer finite at step {health.diverged_step:,}."
         return Verdict(Kind.DIVERGED, reason, hopeless=True)
-    if not health.snapshots:
-        return Verdict(Kind.HEALTHY, "Nothing was measured yet.")
+    if not health.snapshots or not health.snapshots[-1].layers:
+        return Verdict(Kind.HEALTHY, "No layer was measured.")
     latest = health.snapshots[-1]
     if not latest.finite:
         reason = f"A weight, an output or a gradient is no longer finite {_when(latest)}."
@@ -216,14 +246,13 @@ def summary(health: Health, thresholds: Thresholds | None = None) -> dict[str, A
     values: dict[str, Any] = {"verdict": str(verdict.kind), "reason": verdict.reason}
     if health.diverged_step is not None:
         values["diverged_step"] = health.diverged_step
-    if health.snapshots:
-        latest = health.snapshots[-1]
+    if health.snapshots and (layers := health.snapshots[-1].layers):
         values |= {
-            "slope": _rounded(latest.slope),
-            "update_ratio": _rounded(max(layer.update_ratio for layer in latest.layers)),
-            "dead": _rounded(max(layer.dead for layer in latest.layers)),
-            "saturated": _rounded(max(layer.saturated for layer in latest.layers)),
-            "distance": _rounded(max((y.distance for y in latest.hidden), default=math.nan)),
+            "slope": _rounded(health.snapshots[-1].slope),
+            "update_ratio": _rounded(max(layer.update_ratio for layer in layers)),
+            "dead": _rounded(max(layer.dead for layer in layers)),
+            "saturated": _rounded(max(layer.saturated for layer in layers)),
+            "distance": _rounded(max((y.distance for y in layers[:-1]), default=math.nan)),
             "clipped": _rounded(health.clipped),
         }
     return values
@@ -312,6 +341,10 @@ def _times(decades: float) -> str:
 def _rounded(value: float | None) -> float | None:
     if value is None or not math.isfinite(value):
         return None
+    return _short(value)
+
+
+def _short(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 

@@ -17,12 +17,13 @@ A trial that may be cut off leaves a checkpoint now and then, and is continued f
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
+from search.health import Health, LayerHealth, Snapshot
 from search.spec import Recipe, Training
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class EpochResult:
     val_loss: float  # over the validation split, after the epoch
     val_accuracy: float
     end: End | None = None  # set when the trial needs no further epoch
+    health: Health | None = None  # of the trial so far; set where it was looked at after this epoch
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ class Outcome:
     def end(self) -> End | None:
         """Why the trial ended by itself; None when it was stopped."""
         return self.curve[-1].end if self.curve else None
+
+    @property
+    def health(self) -> Health:
+        """What the trial's gradients were like, as often as they were looked at."""
+        looks = (result.health for result in reversed(self.curve))
+        return next((health for health in looks if health is not None), Health())
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +96,9 @@ class Checkpoint:
 class Trainer(Protocol):
     """Trains up to ``lanes`` trials at a time.
 
-    A trial's results depend on its recipe and seed only, not on its lane, its neighbours or the
-    moment. A `start` that raises leaves its lane free, an `epoch` that raises leaves all lanes
-    free. A trainer belongs to the thread that made it.
+    A trial's results depend on its recipe and seed only, not on its lane, its neighbours, the
+    moment, or whether its health is looked at. A `start` that raises leaves its lane free, an
+    `epoch` that raises leaves all lanes free. A trainer belongs to the thread that made it.
     """
 
     lanes: int
@@ -167,10 +175,12 @@ class Course:
         self._training = training
         self._curve: list[EpochResult] = []
         self._kept = 0  # epoch of the kept weights
+        self._health = Health()
         for past in curve:
             self.add(past.loss, past.accuracy, past.val_loss, past.val_accuracy)
-            if self.over or self.last != past:
+            if self.over or self.last != replace(past, health=None):
                 raise ValueError("the checkpoint's curve is not one that this trial continues")
+            self._curve[-1], self._health = past, past.health or self._health
 
     @property
     def epochs(self) -> int:
@@ -194,6 +204,26 @@ class Course:
             end = End.EARLY
         self._curve.append(EpochResult(epoch, loss, accuracy, val_loss, val_accuracy, end))
         return keep
+
+    def look(
+        self, layers: tuple[LayerHealth, ...], clipped: float | None, finite_steps: int, steps: int
+    ) -> None:
+        """Record what the layers are like now.
+
+        Args:
+            layers: as they were measured after the latest epoch, or before the first.
+            clipped: share of its steps that were clipped; None without clipnorm.
+            finite_steps: how many of its steps were made before the loss was not finite.
+            steps: of each epoch.
+
+        """
+        step: int | None = None
+        if self._curve and self.last.end is End.DIVERGED:
+            # Where all steps were finite, what the last one led to was not.
+            step = (self.epochs - 1) * steps + min(finite_steps + 1, steps)
+        self._health = self._health.after(Snapshot(self.epochs, layers, clipped), step)
+        if self._curve:
+            self._curve[-1] = replace(self.last, health=self._health)
 
     def _stale(self, epoch: int, val_accuracy: float) -> bool:
         assert self._training.patience is not None

@@ -27,6 +27,8 @@ LADDER = (
     {"trainer", "checkpoint", "model", "interval", "proof", "probe"},
     {
         "fit",
+        "anatomy",
+        "tally",
         "lanes",
         "lanes.backend",
         "lanes.structure",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import keras
@@ -12,17 +13,28 @@ from search import data
 from search.checkpoint import from_bytes, to_bytes
 from search.data import Dataset
 from search.fit import FitTrainer
+from search.health import Cadence, Health, Kind, at_rungs, judge, never
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.space import Config
 from search.spec import MLP, Recipe, Training
 from search.trainer import Checkpoint, End, EpochResult, Outcome, Trainer, train_to_end
 
-TRAINERS: dict[str, Callable[[Dataset], Trainer]] = {
+Make: TypeAlias = Callable[..., Trainer]  # of a data set, and a cadence
+
+
+def lanes(count: int, width: int | None = None) -> Make:
+    def make(dataset: Dataset, cadence: Cadence = at_rungs) -> Trainer:
+        return LanesTrainer(dataset, Structure.of(recipe()), count, width, cadence)
+
+    return make
+
+
+TRAINERS: dict[str, Make] = {
     "fit": FitTrainer,
-    "one lane": lambda dataset: LanesTrainer(dataset, Structure.of(recipe()), 1),
-    "three lanes": lambda dataset: LanesTrainer(dataset, Structure.of(recipe()), 3),
-    "a stack of three": lambda dataset: LanesTrainer(dataset, Structure.of(recipe()), 3, width=3),
+    "one lane": lanes(1),
+    "three lanes": lanes(3),
+    "a stack of three": lanes(3, width=3),
 }
 
 
@@ -32,18 +44,18 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture(scope="module", params=TRAINERS)
-def make(request: pytest.FixtureRequest) -> Callable[[Dataset], Trainer]:
+def make(request: pytest.FixtureRequest) -> Make:
     return TRAINERS[request.param]
 
 
 @pytest.fixture(scope="module")
-def trainer(make: Callable[[Dataset], Trainer], dataset: Dataset) -> Trainer:
+def trainer(make: Make, dataset: Dataset) -> Trainer:
     """One trainer for all tests of a module: a trainer is used again and again."""
     return make(dataset)
 
 
 @pytest.fixture(scope="module")
-def another(make: Callable[[Dataset], Trainer], dataset: Dataset) -> Trainer:
+def another(make: Make, dataset: Dataset) -> Trainer:
     """One more, which shares nothing with the first."""
     return make(dataset)
 
@@ -183,6 +195,45 @@ def test_the_model_takes_raw_inputs_and_gives_probabilities(
     assert probabilities.shape == (8, dataset.classes)
     assert probabilities.sum(axis=-1) == pytest.approx(np.ones(8), abs=1e-5)
     assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+
+
+# -- health ----------------------------------------------------------------------------------
+
+
+def test_it_looks_before_the_first_step_after_rungs_and_at_the_end(trainer: Trainer) -> None:
+    outcome, _ = run(trainer, recipe(epochs=5))
+    looks = [[s.epoch for s in r.health.snapshots] if r.health else [] for r in outcome.curve]
+    assert looks == [[0, 1], [], [0, 1, 3], [], [0, 1, 3, 5]]
+    assert outcome.health == outcome.curve[-1].health
+    assert judge(outcome.health).kind is Kind.HEALTHY
+    assert all(len(snapshot.layers) == 3 for snapshot in outcome.health.snapshots)
+    for before, after in pairwise(outcome.health.snapshots):
+        for layer, later in zip(before.layers, after.layers, strict=True):
+            assert layer.weight_norm != later.weight_norm
+
+
+def test_looking_changes_nothing(trainer: Trainer, make: Make, dataset: Dataset) -> None:
+    one = recipe(batch_norm=True, clipnorm=0.1, best_weights=False)
+    outcome, model = run(trainer, one)
+    blind, its_model = run(make(dataset, cadence=never), one)
+    assert blind.health == Health()
+    assert blind.curve == tuple(replace(result, health=None) for result in outcome.curve)
+    assert equal(its_model.get_weights(), model.get_weights())
+
+
+@pytest.mark.parametrize(("clipnorm", "share"), [(None, None), (1e-6, 1.0), (1e6, 0.0)])
+def test_it_counts_clipped_steps(
+    trainer: Trainer, clipnorm: float | None, share: float | None
+) -> None:
+    outcome, _ = run(trainer, recipe(clipnorm=clipnorm, epochs=1))
+    assert [snapshot.clipped for snapshot in outcome.health.snapshots] == [None, share]
+
+
+def test_it_says_at_which_step_a_trial_diverged(trainer: Trainer) -> None:
+    outcome, _ = run(trainer, recipe(learning_rate=1e30))
+    assert outcome.health.diverged_step == 2, "the first step's loss is that of the fresh network"
+    verdict = judge(outcome.health)
+    assert (verdict.kind, verdict.hopeless) == (Kind.DIVERGED, True)
 
 
 # -- checkpoints -----------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Stacked training against Keras itself, and lanes against each other."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import cache
 from itertools import product
 from typing import Any
@@ -266,6 +266,7 @@ def test_a_whole_study_compiles_each_program_once() -> None:
         "restore": 1,
         "train": 1,
         "keep": 1,
+        "look": 1,
     }
 
 
@@ -297,6 +298,25 @@ def test_early_stopping_and_the_kept_epoch_are_those_of_the_fit_trainer() -> Non
     assert (outcome.kept_epoch, len(outcome.curve)) == (expected.kept_epoch, len(expected.curve))
     assert outcome.value == pytest.approx(expected.value, abs=1e-6)
     assert distance(ours, weights) < TOLERANCE
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_health_is_that_of_the_keras_model(optimizer: str) -> None:
+    """The lanes' gradients are written out by hand, the model's come from the backend."""
+    mixtures = [1, 6, 13] if optimizer == "nesterov" else [11]
+    trials = {m: (recipe(optimizer, m, epochs=3, decay=0.9), 20 + m) for m in mixtures}
+    stacked = in_lanes(trainer(optimizer), trials)
+    fit = FitTrainer(blobs())
+    for mixture, (trial, seed) in trials.items():
+        fit.start(0, trial, seed)
+        while fit.epoch():
+            pass
+        expected, ours = fit.stop(0).health, stacked[mixture][2].health
+        assert [s.epoch for s in ours.snapshots] == [0, 1, 3]
+        for found, wanted in zip(ours.snapshots, expected.snapshots, strict=True):
+            assert (found.epoch, found.clipped) == (wanted.epoch, wanted.clipped)
+            for layer, its in zip(found.layers, wanted.layers, strict=True):
+                assert astuple(layer) == pytest.approx(astuple(its), rel=2e-3, abs=1e-5), trial
 
 
 def test_another_structure_is_refused_and_the_lane_stays_free() -> None:

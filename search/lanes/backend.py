@@ -84,6 +84,22 @@ def rows(array: Any, indices: Any) -> Any:
     return tf.gather(array, indices)
 
 
+def gradients(function: Callable[[Any], tuple[Any, Any]], arguments: Any) -> tuple[Any, Any]:
+    """Differentiate a function of nested arrays that returns a number and something besides.
+
+    Returns the gradient, nested as the arguments are, and what was returned besides. The function
+    runs as it stands and is not compiled.
+    """
+    if _JAX:
+        slopes, besides = jax.grad(function, has_aux=True)(arguments)
+        return slopes, besides
+    arguments = keras.tree.map_structure(tf.convert_to_tensor, arguments)
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        value, besides = function(arguments)
+    return tape.gradient(value, arguments, unconnected_gradients="zero"), besides
+
+
 def fetch(array: Any) -> NDArray[Any]:
     """Wait for an array and copy it to the host."""
     with _exhaustion_reported():

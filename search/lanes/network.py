@@ -86,6 +86,12 @@ def activation_slope(y: Array, gates: Gates) -> Array:
     return ops.where(y > 0.0, _wide(gates.positive), below)
 
 
+def steepest(gates: Gates) -> Array:
+    """Return the largest slope of activations that flatten out, 0 of those that do not."""
+    flattens = gates.exponential > 0.0
+    return ops.where(flattens, ops.maximum(gates.positive, gates.exponential), 0.0)
+
+
 def moments(sums: Array) -> tuple[Array, Array]:
     """Return mean and biased variance over the batch, ``[lane, 1, unit]`` each."""
     mean = ops.mean(sums, axis=1, keepdims=True)
@@ -134,25 +140,34 @@ def infer(variables: Variables, statistics: Statistics, x: Array, gates: Gates) 
     return _logits(variables, x)
 
 
-def backward(variables: Variables, passes: list[Pass], slope: Array, gates: Gates) -> Variables:
-    """Return the gradient, given the loss's slope ``[lane, batch, class]`` in the logits."""
-    kernels, shifts, gammas = [], [], []
+def backward(
+    variables: Variables, passes: list[Pass], slope: Array, gates: Gates
+) -> tuple[Variables, tuple[Array, ...]]:
+    """Go back through the network from the loss's slope ``[lane, batch, class]`` in the logits.
+
+    Returns the gradient, and the loss's slope in each layer's activation's argument,
+    ``[lane, batch, unit]``.
+    """
+    kernels, shifts, gammas, deltas = [], [], [], []
     x = passes[-1].outputs
     for layer in reversed(range(len(variables.kernels))):
         if layer < len(passes):
             done = passes[layer]
             slope = slope * activation_slope(done.outputs, gates)
+            deltas.append(slope)
             shift = ops.sum(slope, axis=1, keepdims=True)
             slope, gamma = _through_norm(slope, shift, done, gates)
             gammas.append(gamma)
             x = done.inputs
         else:
+            deltas.append(slope)
             shift = ops.sum(slope, axis=1, keepdims=True)
         shifts.append(shift[:, 0])
         kernels.append(ops.matmul(_transposed(x), slope))
         if layer:  # nothing is to be learned about the data itself
             slope = ops.matmul(slope, _transposed(variables.kernels[layer]))
-    return Variables(tuple(kernels[::-1]), tuple(shifts[::-1]), tuple(gammas[::-1]))
+    gradient = Variables(tuple(kernels[::-1]), tuple(shifts[::-1]), tuple(gammas[::-1]))
+    return gradient, tuple(deltas[::-1])
 
 
 def _through_norm(slope: Array, shift: Array, done: Pass, gates: Gates) -> tuple[Array, Array]:
@@ -181,12 +196,18 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array, Array]:
     return ops.sum(losses, axis=(1, 2)), ops.sum(ops.cast(right, "float32"), axis=1), slope
 
 
-def clipped(gradient: Variables, gates: Gates) -> Variables:
-    """Shorten each variable's gradient to its lane's ``clipnorm``."""
-    return Variables(*(tuple(_clip(array, gates.clipnorm) for array in part) for part in gradient))
+def clipped(gradient: Variables, gates: Gates) -> tuple[Variables, Array]:
+    """Shorten each variable's gradient to its lane's ``clipnorm``.
+
+    Returns the gradient, and whether any variable's was shortened, ``[lane]``.
+    """
+    parts = [[_clip(array, gates.clipnorm) for array in part] for part in gradient]
+    shortened = [long for part in parts for _, long in part]
+    kept = Variables(*(tuple(array for array, _ in part) for part in parts))
+    return kept, ops.any(ops.stack(shortened), axis=0)
 
 
-def _clip(gradient: Array, limit: Array) -> Array:
+def _clip(gradient: Array, limit: Array) -> tuple[Array, Array]:
     limit = ops.reshape(limit, (-1, *[1] * (len(gradient.shape) - 1)))
     # Without a limit the length does not matter. The selection is for XLA's sake: squares alone
     # it writes in tiles of 16, and a matrix of 784 x 300 takes 99 us instead of 18.
@@ -196,7 +217,8 @@ def _clip(gradient: Array, limit: Array) -> Array:
         # maximum changes nothing; it keeps XLA from merging the two sums again.
         squares = ops.maximum(ops.sum(squares, axis=1, keepdims=True), 0.0)
     length = ops.sqrt(ops.sum(squares, axis=-1, keepdims=True))
-    return gradient * ops.where(length > limit, limit / length, 1.0)
+    long = length > limit
+    return gradient * ops.where(long, limit / length, 1.0), ops.reshape(long, (-1,))
 
 
 def _logits(variables: Variables, x: Array) -> Array:

@@ -5,6 +5,8 @@ from typing import NamedTuple, TypeAlias
 
 from keras import ops, tree
 
+from search import probe
+from search.health import LOOK_BATCH
 from search.lanes import network, optimizers
 from search.lanes.backend import rows
 from search.lanes.network import Array, Gates, Statistics, Variables
@@ -39,31 +41,30 @@ class Data(NamedTuple):
 
 
 Epoch: TypeAlias = Callable[[State, Gates, Array, Array, Data], tuple[State, Array]]
+Look: TypeAlias = Callable[[State, Gates, Data], Array]
 
 
 def epoch_of(structure: Structure, problem: Problem) -> Epoch:
     """Return the function that trains all lanes for an epoch and validates them.
 
     It takes the state, the gates, the order of the examples ``[step, lane, batch]``, how many of
-    these steps to make, and the data. It returns the state and sums over all examples,
-    ``[4, lane]``: loss, right answers, and both of the validation split.
+    these steps to make, and the data. It returns the state and ``[6, lane]``: sums over all
+    examples of loss and right answers, and both of the validation split; how many steps were
+    clipped, and how many were made before the first whose loss is not finite.
     """
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
-    factor, offset = 1.0, 0.0
-    if structure.standardize:
-        factor, offset = 1 / problem.scale, -problem.mean / problem.scale
-
-    def inputs(raw: Array) -> Array:
-        return ops.cast(raw, "float32") * factor + offset
+    inputs = _scaled(structure, problem)
 
     def step(state: State, x: Array, y: Array, gates: Gates) -> tuple[State, Array]:
         (variables, statistics), slots, moment = state
         logits, passes, statistics = network.forward(variables, statistics, inputs(x), gates)
         loss, right, slope = network.cross_entropy(logits, y)
-        gradient = network.clipped(network.backward(variables, passes, slope, gates), gates)
+        gradient, _ = network.backward(variables, passes, slope, gates)
+        gradient, clipped = network.clipped(gradient, gates)
         moment = optimizers.advance(moment)
         variables, slots = optimizers.apply(rule, variables, slots, gradient, gates, moment)
-        return State(Kept(variables, statistics), slots, moment), ops.stack([loss, right])
+        counts = [ops.cast(of_lane, "float32") for of_lane in (clipped, ops.isfinite(loss))]
+        return State(Kept(variables, statistics), slots, moment), ops.stack([loss, right, *counts])
 
     def epoch(
         state: State, gates: Gates, order: Array, count: Array, data: Data
@@ -74,10 +75,56 @@ def epoch_of(structure: Structure, problem: Problem) -> Epoch:
             state, more = step(state, rows(data.x, chosen), rows(data.y, chosen), gates)
             return state, sums + more
 
-        state, sums = ops.fori_loop(0, count, body, (state, ops.zeros((2, order.shape[1]))))
-        return state, ops.concatenate([sums, _validated(state.current, gates, inputs, data)])
+        state, sums = ops.fori_loop(0, count, body, (state, ops.zeros((4, order.shape[1]))))
+        validated = _validated(state.current, gates, inputs, data)
+        return state, ops.concatenate([sums[:2], validated, sums[2:]])
 
     return epoch
+
+
+def look_of(structure: Structure, problem: Problem) -> Look:
+    """Return the function that measures the health of all lanes, and changes nothing.
+
+    It takes the state, the gates and the data, and returns ``[figure, layer, lane]``; the figures
+    are `search.health.FIGURES`.
+    """
+    rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
+    inputs = _scaled(structure, problem)
+
+    def look(state: State, gates: Gates, data: Data) -> Array:
+        (variables, statistics), slots, moment = state
+        x = inputs(data.validation_x[:LOOK_BATCH])
+        x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
+        logits, passes, _ = network.forward(variables, statistics, x, gates)
+        _, _, slope = network.cross_entropy(logits, data.validation_y[None, :LOOK_BATCH])
+        gradient, deltas = network.backward(variables, passes, slope, gates)
+        shortened, _ = network.clipped(gradient, gates)
+        moment = optimizers.advance(moment)
+        after, _ = optimizers.apply(rule, variables, slots, shortened, gates, moment)
+        layers = []
+        for number, (kernel, raw, new, delta) in enumerate(
+            zip(variables.kernels, gradient.kernels, after.kernels, deltas, strict=True)
+        ):
+            if number < len(passes):
+                _, sums, norm, outputs = passes[number]
+                pre = sums * norm.scale + norm.offset
+                slopes, steepest = network.activation_slope(outputs, gates), network.steepest(gates)
+            else:
+                pre = outputs = logits
+                slopes, steepest = ops.ones_like(logits), ops.zeros_like(gates.positive)
+            done = probe.Layer(kernel, raw, new - kernel, pre, delta, outputs, slopes, steepest)
+            layers.append(probe.figures(done))
+        return ops.stack(layers, axis=1)
+
+    return look
+
+
+def _scaled(structure: Structure, problem: Problem) -> Callable[[Array], Array]:
+    """Return the function from raw inputs to those of the first layer."""
+    factor, offset = 1.0, 0.0
+    if structure.standardize:
+        factor, offset = 1 / problem.scale, -problem.mean / problem.scale
+    return lambda raw: ops.cast(raw, "float32") * factor + offset
 
 
 def _validated(kept: Kept, gates: Gates, inputs: Callable[[Array], Array], data: Data) -> Array:

@@ -25,6 +25,7 @@ class Programs:
         self.restore = Program(programs.written, donated=(0, 1))
         self.train = Program(programs.epoch_of(structure, problem), donated=(0,))
         self.keep = Program(programs.keeping, donated=(0,))
+        self.look = Program(programs.look_of(structure, problem))
 
 
 class Stack:
@@ -78,12 +79,16 @@ class Stack:
     def train(self, order: NDArray[np.int32], steps: int, data: Data) -> NDArray[np.float32]:
         """Make ``steps`` steps through ``order``, ``[step, lane, batch]``, and validate.
 
-        Returns the sums of `programs.epoch_of`, ``[4, lane]``.
+        Returns the sums of `programs.epoch_of`, ``[6, lane]``.
         """
         self._state, sums = self._programs.train(
             self._state, self._gates, order, np.int32(steps), data
         )
         return fetch(sums)
+
+    def look(self, data: Data) -> NDArray[np.float32]:
+        """Measure the health of all lanes, ``[figure, layer, lane]``."""
+        return fetch(self._programs.look(self._state, self._gates, data))
 
     def keep(self, better: NDArray[np.bool_]) -> None:
         """Keep the current networks of the lanes that are better, ``[lane]``."""

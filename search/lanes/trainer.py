@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from search import model as networks
 from search.data import Dataset, Split
 from search.errors import LanesExhausted
+from search.health import Cadence, at_rungs, layers_of
 from search.lanes.backend import accelerated, fetch, free_memory, put, threads
 from search.lanes.network import Gates
 from search.lanes.optimizers import rule_of
@@ -62,6 +63,7 @@ class LanesTrainer:
         structure: of all trials.
         lanes: how many.
         width: lanes of a stack; all on an accelerator and one on a CPU unless given.
+        cadence: when the trials' health is looked at.
 
     Raises:
         LanesExhausted: the device's memory does not hold so many lanes. `start` and `epoch` may
@@ -70,13 +72,19 @@ class LanesTrainer:
     """
 
     def __init__(
-        self, dataset: Dataset, structure: Structure, lanes: int, width: int | None = None
+        self,
+        dataset: Dataset,
+        structure: Structure,
+        lanes: int,
+        width: int | None = None,
+        cadence: Cadence = at_rungs,
     ) -> None:
         self.lanes = lanes
         self.label = f"lanes {lanes}"
         self._width = width or (lanes if accelerated() else 1)
         assert lanes % self._width == 0, f"{lanes} lanes are not stacks of {self._width}"
         self._structure = structure
+        self._cadence = cadence
         self._problem = Problem.of(dataset)
         self._size = len(dataset.train)
         self._batch = min(structure.batch_size, self._size)
@@ -149,22 +157,51 @@ class LanesTrainer:
         """Train for one epoch, and return the results of the trials that had not ended."""
         running = {lane: trial for lane, trial in self._trials.items() if not trial.course.over}
         stacks = sorted({lane // self._width for lane in running})
+        untrained = [lane for lane, trial in running.items() if not trial.course.epochs]
         try:
+            self._look(untrained, dict.fromkeys(untrained, (0, 0)))
             sums = self._threads.map(lambda stack: self._train(stack, running), stacks)
             metrics = dict(zip(stacks, sums, strict=True))
+            better, counts = np.zeros(self.lanes, bool), {}
+            for lane, trial in running.items():
+                stack, place = divmod(lane, self._width)
+                *scores, clipped, finite = metrics[stack][:, place].tolist()
+                better[lane] = trial.course.add(*scores)
+                counts[lane] = int(clipped), int(finite)
+            for stack in stacks:
+                self._stacks[stack].keep(better[self._lanes_of(stack)])
+            self._look(list(running), counts)
         except BaseException:
             self._free_all()
             raise
-        better = np.zeros(self.lanes, bool)
-        for lane, trial in running.items():
-            stack, place = divmod(lane, self._width)
-            better[lane] = trial.course.add(*map(float, metrics[stack][:, place]))
-        for stack in stacks:
-            self._stacks[stack].keep(better[self._lanes_of(stack)])
         return {lane: trial.course.last for lane, trial in running.items()}
 
+    def _look(self, lanes: list[int], counts: dict[int, tuple[int, int]]) -> None:
+        """Look at the health of the lanes whose turn it is.
+
+        Args:
+            lanes: that may have their turn.
+            counts: lane -> clipped steps and finite steps of the latest epoch.
+
+        """
+        courses = {lane: self._trials[lane].course for lane in lanes}
+        due = [lane for lane, c in courses.items() if self._cadence(c.epochs, c.over)]
+        stacks = sorted({lane // self._width for lane in due})
+        found = self._threads.map(lambda stack: self._stacks[stack].look(self._data), stacks)
+        figures = dict(zip(stacks, found, strict=True))
+        for lane in due:
+            stack, place = divmod(lane, self._width)
+            clipped, finite = counts[lane]
+            clips = courses[lane].epochs and self._trials[lane].recipe.training.clipnorm
+            courses[lane].look(
+                layers_of(figures[stack][:, :, place].tolist()),
+                clipped / self._steps if clips else None,
+                finite,
+                self._steps,
+            )
+
     def _train(self, stack: int, running: dict[int, _Trial]) -> NDArray[np.float64]:
-        """Train a stack and return ``[metric, lane]`` in the order of `Course.add`."""
+        """Train a stack; returns ``[metric, lane]`` as `programs.epoch_of`, of means not sums."""
         order = np.zeros((self._steps, self._width, self._batch), np.int32)
         for place, lane in enumerate(range(self.lanes)[self._lanes_of(stack)]):
             if trial := running.get(lane):
@@ -173,7 +210,7 @@ class LanesTrainer:
                 examples = data_order(trial.seed, trial.course.epochs, self._size)
                 order[:, place] = examples[: self._steps * self._batch].reshape(self._steps, -1)
         sums = self._stacks[stack].train(order, self._steps, self._data)
-        return np.asarray(sums / self._counted)
+        return np.concatenate([sums[:4] / self._counted, sums[4:]])
 
     def _lanes_of(self, stack: int) -> slice:
         return slice(stack * self._width, (stack + 1) * self._width)

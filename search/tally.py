@@ -1,0 +1,63 @@
+"""What only the training loop sees, counted within each step that Keras makes."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from search.lanes.backend import fetch
+
+
+class Tally:
+    """Counts a model's clipped and finite steps, as a variable of its optimizer.
+
+    Keras carries the optimizer's variables through its compiled loops on every backend, and the
+    optimizer is where a step's gradients arrive. The variable is left out of saved models.
+
+    Args:
+        model: compiled, with an optimizer that is built.
+
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        optimizer = model.optimizer
+        self._limit = optimizer.clipnorm
+        self._counts = optimizer.add_variable((2,), name="tally", dtype="float32")
+        self._apply, self._save = optimizer.apply, optimizer.save_own_variables
+        self._key = str(len(optimizer.variables) - 1)
+        optimizer.apply, optimizer.save_own_variables = self._counting, self._saving
+
+    @property
+    def clips(self) -> bool:
+        """Whether there is a clipnorm at all."""
+        return self._limit is not None
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self._counts.assign(ops.zeros((2,)))
+
+    def read(self) -> tuple[int, int]:
+        """Return how many steps were clipped, and how many had finite gradients."""
+        clipped, finite = fetch(self._counts.value).tolist()
+        return int(clipped), int(finite)
+
+    def _counting(self, gradients: Any, weights: Any = None) -> Any:
+        known = [ops.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
+        # A loss that is not finite shows in every gradient on its way, first in the last one.
+        finite = ops.isfinite(ops.sum(known[-1]))
+        clipped = ops.zeros((), bool)
+        if self._limit is not None:
+            # The same sums as for the clipping itself, so that they are made once.
+            squares = [ops.sum(ops.square(gradient), keepdims=True) for gradient in known]
+            lengths = ops.stack([ops.reshape(square, ()) for square in squares])
+            clipped = ops.any(ops.sqrt(lengths) > self._limit)
+        counts = ops.stack([clipped, finite])
+        self._counts.assign_add(ops.cast(counts, "float32"))
+        return self._apply(gradients, weights)
+
+    def _saving(self, store: Any) -> None:
+        values: dict[str, Any] = {}
+        self._save(values)
+        del values[self._key]
+        for key, value in values.items():
+            store[key] = value
