@@ -243,7 +243,7 @@ def summary(health: Health, thresholds: Thresholds | None = None) -> dict[str, A
     ``slope`` is in decades a layer towards the input; the others are those of the worst layer.
     """
     verdict = judge(health, thresholds)
-    values: dict[str, Any] = {"verdict": str(verdict.kind), "reason": verdict.reason}
+    values: dict[str, Any] = {"verdict": str(verdict.kind), "verdict_reason": verdict.reason}
     if health.diverged_step is not None:
         values["diverged_step"] = health.diverged_step
     if health.snapshots and (layers := health.snapshots[-1].layers):

@@ -199,9 +199,7 @@ def _reasons(result: "Result") -> str:
 
 
 def _commands(result: "Result") -> str:
-    changes = "".join(
-        f" --{name.replace('_', '-')} {value}" for name, value in result.settings.items()
-    )
+    changes = "".join(_option(name, value) for name, value in result.settings.items())
     lines = ["The study:", "", f"    {result.command}{changes}"]
     if result.winner is not None:
         replay = result.command.replace("search.run", "search.replay")
@@ -219,6 +217,11 @@ def _commands(result: "Result") -> str:
             f"- time spent: {spent}",
         ]
     )
+
+
+def _option(name: str, value: Any) -> str:
+    option = f" --{name.replace('_', '-')}"
+    return option if value is True else f"{option} {value}"
 
 
 def trials_csv(result: "Result") -> str:

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 @click.option("--stop-at-target", is_flag=True, help="Stop searching once a trial reaches it.")
 @click.option("--sampler", type=click.Choice(SAMPLERS))
 @click.option("--pruner", type=click.Choice(PRUNERS))
+@click.option(
+    "--prune-unhealthy",
+    is_flag=True,
+    default=None,
+    help="Stop trials whose gradients are past help.",
+)
 @click.option("--seed", type=click.IntRange(0), help="All random streams follow from it.")
 @click.option("--no-confirm", is_flag=True, help="Only search; nothing is proven.")
 @click.option(

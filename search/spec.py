@@ -137,6 +137,7 @@ class StudySpec:
     sampler: str = "tpe"
     pruner: str = "asha"
     reduction_factor: int = 3  # asha and hyperband keep one in so many trials at each rung
+    prune_unhealthy: bool = False  # stop trials whose gradients say that no training can help
     seed: int = 0  # every trial's own seed is derived from it
     confirm: Confirm = field(default_factory=Confirm)
     trial_seconds: float | None = None  # that a trial may take; None = as long as it likes
@@ -249,6 +250,7 @@ class StudySpec:
             "sampler": self.sampler,
             "pruner": self.pruner,
             "reduction_factor": self.reduction_factor,
+            "prune_unhealthy": self.prune_unhealthy,
             "seed": self.seed,
         }
 

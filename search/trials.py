@@ -11,6 +11,7 @@ these leaves one of three states, and `TrialQueue.reap` and `TrialQueue.take` kn
 """
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from search.artifacts import Artifacts
 from search.errors import TrialLost
+from search.health import Health, judge, summary
 from search.leases import GRACE_SECONDS, Leases, Loss, Ticket, identity
 from search.seeds import derive
 from search.space import Choice, Parameter
@@ -69,6 +72,7 @@ class TrialQueue:
         self._spec = spec
         self._leases = leases
         self.worker = worker
+        self._artifacts = Artifacts(store.database)
         self._holding: set[int] = set()
         self._suspects: set[int] = set()
 
@@ -148,8 +152,13 @@ class TrialQueue:
         with self._losing(assignment.ticket, assignment.trial):
             assignment.trial.report(score(result), result.epoch)
             # A trial that is over has used all it may use; pruning it would save nothing.
-            pruned = result.end is None and assignment.trial.should_prune()
-            return "pruned" if pruned else None
+            if result.end is not None:
+                return None
+            if self._spec.prune_unhealthy and result.health is not None:
+                verdict = judge(result.health)
+                if verdict.hopeless:
+                    return f"pruned as unhealthy: {verdict.kind}"
+            return "pruned" if assignment.trial.should_prune() else None
 
     # -- ending --------------------------------------------------------------------------------
 
@@ -163,9 +172,18 @@ class TrialQueue:
 
         """
         ended = {"end": stopped or outcome.end, "kept_epoch": outcome.kept_epoch}
+        ended |= self._keep_health(assignment.number, outcome.health)
         pruned = stopped is not None or outcome.end is End.DIVERGED
         state = TrialState.PRUNED if pruned else TrialState.COMPLETE
         return self._end(assignment, state, ended, None if pruned else outcome.value)
+
+    def _keep_health(self, number: int, health: Health) -> dict[str, Any]:
+        """Keep a trial's health beside it, and return what is to be seen of it at a glance."""
+        if not health.snapshots:
+            return {}
+        content = json.dumps(health.to_json(), allow_nan=False, separators=(",", ":"))
+        self._artifacts.put(health_key(self._study.study_name, number), content.encode())
+        return summary(health)
 
     def fail(self, assignment: Assignment, reason: str) -> FrozenTrial:
         """End the trial as failed, with the reason, and spend its ticket."""
@@ -260,6 +278,11 @@ class TrialQueue:
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
+
+
+def health_key(study: str, number: int) -> str:
+    """Return the artifact key of a trial's health."""
+    return f"{study}/health/{number}"
 
 
 def score(result: EpochResult) -> float:

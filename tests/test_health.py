@@ -190,7 +190,7 @@ def test_the_summary_is_a_few_numbers() -> None:
     latest = replace(falling(-3, saturated=0.25, dead=[0, 0.5, 0, 0, 0]), clipped=0.123456)
     found = summary(Health((snapshot(0), latest)), Thresholds(dead=0.6))
 
-    assert found.pop("reason").startswith("The gradient shrinks 1,000-fold")
+    assert found.pop("verdict_reason").startswith("The gradient shrinks 1,000-fold")
     assert found == {
         "verdict": "vanishing",
         "slope": -1.0,
@@ -201,7 +201,7 @@ def test_the_summary_is_a_few_numbers() -> None:
         "clipped": 0.1235,
     }
     assert summary(Health((), 7))["diverged_step"] == 7
-    assert set(summary(Health())) == {"verdict", "reason"}
+    assert set(summary(Health())) == {"verdict", "verdict_reason"}
     json.dumps(summary(Health((snapshot(mean=math.nan, delta_norm=math.inf),))), allow_nan=False)
 
 

@@ -1,5 +1,6 @@
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -7,12 +8,14 @@ import pytest
 from optuna.trial import TrialState
 
 from search import tables
+from search.artifacts import Artifacts
 from search.errors import TrialLost
+from search.health import FIGURES, Health, LayerHealth, Snapshot
 from search.leases import SILENT, Leases, StoredStudy, identity
 from search.spec import MLP, StudySpec, Training
 from search.store import Store
 from search.trainer import End, EpochResult, Outcome
-from search.trials import MAX_ATTEMPTS, TrialQueue
+from search.trials import MAX_ATTEMPTS, TrialQueue, health_key
 
 SPEC = StudySpec(
     name="study",
@@ -31,6 +34,7 @@ class Bench:
     """One store with one study, and as many workers as a test asks for."""
 
     store: Store
+    spec: StudySpec = SPEC
 
     def __post_init__(self) -> None:
         self.leases = Leases(self.store.database, SPEC.name)
@@ -40,7 +44,7 @@ class Bench:
     def worker(self) -> tuple[TrialQueue, str]:
         worker, ordinal = self.leases.join()
         study = self.store.study(SPEC.name, SPEC, seed=ordinal)
-        return TrialQueue(self.store, study, SPEC, self.leases, worker), worker
+        return TrialQueue(self.store, study, self.spec, self.leases, worker), worker
 
     def kill(self, worker: str) -> None:
         change = tables.workers.update().where(tables.workers.c.id == worker)
@@ -209,4 +213,32 @@ def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> N
     assert assignment is not None
     assert queue.report(assignment, result(1, 0.5))
     assert not queue.report(assignment, result(2, 0.5, End.EPOCHS))
+    store.close()
+
+
+def unhealthy(epoch: int) -> EpochResult:
+    """An epoch after which the whole first layer is dead."""
+    figures = dict.fromkeys(FIGURES, 1e-3) | {"dead": 1.0}
+    layer = LayerHealth(**figures)
+    health = Health((Snapshot(epoch, (layer, replace(layer, dead=0.0))),))
+    return replace(result(epoch, 0.1), health=health)
+
+
+@pytest.mark.parametrize("prune", [True, False])
+def test_a_trial_whose_gradients_are_past_help_is_stopped_where_that_is_wanted(
+    tmp_path: Path, prune: bool
+) -> None:
+    store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
+    bench = Bench(store, replace(SPEC, prune_unhealthy=prune))
+    queue, _ = bench.worker()
+    assignment = queue.take("fit")
+    assert assignment is not None
+    stopped = queue.report(assignment, unhealthy(1))
+    assert stopped == ("pruned as unhealthy: dying units" if prune else None)
+    frozen = queue.finish(assignment, Outcome(0.1, 1, (unhealthy(1),)), stopped)
+    assert frozen.user_attrs["verdict"] == "dying units"
+    assert frozen.user_attrs["dead"] == 1.0
+    kept = Artifacts(store.database).get(health_key(SPEC.name, assignment.number))
+    assert kept is not None
+    assert Health.from_json(json.loads(kept)) == unhealthy(1).health
     store.close()
