@@ -22,7 +22,7 @@ LADDER = (
     {"cli"},
     {"space"},
     {"spec", "seeds"},
-    {"data", "data.formats", "data.transports", "data.sources", "data.catalog"},
+    {"data", "data.formats", "data.forms", "data.transports", "data.sources", "data.catalog"},
     {"health"},
     {"trainer", "checkpoint", "model", "interval", "proof", "probe"},
     {

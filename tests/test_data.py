@@ -3,6 +3,8 @@ import subprocess
 import sys
 import tracemalloc
 from dataclasses import fields, replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from search.data import Dataset, Fetched, Split, fetch, load, open_test
 from search.data.catalog import PUBLISHED
 from search.data.formats import Array, digest
 from search.data.sources import Original
-from search.errors import DataCorrupt, DataNotFound
+from search.errors import DataCorrupt, DataNotFound, DataUnavailable
 from tests import tiny
 
 
@@ -68,6 +70,44 @@ def test_mnist_is_the_original_in_its_three_splits() -> None:
     assert (dataset.input_shape, dataset.classes) == ((28, 28), 10)
     assert dataset.sha256 == fetch("mnist").sha256
     assert dataset.sha256.startswith("c65580678af93f1e")
+
+
+def test_fashion_mnist_is_the_original_in_its_three_splits() -> None:
+    try:
+        dataset = load("fashion_mnist")
+    except DataUnavailable as error:
+        pytest.skip(str(error))
+    train, validation, test = dataset.train, dataset.validation, open_test("fashion_mnist")
+    assert (len(train), len(validation), len(test)) == (55_000, 5_000, 10_000)
+    x, y = np.concatenate([validation.x, train.x]), np.concatenate([validation.y, train.y])
+    assert digest(x) == "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+    assert (dataset.input_shape, dataset.classes) == ((28, 28), 10)
+    # Both splits were drawn with as many of each class.
+    assert np.bincount(y).tolist() == [6_000] * 10
+    assert np.bincount(test.y).tolist() == [1_000] * 10
+    assert dataset.sha256 != PUBLISHED["mnist"].sha256
+
+
+def test_cifar10_is_known_by_the_digest_that_keras_gives() -> None:
+    spec = find_spec("keras")  # its text alone: importing it would take seconds
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).with_name("src") / "datasets" / "cifar10.py"
+    read = PUBLISHED["cifar10"].archive.read
+    assert isinstance(read, partial)
+    assert f'"{read.keywords["sha256"]}"' in source.read_text()
+
+
+def test_cifar10_is_split_as_mnist_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PUBLISHED, "cifar", tiny.cifar())
+    folder = tiny.write_cifar_tarball(tmp_path / "cifar-10-python.tar.gz").parent
+    dataset, test = load("cifar", folder), open_test("cifar", folder)
+    x, y = tiny.CIFAR["x_train"], tiny.CIFAR["y_train"].astype("i8")
+    assert_same(dataset.validation, Split(x[:4], y[:4]))
+    assert_same(dataset.train, Split(x[4:], y[4:]))
+    assert_same(test, Split(tiny.CIFAR["x_test"], tiny.CIFAR["y_test"].astype("i8")))
+    assert dataset.input_shape == (32, 32, 3)
+    assert PUBLISHED["cifar10"].validation == 5_000
 
 
 def test_a_published_data_set_is_an_entry_in_the_table(
@@ -311,7 +351,7 @@ def test_a_rotten_byte_in_the_test_split_is_found_before_the_search(tmp_path: Pa
     ("name", "message"),
     [
         ("nowhere.npz", "there is no data file .*nowhere.npz"),
-        ("mnits", "there is no data set 'mnits'; there are blobs, mnist, or give the path"),
+        ("mnits", "no data set 'mnits'; there are blobs, cifar10, fashion_mnist, mnist, or give"),
     ],
 )
 def test_what_is_not_there_is_said(tmp_path: Path, name: str, message: str) -> None:

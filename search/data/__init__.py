@@ -5,6 +5,9 @@ path of an ``.npz`` file of your own, with the arrays x_train, y_train, x_test a
 calls them. The front of the training examples is the validation split:
 
 - mnist: 5,000 of 60,000, as the field's textbooks do;
+- fashion_mnist: 5,000 of 60,000; Zalando's articles in MNIST's form (Xiao, Rasul and Vollgraf,
+  2017);
+- cifar10: 5,000 of 50,000; colour photographs of 32 x 32 (Krizhevsky, 2009);
 - blobs: 1,000 of 5,000;
 - your own file: a tenth, but at least one, after a shuffle that is always the same.
 """
@@ -51,7 +54,7 @@ class Dataset:
     """What may be seen while searching: the test split is not in it."""
 
     name: str
-    sha256: str  # over the hexadecimal digests of x_train, y_train, x_test and y_test
+    sha256: str  # over the hexadecimal digests of the original files, or of the arrays
     train: Split
     validation: Split
     classes: int
@@ -76,7 +79,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     """Return the training and validation splits of a data set, which is fetched when needed.
 
     Args:
-        name: "mnist", "blobs", or the path of an ``.npz`` file.
+        name: "mnist", "blobs" or another of the table, or the path of an ``.npz`` file.
         data_dir: a folder that holds the original files, to be used instead of all caches and
             sources. The path of an ``.npz`` file is relative to it.
 
@@ -123,7 +126,7 @@ class _Data(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Digest over the digests of all four arrays."""
+        """Digest over the digests of all that holds the data."""
 
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:
         """Return the arrays ``keys`` and no others, verified, and where they were found."""

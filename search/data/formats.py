@@ -11,7 +11,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,26 +53,58 @@ def combine(digests: Iterable[str]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def read_idx(path: Path) -> Array:
-    """Return the array in an IDX file, which may be compressed by gzip."""
+def read_file(path: Path, parse: Callable[[bytes], Array]) -> Array:
+    """Return the array that ``parse`` finds in a file, which may be compressed by gzip."""
     with reading(path):
-        raw = path.read_bytes()
-        return _parse_idx(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+        return parse(_plain(path.name, path.read_bytes()))
 
 
-def read_idx_tarball(path: Path, members: Mapping[str, str]) -> Arrays:
-    """Return the arrays in the IDX files ``{key: member}`` of a tarball; nothing is unpacked."""
-    arrays = {}
-    with reading(path), tarfile.open(path) as archive:
-        for key, member in members.items():
-            stream = archive.extractfile(member)
-            if stream is None:
-                raise DataCorrupt(f"{member} is not a file")
-            arrays[key] = _parse_idx(stream.read())
-    return arrays
+def read_tarball(
+    path: Path,
+    keys: Iterable[str],
+    *,
+    members: Mapping[str, str],
+    parse: Callable[[bytes], Array],
+    sha256: str | None = None,
+) -> Arrays:
+    """Return the arrays ``keys`` that ``parse`` finds in a tarball; nothing is unpacked.
+
+    Args:
+        path: the tarball.
+        keys: which arrays.
+        members: ``{key: member}``, the files that hold them, which may be compressed by gzip.
+        parse: takes a member's bytes.
+        sha256: of the whole tarball, where that is known; no other is opened then.
+
+    Raises:
+        DataCorrupt: it is another tarball, it lacks a member, or ``parse`` says so.
+
+    """
+    with reading(path):
+        if sha256 is not None and (actual := _sha256(path)) != sha256:
+            raise DataCorrupt(f"its SHA-256 is {actual[:12]}..., not {sha256[:12]}...")
+        with tarfile.open(path) as archive:
+            return {key: parse(_member_bytes(archive, members[key])) for key in keys}
 
 
-def _parse_idx(raw: bytes) -> Array:
+def _member_bytes(archive: tarfile.TarFile, member: str) -> bytes:
+    stream = archive.extractfile(member)
+    if stream is None:
+        raise DataCorrupt(f"{member} is not a file")
+    return _plain(member, stream.read())
+
+
+def _plain(name: str, raw: bytes) -> bytes:
+    return gzip.decompress(raw) if name.endswith(".gz") else raw
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_idx(raw: bytes) -> Array:
+    """Return the array in an IDX file's bytes."""
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _IDX_TYPES:
         raise DataCorrupt("it is not an IDX file")
     shape = struct.unpack_from(f">{raw[3]}I", raw, 4)
@@ -125,7 +157,8 @@ def _header(archive: zipfile.ZipFile, key: str) -> Header:
 
 def _member(archive: zipfile.ZipFile, key: str) -> IO[bytes]:
     if f"{key}.npy" not in archive.namelist():
-        raise DataCorrupt(f"it lacks {key}; it must hold {', '.join(KEYS)}")
+        needed = f"; it must hold {', '.join(KEYS)}" if key in KEYS else ""
+        raise DataCorrupt(f"it lacks {key}{needed}")
     return archive.open(f"{key}.npy")
 
 
@@ -142,7 +175,7 @@ def read_mnist_pickle(path: Path, member: str) -> Arrays:
         gzip.open(packed) as stream,
     ):
         # Python 2 wrote it: latin1 is how NumPy's bytes come through unchanged.
-        *train, test = _ArraysOnly(stream, encoding="latin1").load()
+        *train, test = ArraysOnly(stream, encoding="latin1").load()
         train = [np.concatenate(parts) for parts in zip(*train, strict=True)]
     arrays = dict(zip(KEYS, (*train, *test), strict=True))
     for key in ("x_train", "x_test"):
@@ -150,7 +183,7 @@ def read_mnist_pickle(path: Path, member: str) -> Arrays:
     return {key: array.astype(np.uint8) for key, array in arrays.items()}
 
 
-class _ArraysOnly(pickle.Unpickler):
+class ArraysOnly(pickle.Unpickler):
     """Builds NumPy arrays and Python's own containers; a pickle that wants more is refused."""
 
     _RECONSTRUCT = np.empty(0).__reduce__()[0]
@@ -162,6 +195,7 @@ class _ArraysOnly(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return what a pickle names, if it is part of an array."""
         if (module, name) not in self._ADMITTED:
             raise DataCorrupt(f"its pickle wants {module}.{name}, which is no part of an array")
         return self._ADMITTED[module, name]

@@ -1,7 +1,7 @@
 """Where published data sets come from: a folder of the user's, our caches, then the network.
 
-Every array is checked against the digest of the original, whichever way it came. A data set is
-a record, `Published`; a way to get one is a `Source` in it. Each source has a time limit.
+Every part is checked against the digest of the original file, whichever way it came. A data set
+is a record, `Published`; a way to get one is a `Source` in it. Each source has a time limit.
 """
 
 import logging
@@ -19,7 +19,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
-from search.data.formats import KEYS, Arrays, combine, digest, read_idx, read_npz, reading
+from search.data.formats import Arrays, combine, read_file, read_npz, reading
+from search.data.forms import Form
 from search.data.transports import Report, Transport
 from search.errors import DataCorrupt, DataError, DataUnavailable
 
@@ -28,19 +29,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """One place that has all four arrays."""
+    """One place that has all parts."""
 
     name: str  # as messages call it
     transport: Transport
-    read: Callable[[Path], Arrays]  # takes the file that the transport brought
+    # Takes the file that the transport brought; None where that is a folder of original files.
+    read: Callable[[Path], Arrays] | None = None
 
 
 @dataclass(frozen=True)
 class Original:
-    """One array as its authors published it."""
+    """One file as the authors of the data published it."""
 
-    file: str  # name of the IDX file
-    sha256: str  # of that file, uncompressed
+    path: str  # its name, behind the folder that the authors put it in, if there is one
+    digest: str  # of that file, uncompressed
+
+    @property
+    def file(self) -> str:
+        """Its name alone."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A single file that may stand in for all the original ones."""
+
+    file: str
+    read: Callable[[Path, Iterable[str]], Arrays]  # takes the file and the parts that are wanted
 
 
 @dataclass(frozen=True)
@@ -48,14 +63,23 @@ class Published:
     """A data set that has a name, known digests and places that have it."""
 
     name: str
-    originals: Mapping[str, Original]  # one for each of `KEYS`
+    form: Form
+    originals: Mapping[str, Original]  # one for each part of the form
+    archive: Archive
+    keras: str  # the file or folder in Keras' own cache
     validation: int  # how many of the first training examples are for validation
     sources: tuple[Source, ...]  # in the order in which they are tried
 
     @property
     def sha256(self) -> str:
-        """The digest of all four arrays."""
-        return combine(self.originals[key].sha256 for key in KEYS)
+        """The digest of all original files."""
+        return combine(original.digest for original in self.originals.values())
+
+    @property
+    def files(self) -> str:
+        """What a user can supply by hand, in words."""
+        names = ", ".join(original.file for original in self.originals.values())
+        return f"{names} (raw or .gz), or {self.archive.file}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +96,7 @@ def obtain(
     """Return the arrays ``keys``, verified, and where they were found.
 
     With a ``data_dir`` only that folder counts. Otherwise what no cache has is fetched, all
-    four arrays at once, and kept in our cache.
+    parts at once, and kept in our cache.
 
     Raises:
         DataUnavailable: the folder lacks a file, or neither a cache nor a source has the data.
@@ -80,44 +104,66 @@ def obtain(
 
     """
     keys = tuple(keys)
+    parts, found = _parts(dataset, dataset.form.parts(keys), data_dir)
+    return dataset.form.arrays(parts, keys), found
+
+
+def _parts(
+    dataset: Published, names: tuple[str, ...], data_dir: Path | None
+) -> tuple[Arrays, Found]:
     if data_dir is not None:
-        return _from_folder(dataset, keys, data_dir), Found("your folder", data_dir)
+        return _from_user(dataset, names, data_dir), Found("your folder", data_dir)
     for path, ours in ((_cache_path(dataset), True), (_keras_path(dataset), False)):
-        if (arrays := _from_cache(dataset, keys, path, ours)) is not None:
-            return arrays, Found("the cache", path)
-    arrays, source = _from_sources(dataset)
-    return {key: arrays[key] for key in keys}, Found(source, _keep(dataset, arrays))
+        if (parts := _from_cache(dataset, names, path, ours)) is not None:
+            return parts, Found("the cache", path)
+    parts, source = _from_sources(dataset)
+    return {name: parts[name] for name in names}, Found(source, _keep(dataset, parts))
 
 
-def _from_folder(dataset: Published, keys: tuple[str, ...], folder: Path) -> Arrays:
-    plain = {key: folder / dataset.originals[key].file for key in KEYS}
-    packed = {key: path.with_name(f"{path.name}.gz") for key, path in plain.items()}
-    paths = {key: plain[key] if plain[key].is_file() else packed[key] for key in KEYS}
-    missing = [plain[key].name for key in KEYS if not paths[key].is_file()]
-    archive = folder / f"{dataset.name}.npz"
+def _from_user(dataset: Published, names: tuple[str, ...], folder: Path) -> Arrays:
+    archive = folder / dataset.archive.file
+    missing = _missing(dataset, folder)
     if missing and archive.is_file():
-        return _verified(dataset, read_npz(archive, keys), archive)
+        return _verified(dataset, dataset.archive.read(archive, names), archive)
     if missing:
         raise DataUnavailable(
-            f"{folder} lacks {', '.join(missing)}; put the IDX files there, raw or .gz, "
-            f"or {archive.name}"
+            f"{folder} lacks {', '.join(missing)}; "
+            f"put these there, raw or .gz, or {dataset.archive.file}"
         )
-    arrays: Arrays = {}
-    for key in keys:
-        arrays |= _verified(dataset, {key: read_idx(paths[key])}, paths[key])
-    return arrays
+    return _from_folder(dataset, names, folder)
 
 
-def _verified(dataset: Published, arrays: Arrays, path: Path) -> Arrays:
+def _from_folder(dataset: Published, names: Iterable[str], folder: Path) -> Arrays:
+    parts: Arrays = {}
+    for name in names:
+        path = _original_path(folder, dataset.originals[name])
+        parts |= _verified(dataset, {name: read_file(path, dataset.form.parse)}, path)
+    return parts
+
+
+def _missing(dataset: Published, folder: Path) -> list[str]:
+    originals = dataset.originals.values()
+    return [one.file for one in originals if not _original_path(folder, one).is_file()]
+
+
+def _original_path(folder: Path, original: Original) -> Path:
+    """Return where a folder has an original file, raw or packed; the last guess when nowhere."""
+    places = [folder / original.path, folder / original.file]
+    paths = [path for place in places for path in (place, place.with_name(f"{place.name}.gz"))]
+    return next((path for path in paths if path.is_file()), paths[-1])
+
+
+def _verified(dataset: Published, parts: Arrays, path: Path) -> Arrays:
     with reading(path):
-        for key, array in arrays.items():
-            original, actual = dataset.originals[key], digest(array)
-            if actual != original.sha256:
+        for name, part in parts.items():
+            original, actual = dataset.originals[name], dataset.form.digest(part)
+            if actual != original.digest:
                 raise DataCorrupt(
-                    f"{key} ({array.dtype}) is not the original {original.file}: "
-                    f"its SHA-256 is {actual[:12]}..., not {original.sha256[:12]}..."
+                    f"{name} ({part.dtype}) is not the original {original.file}: "
+                    f"its {dataset.form.digest_name} is {actual[:12]}..., "
+                    f"not {original.digest[:12]}..."
                 )
-    return arrays
+    return parts
 
 
 def _keras_folder() -> Path:
@@ -126,7 +172,7 @@ def _keras_folder() -> Path:
 
 
 def _keras_path(dataset: Published) -> Path:
-    return _keras_folder() / f"{dataset.name}.npz"
+    return _keras_folder() / dataset.keras
 
 
 def _cache_path(dataset: Published) -> Path:
@@ -134,11 +180,15 @@ def _cache_path(dataset: Published) -> Path:
     return _keras_folder() / "search" / f"{dataset.name}.npz"
 
 
-def _from_cache(dataset: Published, keys: tuple[str, ...], path: Path, ours: bool) -> Arrays | None:
-    if not path.is_file():
-        return None
+def _from_cache(
+    dataset: Published, names: tuple[str, ...], path: Path, ours: bool
+) -> Arrays | None:
     try:
-        return _verified(dataset, read_npz(path, keys), path)
+        if path.is_file():
+            return _verified(dataset, read_npz(path, names), path)
+        if path.is_dir() and not _missing(dataset, path):
+            return _from_folder(dataset, names, path)
+        return None
     except DataCorrupt as error:
         _warn(f"{error}; it is not used")
     if ours:
@@ -147,13 +197,13 @@ def _from_cache(dataset: Published, keys: tuple[str, ...], path: Path, ours: boo
     return None
 
 
-def _keep(dataset: Published, arrays: Arrays) -> Path | None:
+def _keep(dataset: Published, parts: Arrays) -> Path | None:
     path = _cache_path(dataset)
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, allow_pickle=False, **parts)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -180,16 +230,20 @@ def _from_sources(dataset: Published) -> tuple[Arrays, str]:
             failures.append(f"{source.name} ({error})")
     raise DataUnavailable(
         f"{dataset.name} is in no cache, and could not be fetched: {', '.join(failures)}; "
-        f"get the four IDX files or {dataset.name}.npz by hand and say --data-dir FOLDER"
+        f"put {dataset.files} into a folder by hand and say --data-dir FOLDER"
     )
 
 
 def _from_source(dataset: Published, source: Source) -> Arrays:
     text = f"fetching {dataset.name} from {source.name}"
     with tempfile.TemporaryDirectory() as scratch, _announced(text) as report:
-        file = source.transport.fetch(Path(scratch), report)
+        brought = source.transport.fetch(Path(scratch), report)
         try:
-            return _verified(dataset, source.read(file), file)
+            if source.read is not None:
+                return _verified(dataset, source.read(brought), brought)
+            if missing := _missing(dataset, brought):
+                raise DataUnavailable(f"it lacks {', '.join(missing)}")
+            return _from_folder(dataset, dataset.originals, brought)
         except DataCorrupt as error:
             raise DataCorrupt(str(error).replace(f"{scratch}/", "")) from error
 

