@@ -2,6 +2,7 @@
 
 import io
 from typing import BinaryIO
+from uuid import UUID, uuid5
 
 import sqlalchemy as sa
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -9,13 +10,20 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from search.database import Database
 from search.tables import artifacts
 
+_NAMESPACE = UUID("7c0d4d0e-6c6f-4a55-9c43-5e1a0a1f6f0b")
+
 
 class Artifacts:
     """Keeps bytes under keys; also an artifact store as Optuna and its dashboard want one.
 
     A key is a path, like ``NAME/model/7``. A file is written whole or not at all, and may be
-    written again.
+    written again. Optuna, which wants UUIDs, knows it by an id that follows from its key.
     """
+
+    @staticmethod
+    def id(key: str) -> str:
+        """Return what Optuna calls a file."""
+        return str(uuid5(_NAMESPACE, key))
 
     def __init__(self, database: Database) -> None:
         self._engine = database.engine
@@ -68,25 +76,30 @@ class Artifacts:
         """Open a file.
 
         Raises:
-            ArtifactNotFound: there is none under this key.
+            ArtifactNotFound: there is none of this id.
 
         """
-        content = self.get(artifact_id)
+        content = self.get(self._key(artifact_id))
         if content is None:
             raise ArtifactNotFound(f"there is no artifact {artifact_id}")
         return io.BytesIO(content)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Keep a file."""
-        self.put(artifact_id, content_body.read())
+        self.put(self._key(artifact_id), content_body.read())
 
     def remove(self, artifact_id: str) -> None:
         """Delete a file.
 
         Raises:
-            ArtifactNotFound: there is none under this key.
+            ArtifactNotFound: there is none of this id.
 
         """
-        if self.get(artifact_id) is None:
+        key = self._key(artifact_id)
+        if not self.keys(key):
             raise ArtifactNotFound(f"there is no artifact {artifact_id}")
-        self.delete(artifact_id)
+        self.delete(key)
+
+    def _key(self, artifact_id: str) -> str:
+        """Return a file's key; that of one which came through Optuna is its id."""
+        return next((key for key in self.keys("") if self.id(key) == artifact_id), artifact_id)

@@ -70,10 +70,16 @@ class Ledger:
         self._study.set_user_attr("machine", dict(machine))
         self._study.set_user_attr("confirmation_seconds", round(self.seconds + seconds, 1))
         self._study.set_user_attr("proof", proof.to_json())
-        winners = {self._key(proof.trial, seed) for seed in proof.seeds}
+        winners = self.models.values()
         for key in self._artifacts.keys(f"{self._study.study_name}/model/"):
             if key not in winners:
                 self._artifacts.delete(key)
+
+    @property
+    def models(self) -> Mapping[int, str]:
+        """The winner's models: seed -> key among the artifacts."""
+        proof = self.proof
+        return {} if proof is None else {seed: self._key(proof.trial, seed) for seed in proof.seeds}
 
     def kept_model(self) -> bytes | None:
         """Return the model that stands for the winner; None before there is one."""

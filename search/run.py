@@ -61,6 +61,7 @@ def run(
     from search.report import announce
     from search.session import Session
     from search.shift import Plan, Shift
+    from search.showcase import publish
 
     if workers is None and len(machine.gpus()) > 1:
         workers = len(machine.gpus())
@@ -71,7 +72,9 @@ def run(
             interrupted = Shift(session, plan, progress).work()
         if interrupted is not None:
             return interrupted
-        return announce(session.result(), session.out, session.ledger.kept_model(), options.json)
+        result = session.result()
+        publish(session, result)
+        return announce(result, session.out, session.ledger.kept_model(), options.json)
 
 
 def progress_of(session: "Session") -> "Lines":

@@ -17,6 +17,7 @@ from search.interrupt import Interrupt, interruptible
 from search.loop import POLL_SECONDS, Worker, beating
 from search.progress import Lines
 from search.session import Session
+from search.showcase import publish
 from search.trials import TrialQueue
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Shift:
                 return interrupted
             if self._plan.confirm:
                 self._prove(queue)
+                publish(self._session, self._session.result())
         return None
 
     # -- searching ---------------------------------------------------------------------------
