@@ -44,6 +44,14 @@ data_dir_option = click.option(
     metavar="DIR",
     help="A folder that holds the data set's files.",
 )
+storage_option = click.option(
+    "--storage",
+    envvar="OPTUNA_STORAGE",
+    default=DEFAULT_STORAGE,
+    show_default=True,
+    metavar="URL",
+    help="The database. [env: OPTUNA_STORAGE]",
+)
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Show tracebacks and library logs."
 )
@@ -95,14 +103,7 @@ def study_options(required: bool = True) -> Callable[[Function], Function]:
             help=f"A study's name or its file.{every}",
             **default,
         ),
-        click.option(
-            "--storage",
-            envvar="OPTUNA_STORAGE",
-            default=DEFAULT_STORAGE,
-            show_default=True,
-            metavar="URL",
-            help="The database. [env: OPTUNA_STORAGE]",
-        ),
+        storage_option,
         click.option("--name", metavar="NAME", help="The study's name in the store."),
         click.option(
             "--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: runs/NAME]"

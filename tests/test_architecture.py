@@ -47,9 +47,10 @@ LADDER = (
     {"trials", "ledger"},
     {"loop"},
     {"machine", "results", "progress", "report", "session"},
-    {"crew"},
+    {"crew", "showcase"},
     {"shift"},
-    {"run", "worker", "status", "replay", "data.__main__"},
+    {"gate"},
+    {"run", "worker", "status", "replay", "dashboard", "data.__main__"},
 )
 RANK = {module: rank for rank, modules in enumerate(LADDER) for module in modules}
 MODULES = sorted(RANK)
@@ -183,6 +184,7 @@ def test_commands_load_nothing_heavy() -> None:
     code = """
 import sys
 import search.cli, search.run, search.worker, search.status, search.report, search.replay
+import search.dashboard
 print(*{name.split(".")[0] for name in sys.modules} & {"keras", "optuna", "tensorflow"})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
