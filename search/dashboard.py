@@ -3,20 +3,23 @@
 import contextlib
 import errno
 import ipaddress
-import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from waitress import wasyncore
+from waitress.server import create_server
 
 from search import cli
 from search.errors import UsageError
+from search.gate import Gate
+from search.interrupt import interruptible
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import WSGIApplication
 
     from search.store import Store
 
@@ -45,8 +48,7 @@ def dashboard(storage: str, host: str, port: int, read_only: bool | None, verbos
         address, port = listener.getsockname()[:2]
         local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
         read_only = not local if read_only is None else read_only
-        from search.gate import Gate
-        from search.interrupt import interruptible
+        from search.pages import pages
         from search.store import Store
 
         _log(verbose)
@@ -97,59 +99,6 @@ def _announce(store: "Store", at: str, read_only: bool, password: bool, local: b
         )
 
 
-# -- pages -----------------------------------------------------------------------------------
-
-
-def pages(store: "Store") -> "WSGIApplication":
-    """Return optuna-dashboard on a store, with the files in it."""
-    from optuna.artifacts.exceptions import ArtifactNotFound
-    from optuna_dashboard import wsgi
-
-    from search.artifacts import Artifacts
-    from search.patience import STORE_ERRORS, reason
-
-    # A page asks again every few seconds, so it need not wait for a database that is away.
-    store.database.patience.hurried = lambda: True
-    app = wsgi(store.storage, artifact_store=Artifacts(store.database))
-    app.catchall = False  # it would answer every exception with its traceback in the log
-
-    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # the dashboard relies on one
-        try:
-            start = _named(store, environ, start_response)
-            return app(environ, start)  # type: ignore[no-any-return]
-        except (KeyError, ArtifactNotFound):  # what is no more, or never was
-            return _fail("404 Not Found", "there is no such page", start_response)
-        except STORE_ERRORS as error:
-            logging.getLogger(__name__).error(reason(error))
-            return _fail("503 Service Unavailable", "the store does not answer", start_response)
-
-    return answer
-
-
-def _named(
-    store: "Store", environ: "WSGIEnvironment", start_response: "StartResponse"
-) -> "StartResponse":
-    """Give a study's file the name to save it by, since its address ends in a UUID."""
-    match environ.get("PATH_INFO", "").split("/"):
-        case ["", "artifacts", study, artifact] if study.isdecimal():
-            attributes = store.storage.get_study_system_attrs(int(study))
-            described = json.loads(attributes.get(f"artifacts:{artifact}", "null"))
-        case _:
-            return start_response
-    if described is None:
-        return start_response
-    name = "".join(one if one.isalnum() or one in "-_. " else "_" for one in described["filename"])
-    disposition = ("Content-Disposition", f'inline; filename="{name}"')
-    return lambda status, headers, *error: start_response(status, [*headers, disposition], *error)
-
-
-def _fail(status: str, why: str, start_response: "StartResponse") -> Iterable[bytes]:
-    body = json.dumps({"reason": why}).encode() + b"\n"
-    start_response(status, [("Content-Type", "application/json")])
-    return [body]
-
-
 # -- serving ---------------------------------------------------------------------------------
 
 
@@ -157,9 +106,6 @@ def serve(
     app: "WSGIApplication", listener: socket.socket, limit: int, stopped: Callable[[], bool]
 ) -> None:
     """Answer requests with bodies of up to ``limit`` bytes until told to stop."""
-    from waitress import wasyncore
-    from waitress.server import create_server
-
     channels: dict[int, Any] = {}
     server = create_server(
         app,
@@ -184,7 +130,7 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         cause = record.exc_info[1] if record.exc_info else None
         text = record.getMessage() if cause is None else f"{type(cause).__name__}: {cause}"
-        return f"{record.levelname.lower()}: {text.splitlines()[0]}"
+        return f"{record.levelname.lower()}: {text.partition(chr(10))[0]}"
 
 
 def _log(verbose: bool) -> None:

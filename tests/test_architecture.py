@@ -49,7 +49,7 @@ LADDER = (
     {"machine", "results", "progress", "report", "session"},
     {"crew", "showcase"},
     {"shift"},
-    {"gate"},
+    {"gate", "pages"},
     {"run", "worker", "status", "replay", "dashboard", "data.__main__"},
 )
 RANK = {module: rank for rank, modules in enumerate(LADDER) for module in modules}

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,9 +19,10 @@ from typing import Any
 import pytest
 
 from search.artifacts import Artifacts
-from search.dashboard import UPLOAD_BYTES, listen, pages, serve
+from search.dashboard import UPLOAD_BYTES, listen, serve
 from search.errors import UsageError
 from search.gate import Gate
+from search.pages import pages
 from search.showcase import publish
 from search.store import Store
 from tests.acceptance.process import LIMIT, Folder
@@ -162,6 +164,25 @@ def test_an_empty_store_is_an_empty_dashboard(tmp_path: Path) -> None:
         assert running.studies() == []
 
 
+@pytest.mark.parametrize("path", ["/api/studies", "/api/studies/1", "/artifacts/1/aa"])
+def test_a_store_that_is_away_is_said_in_one_line_and_waited_for_by_nobody(
+    storage: str, tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(storage.removeprefix("sqlite:///"), tmp_path / "search.db")
+    with site(f"sqlite:///{tmp_path}/search.db") as running:
+        assert running.studies() == ["blobs"]
+        for file in tmp_path.glob("search.db*"):
+            file.unlink()
+        tmp_path.joinpath("search.db").write_text("no database any more " * 100)
+        running.store.database.engine.dispose()
+        answer = running.ask("GET", path)
+
+    assert (answer.status, answer.reason) == (503, "the store does not answer")
+    assert [one.getMessage() for one in caplog.records if one.name == "search.pages"] == [
+        "the store does not answer: file is not a database"
+    ]
+
+
 # -- who may do what -------------------------------------------------------------------------
 
 
@@ -198,6 +219,16 @@ def test_what_is_writable_can_be_changed_and_deleted(writable: Site) -> None:
     assert set(writable.studies()) == {"blobs", "new"}
     assert writable.ask("DELETE", f"/api/studies/{study}").status == 204
     assert writable.studies() == ["blobs"]
+
+
+def test_a_study_is_deleted_with_its_files(storage: str, tmp_path: Path) -> None:
+    shutil.copy(storage.removeprefix("sqlite:///"), tmp_path / "search.db")
+    with site(f"sqlite:///{tmp_path}/search.db") as running:
+        artifacts = Artifacts(running.store.database)
+        assert len(artifacts.keys("blobs/")) == 6
+        assert running.ask("DELETE", "/api/studies/1", {}).status == 204
+        assert running.studies() == []
+        assert artifacts.keys("") == []
 
 
 def test_a_study_cannot_be_renamed(writable: Site) -> None:
