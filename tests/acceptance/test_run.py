@@ -165,8 +165,8 @@ def test_a_model_that_is_not_the_winners_is_replaced(folder: Folder) -> None:
     model = kept.read_bytes()
     kept.write_bytes(b"another study's")
     again = folder.run("search.run", "--study", "blobs")
-    assert (again.returncode, again.stderr.count("Confirming")) == (0, 1), again.stderr
-    assert kept.read_bytes()[:2] == model[:2] == b"PK"
+    assert (again.returncode, again.stderr.count("Confirming")) == (0, 0), again.stderr
+    assert kept.read_bytes() == model, "it comes from the store"
     assert folder.best("blobs")["test"]["openings"] == 1
 
 
