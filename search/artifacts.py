@@ -6,6 +6,7 @@ from uuid import UUID, uuid5
 
 import sqlalchemy as sa
 from optuna.artifacts.exceptions import ArtifactNotFound
+from sqlalchemy.dialects import postgresql, sqlite
 
 from search.database import Database
 from search.tables import artifacts
@@ -32,10 +33,16 @@ class Artifacts:
     def put(self, key: str, content: bytes) -> None:
         """Keep a file, in place of an older one."""
 
+        # One statement: of two that write the same key, a deletion would not see the other's row.
+        insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+        statement = insert(artifacts).values(key=key, content=content)
+        statement = statement.on_conflict_do_update(
+            index_elements=[artifacts.c.key], set_={"content": content}
+        )
+
         def write() -> None:
             with self._engine.begin() as connection:
-                connection.execute(artifacts.delete().where(artifacts.c.key == key))
-                connection.execute(artifacts.insert().values(key=key, content=content))
+                connection.execute(statement)
 
         self._patience(write)
 
@@ -53,9 +60,9 @@ class Artifacts:
         """Return the keys that begin so, sorted."""
 
         def read() -> list[str]:
-            query = sa.select(artifacts.c.key).where(
-                artifacts.c.key.startswith(prefix, autoescape=True)
-            )
+            # Not LIKE, which on SQLite takes the study "a" for the study "A".
+            beginning = sa.func.substr(artifacts.c.key, 1, len(prefix))
+            query = sa.select(artifacts.c.key).where(beginning == prefix)
             with self._engine.begin() as connection:
                 return sorted(connection.execute(query).scalars())
 

@@ -187,7 +187,7 @@ class Leases:
                     id=worker,
                     study=self._study,
                     host=_host(),
-                    process=_process(psutil.Process()),
+                    process=_process(os.getpid()),
                     started=_clock(connection),
                     beat=_clock(connection),
                 )
@@ -262,29 +262,31 @@ class Leases:
             )
             return Ticket(row.number, attempt, row.trial)
 
+    @_patiently
     def link(self, worker: str, ticket: int, trial: int) -> bool:
         """Note which trial a held ticket runs; False when the ticket was lost."""
-        return self._change(worker, ticket, trial=trial)
-
-    def done(self, worker: str, ticket: int) -> bool:
-        """Spend a held ticket; False when it was lost."""
-        spent = self._change(worker, ticket, state="done")
-        if spent:
-            self._forget_checkpoint(ticket)
-        return spent
-
-    def give_back(self, worker: str, ticket: int) -> bool:
-        """Free a held ticket as if this attempt had not been; False when it was lost."""
-        return self._change(worker, ticket, state="free", attempt=tickets.c.attempt - 1)
+        with self._engine.begin() as connection:
+            return self._change(connection, worker, ticket, trial=trial)
 
     @_patiently
-    def _change(self, worker: str, ticket: int, **values: Any) -> bool:
-        held = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker == worker)
+    def done(self, worker: str, ticket: int) -> bool:
+        """Spend a held ticket; False when it was lost."""
         with self._engine.begin() as connection:
-            result = connection.execute(
-                tickets.update().where(held, tickets.c.number == ticket).values(**values)
-            )
-            return result.rowcount == 1
+            spent = self._change(connection, worker, ticket, state="done")
+            self._forget_checkpoints(connection)
+            return spent
+
+    @_patiently
+    def give_back(self, worker: str, ticket: int) -> bool:
+        """Free a held ticket as if this attempt had not been; False when it was lost."""
+        with self._engine.begin() as connection:
+            before = tickets.c.attempt - 1
+            return self._change(connection, worker, ticket, state="free", attempt=before)
+
+    def _change(self, connection: sa.Connection, worker: str, ticket: int, **values: Any) -> bool:
+        held = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker == worker)
+        change = tickets.update().where(held, tickets.c.number == ticket).values(**values)
+        return connection.execute(change).rowcount == 1
 
     # -- checkpoints -------------------------------------------------------------------------
 
@@ -307,10 +309,14 @@ class Leases:
         with self._engine.begin() as connection:
             return connection.execute(query).scalar()
 
-    @_patiently
-    def _forget_checkpoint(self, ticket: int) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(checkpoints.delete().where(self._saved(ticket)))
+    def _forget_checkpoints(self, connection: sa.Connection) -> None:
+        """Delete those from which nobody will go on."""
+        spent = sa.select(tickets.c.number).where(self._of_study, tickets.c.state == "done")
+        connection.execute(
+            checkpoints.delete().where(
+                checkpoints.c.study == self._study, checkpoints.c.ticket.in_(spent)
+            )
+        )
 
     def _saved(self, ticket: int) -> sa.ColumnElement[bool]:
         return sa.and_(checkpoints.c.study == self._study, checkpoints.c.ticket == ticket)
@@ -337,6 +343,7 @@ class Leases:
         identities = {member.id: member.identity for member in self._members(connection)}
         state = sa.case((tickets.c.attempt >= max_attempts, "done"), else_="free")
         lost = self._free(connection, list(dead), state=state)
+        self._forget_checkpoints(connection)
         self._end(connection, dead)
         return [
             Loss(trial, f"its worker {identities[worker]} died: {dead[worker]}")
@@ -486,14 +493,20 @@ def _host() -> str:
     return " ".join(parts)
 
 
-def _process(process: psutil.Process) -> str:
+def _process(number: int) -> str:
     """Name a process for good: process ids are used again, together with a start time never."""
-    return f"{process.pid} {process.create_time()}"
+    stat = Path(f"/proc/{number}/stat")
+    if stat.exists():
+        # Ticks since the machine started. In seconds since the epoch, as psutil says it, a
+        # process would seem another one after the machine's clock was set.
+        return f"{number} {stat.read_text().rpartition(')')[2].split()[19]}"
+    return f"{number} {psutil.Process(number).create_time()}"
 
 
 def _gone(process: str) -> bool:
+    number = int(process.split()[0])
     try:
-        current = psutil.Process(int(process.split()[0]))
-        return current.status() == psutil.STATUS_ZOMBIE or _process(current) != process
-    except psutil.NoSuchProcess:
-        return True
+        zombie = psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+        return zombie or _process(number) != process
+    except (psutil.Error, OSError):
+        return not psutil.pid_exists(number)  # one that is hidden from us may be alive

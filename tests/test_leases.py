@@ -1,9 +1,8 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,13 +10,6 @@ import sqlalchemy as sa
 from search import tables
 from search.leases import GRACE_SECONDS, Leases, StoredStudy
 from search.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
-    yield store
-    store.close()
 
 
 @pytest.fixture
@@ -96,13 +88,12 @@ def test_a_beat_keeps_a_worker_alive(store: Store, leases: Leases) -> None:
     assert set(leases.held()) == {0}
 
 
-def test_a_killed_process_of_this_machine_is_dead_at_once(tmp_path: Path, leases: Leases) -> None:
+def test_a_killed_process_of_this_machine_is_dead_at_once(url: str, leases: Leases) -> None:
     code = (
         "import sys, time; from search.store import Store; from search.leases import Leases\n"
         "leases = Leases(Store(sys.argv[1], create=False).database, 'study')\n"
         "print(leases.take(leases.join()[0]).number, flush=True); time.sleep(60)"
     )
-    url = f"sqlite:///{tmp_path}/store.db"
     with subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"0\n"
@@ -114,15 +105,26 @@ def test_a_killed_process_of_this_machine_is_dead_at_once(tmp_path: Path, leases
     assert leases.counts() == {"free": 3}
 
 
+def test_nobody_dies_of_a_clock_that_is_set(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases.take(leases.join()[0])
+    monkeypatch.setattr("psutil._psplatform.boot_time", lambda: 1e9)
+    leases.reap(max_attempts=3)
+    assert set(leases.held()) == {0}
+
+
 def test_a_ticket_that_kills_its_workers_is_given_up(store: Store, leases: Leases) -> None:
     for attempt in range(1, 4):
         worker = leases.join()[0]
         ticket = leases.take(worker)
         assert ticket is not None
         assert (ticket.number, ticket.attempt) == (0, attempt)
+        leases.save(worker, 0, b"weights")
         silence(store, worker, 100)
         leases.reap(max_attempts=3)
     assert leases.counts() == {"done": 1, "free": 2}
+    assert leases.saved(0) is None, "nobody goes on from there"
 
 
 def test_workers_are_numbered_in_the_order_they_come(leases: Leases) -> None:
@@ -160,5 +162,7 @@ def test_the_clock_is_the_databases_and_counts_seconds(store: Store, leases: Lea
     query = sa.select(tables.workers.c.beat).where(tables.workers.c.id == worker)
     with store.database.engine.begin() as connection:
         first = connection.execute(query).scalar_one()
-        epoch = connection.exec_driver_sql("SELECT strftime('%s', 'now')").scalar_one()
-    assert abs(first - float(epoch)) < 5
+    assert abs(first - time.time()) < 5
+    silence(store, worker, 100)
+    (member,) = leases.members()
+    assert 100 <= member.silence < 105

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,10 +55,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
-    yield Bench(store)
-    store.close()
+def bench(store: Store) -> Bench:
+    return Bench(store)
 
 
 def result(epoch: int, accuracy: float, end: End | None = None) -> EpochResult:

@@ -1,0 +1,87 @@
+"""What the tests of several files share: the databases that a store may be in."""
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+from search.store import Store
+from tests.postgres import Postgres
+
+
+class Backend(ABC):
+    """A kind of database; creating the tables takes long, so a test may have a copy of them."""
+
+    @abstractmethod
+    def empty(self, folder: Path) -> str:
+        """Return the URL of a new database."""
+
+    @abstractmethod
+    def prepared(self, folder: Path) -> str:
+        """Return the URL of a new database that has all tables."""
+
+
+class _SQLite(Backend):
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def empty(self, folder: Path) -> str:
+        return f"sqlite:///{folder}/store.db"
+
+    @cached_property
+    def _template(self) -> Path:
+        Store(self.empty(self._folder), create=True).close()
+        return self._folder / "store.db"
+
+    def prepared(self, folder: Path) -> str:
+        shutil.copy(self._template, folder / "store.db")
+        return self.empty(folder)
+
+
+class _PostgreSQL(Backend):
+    def __init__(self, server: Postgres) -> None:
+        self._server = server
+
+    def empty(self, _folder: Path) -> str:
+        return self._server.create("test")
+
+    @cached_property
+    def _template(self) -> str:
+        Store(self._server.create("prepared"), create=True).close()
+        return "prepared"
+
+    def prepared(self, _folder: Path) -> str:
+        return self._server.create("test", self._template)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this test process; it is up in half a second."""
+    server = Postgres()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    """Each kind of database that a store may be in."""
+    if request.param == "sqlite":
+        return _SQLite(tmp_path_factory.mktemp("template"))
+    return _PostgreSQL(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def url(backend: Backend, tmp_path: Path) -> str:
+    """The URL of a store without a study."""
+    return backend.prepared(tmp_path)
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """A store without a study."""
+    store = Store(url, create=True)
+    yield store
+    store.close()
