@@ -16,6 +16,7 @@ from search import machine
 from search.errors import SearchError, UsageError
 
 REPLACEMENTS = 3  # of one worker in a row, without a trial done; then its machine is at fault
+COMMAND = (sys.executable, "-m", "search.worker")
 STOP_SECONDS = 30.0  # a worker hands back and leaves within seconds, or it never will
 
 
@@ -52,7 +53,7 @@ class Crew:
         folder: Path,
         say: Callable[[str], None],
     ) -> None:
-        self._command = [sys.executable, "-m", "search.worker", *words]
+        self._command = [*COMMAND, *words]
         self._environment = os.environ | {"OPTUNA_STORAGE": storage}
         self._say = say
         self._places = [

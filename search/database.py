@@ -7,6 +7,7 @@ being although many start at once, and how writers take turns.
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from search.patience import STORE_ERRORS, Patience, reason
 
 EXAMPLES = "sqlite:///runs/search.db or postgresql+psycopg://user@host/database"
 BUSY_SECONDS = 60  # how long a SQLite writer waits for the others before it gives up
+FULL_BYTES = 2**18  # of free space: SQLite starts with less on no disk
 _LOCK = 0x5EA2C4  # PostgreSQL's advisory locks are numbers
 _POSTGRESQL = {
     "connect_timeout": 5,
@@ -79,6 +81,8 @@ class Database:
             yield
         except STORE_ERRORS as error:
             said = reason(error)
+            if self.sqlite and shutil.disk_usage(self._file.absolute().parent).free < FULL_BYTES:
+                said += ", for the disk is full"  # which SQLite does not always notice itself
             if self._url.password:
                 said = said.replace(str(self._url.password), "***")
             raise StoreError(
@@ -129,11 +133,12 @@ class Database:
                 self._create_tables(storage.engine)
             # The connection that created the tables knows nothing of the events below.
             storage.engine.dispose()
-        if self.sqlite:
-            sa.event.listen(storage.engine, "connect", _configure_sqlite)
-            sa.event.listen(storage.engine, "begin", _begin_immediate)
-        with storage.engine.connect():
-            return storage
+            if self.sqlite:
+                sa.event.listen(storage.engine, "connect", _configure_sqlite)
+                sa.event.listen(storage.engine, "begin", _begin_immediate)
+            # Still alone: SQLite does not let anybody wait who changes a file's journal mode.
+            with storage.engine.connect():
+                return storage
 
     def _engine_options(self) -> dict[str, Any]:
         if self.sqlite:
@@ -149,8 +154,8 @@ class Database:
 
     def _check(self, create: bool) -> None:
         """Refuse a database that holds no store, or one of another version."""
-        options = {} if self.sqlite else {"connect_args": _POSTGRESQL}
-        engine = sa.create_engine(self._url, poolclass=sa.pool.NullPool, **options)
+        options = self._engine_options()["connect_args"]
+        engine = sa.create_engine(self._url, poolclass=sa.pool.NullPool, connect_args=options)
         with engine.connect() as connection:
             there = set(sa.inspect(connection).get_table_names())
             if tables.schema.name in there:
@@ -186,6 +191,11 @@ def _parse(url: str) -> URL:
             if not parsed.database or parsed.database == ":memory:":
                 raise UsageError(
                     "the storage would be in memory and be lost; name a file, like "
+                    "sqlite:///runs/search.db"
+                )
+            if "uri" in parsed.query:
+                raise UsageError(
+                    "the storage is SQLite's own kind of URI; name the file alone, like "
                     "sqlite:///runs/search.db"
                 )
             return parsed

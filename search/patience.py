@@ -18,6 +18,7 @@ LIMIT_SECONDS = 900.0  # without an answer, before a process gives up
 PAUSE_SECONDS = (0.1, 2.0)  # between two tries: the first pause, which doubles up to the second
 STORE_ERRORS = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
 _AGAIN = {"40001", "40P01"}  # PostgreSQL: serialization failure, deadlock
+_FULL = "53100"  # PostgreSQL: the disk is
 
 
 class Patience:
@@ -39,30 +40,33 @@ class Patience:
         """Return what ``do`` returns; raise what it raises, unless waiting may help."""
         began, pause = time.monotonic(), PAUSE_SECONDS[0]
         while True:
+            tried = time.monotonic()
             try:
                 result = do()
             except STORE_ERRORS as error:
                 waited = time.monotonic() - began
                 if not transient(error) or waited > LIMIT_SECONDS or self.hurried():
                     raise
-                self._away(error)
+                self._away(error, tried)
                 time.sleep(pause)
                 pause = min(2 * pause, PAUSE_SECONDS[1])
             else:
-                self._back()
+                self._back(tried)
                 return result
 
-    def _away(self, error: BaseException) -> None:
+    # What was tried before another thread saw a change says nothing about it.
+
+    def _away(self, error: BaseException, tried: float) -> None:
         with self._lock:
-            if self._away_since is None:
+            if self._away_since is None and tried > self.restored:
                 self._away_since = time.monotonic()
                 self.say(f"The store does not answer; waiting for it ({reason(error)}).")
 
-    def _back(self) -> None:
+    def _back(self, tried: float) -> None:
         if self._away_since is None:
             return
         with self._lock:
-            if self._away_since is not None:
+            if self._away_since is not None and tried > self._away_since:
                 seconds = time.monotonic() - self._away_since
                 self._away_since, self.restored = None, time.monotonic()
                 self.say(f"The store answers again after {seconds:.0f} s; going on.")
@@ -78,6 +82,8 @@ def transient(error: BaseException) -> bool:
                 return "database is locked" in str(cause.orig)
             away = sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError
             state = getattr(cause.orig, "sqlstate", None)
+            if state == _FULL:
+                return False
             return cause.connection_invalidated or isinstance(cause, away) or state in _AGAIN
     return False
 

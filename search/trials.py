@@ -74,7 +74,7 @@ class TrialQueue:
         self.worker = worker
         self._artifacts = Artifacts(store.database)
         self._holding: set[int] = set()
-        self._suspects: set[int] = set()
+        self._suspects: dict[int, float] = {}  # trials that no ticket names, and since when
 
     # -- taking ------------------------------------------------------------------------------
 
@@ -243,10 +243,10 @@ class TrialQueue:
 
     def reap(self) -> None:
         """Take the trials of dead workers away from them, and fail trials that nobody holds."""
-        if time.monotonic() - self._store.database.patience.restored < GRACE_SECONDS:
-            return  # the others, too, had no chance to say that they are alive
-        for loss in self._leases.reap(MAX_ATTEMPTS):
-            self._lose(loss)
+        # After a while without the database the others, too, had no chance to say they are alive.
+        if time.monotonic() - self._store.database.patience.restored >= GRACE_SECONDS:
+            for loss in self._leases.reap(MAX_ATTEMPTS):
+                self._lose(loss)
         self._fail_orphans()
 
     def _lose(self, loss: Loss) -> None:
@@ -259,15 +259,15 @@ class TrialQueue:
         if not running:
             return
         # Read after the trials: a trial that is in the list was created under a ticket that was
-        # held already. It is named there by now, or its worker, if it lives, is about to do so;
-        # then it is no orphan the next time.
+        # held already. It is named there by now, or its worker, if it lives, is about to do so.
         held = set(self._leases.held().values())
+        now = time.monotonic()
         orphans = {trial.number: trial for trial in running if trial.number not in held}
+        self._suspects = {number: self._suspects.get(number, now) for number in orphans}
         for number, trial in orphans.items():
-            if number in self._suspects or not held:
+            if not held or now - self._suspects[number] >= GRACE_SECONDS:
                 worker = trial.user_attrs.get("worker", "")
                 self._fail(trial, " ".join(f"its worker {worker} died".split()))
-        self._suspects = set(orphans)
 
     def _fail(self, trial: FrozenTrial, reason: str) -> None:
         try:

@@ -1,0 +1,158 @@
+"""Workers without TensorFlow: the real commands as real processes, whose trainer only sleeps.
+
+    python -m tests.simulated worker --study blobs --no-confirm
+
+runs ``python -m search.worker`` so; the variable SIMULATION says in JSON what `Simulation` is to
+be. `start` does the same in a process forked from one that has everything imported already: it
+costs hundredths of a second instead of one.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import alembic.command  # noqa: F401  # what stores and studies load when they are opened
+import optuna.storages._rdb.models  # noqa: F401
+import psycopg  # noqa: F401
+import scipy.stats  # noqa: F401
+import sqlalchemy as sa
+
+from search import cli, crew, leases, loop, run, seeds, session, shift, status, trials, worker
+from search.spec import Recipe
+from tests.fakes import Scores, ScriptedTrainer, curve
+
+VARIABLE = "SIMULATION"
+COMMANDS = {"run": run.run, "worker": worker.worker, "status": status.status}
+FIRST = seeds.derive(0, "trial", 0)  # the seed of the first trial, and of all its attempts
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a simulated process does differently from a real one. Times are in seconds."""
+
+    sleep: float = 0.0  # for a trial's epoch
+    grace: float = leases.GRACE_SECONDS
+    attempts: int = trials.MAX_ATTEMPTS
+    host: str = ""  # a name of another machine, whose processes nobody else can look at
+    beat: float = loop.BEAT_SECONDS
+    poll: float = 0.05
+    checkpoint: float = loop.CHECKPOINT_SECONDS
+    log: str = ""  # a file that gets a line for each epoch: process, seed, epoch
+    die_at: int = 0  # the process kills itself before this transaction commits; 0 for never
+    hang: bool = False  # in the second epoch of the first trial, whenever it is attempted
+    models: bool = False  # build real ones, so that a trial can be confirmed
+
+    def environment(self) -> dict[str, str]:
+        return {VARIABLE: json.dumps(asdict(self))}
+
+    def install(self) -> None:
+        """Make this process a simulated one."""
+        for module, name, value in (
+            (leases, "GRACE_SECONDS", self.grace),
+            (trials, "GRACE_SECONDS", self.grace),
+            (trials, "MAX_ATTEMPTS", self.attempts),
+            (leases, "_host", (lambda: self.host) if self.host else leases._host),
+            (loop, "BEAT_SECONDS", self.beat),
+            (loop, "CHECKPOINT_SECONDS", self.checkpoint),
+            (loop, "POLL_SECONDS", self.poll),
+            (shift, "POLL_SECONDS", self.poll),
+            (worker, "LOOK_SECONDS", self.poll),
+            (status, "LOOK_SECONDS", self.poll),
+            (crew, "COMMAND", (sys.executable, "-m", "tests.simulated", "worker")),
+        ):
+            assert hasattr(module, name)
+            setattr(module, name, value)
+        session.Session.trainer = self._trainer  # type: ignore[assignment,method-assign]
+        if self.die_at:
+            sa.event.listen(sa.Engine, "commit", _dying(self.die_at))
+
+    def _trainer(
+        self, _kind: str = "auto", lanes: int | None = None, _say: Callable[[str], None] = print
+    ) -> ScriptedTrainer:
+        build = {"build": _network} if self.models else {}
+        return ScriptedTrainer(lanes or 1, _Script(self), **build)
+
+
+class _Script:
+    """Epochs as a simulation wants them."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def __call__(self, recipe: Recipe, seed: int, epoch: int) -> Scores:
+        time.sleep(self._simulation.sleep)
+        if self._simulation.hang and (seed, epoch) == (FIRST, 2):
+            time.sleep(3600)
+        if self._simulation.log:
+            with Path(self._simulation.log).open("a") as log:
+                log.write(f"{os.getpid()} {seed} {epoch}\n")
+        return curve(recipe, seed, epoch)
+
+
+def _dying(at: int) -> Callable[[sa.Connection], None]:
+    commits = 0
+
+    def count(_connection: sa.Connection) -> None:
+        nonlocal commits
+        commits += 1
+        if commits == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return count
+
+
+def _network(_recipe: Recipe, seed: int) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential([keras.Input((20,)), keras.layers.Dense(10, "softmax")])
+
+
+def start(
+    simulation: Simulation, folder: Path, said: str, command: str, *words: str, **variables: str
+) -> BaseProcess:
+    """Start a command in a folder; what it prints goes to the file ``said`` there."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    arguments = (simulation, folder, said, [command, *words], variables)
+    process = context.Process(target=_child, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def _child(
+    simulation: Simulation,
+    folder: Path,
+    said: str,
+    words: list[str],
+    variables: Mapping[str, str],
+) -> None:
+    os.chdir(folder)
+    os.environ.pop("OPTUNA_STORAGE", None)
+    root = {"PYTHONPATH": str(Path(__file__).parents[1])}  # for the workers of a crew
+    os.environ.update(simulation.environment() | root | dict(variables))
+    descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    main(words)
+
+
+def main(words: list[str]) -> None:
+    Simulation(**json.loads(os.environ.get(VARIABLE, "{}"))).install()
+    sys.argv = words
+    cli.main(COMMANDS[words[0]])
+
+
+if __name__ == "__main__":
+    # Under its importable name, for what is in this module is one thing only.
+    from tests import simulated
+
+    simulated.main(sys.argv[1:])
