@@ -426,6 +426,10 @@ class Leases:
         """Return the done tickets' numbers with the trials that count for them."""
         return self._trials(tickets.c.state == "done")
 
+    def named(self) -> set[int | None]:
+        """Return the trials of all tickets."""
+        return set(self._trials(sa.true()).values())
+
     @_patiently
     def _trials(self, condition: sa.ColumnElement[bool]) -> dict[int, int | None]:
         query = sa.select(tickets.c.number, tickets.c.trial).where(self._of_study, condition)

@@ -103,8 +103,12 @@ class TrialQueue:
         return before
 
     def _repeat(self, before: FrozenTrial) -> optuna.Trial:
+        # It may have ended before it drew all that a user had fixed for it.
+        fixed = {**before.system_attrs.get("fixed_params", {}), **before.params}
         template = optuna.trial.create_trial(
-            state=TrialState.RUNNING, system_attrs={"fixed_params": before.params}
+            state=TrialState.RUNNING,
+            user_attrs={"repeats": before.number},
+            system_attrs={"fixed_params": fixed},
         )
         study_id = self._store.storage.get_study_id_from_name(self._study.study_name)
         trial_id = self._store.storage.create_new_trial(study_id, template_trial=template)
@@ -127,7 +131,7 @@ class TrialQueue:
         checkpoint = None
         if before is not None:
             seed = attributes["seed"] = before.user_attrs.get("seed", seed)
-            attributes |= {"attempt": ticket.attempt, "repeats": before.number}
+            attributes["attempt"] = ticket.attempt
             checkpoint = self._leases.saved(ticket.number)
         with self._losing(ticket.number, trial):
             for name, value in attributes.items():
@@ -267,14 +271,23 @@ class TrialQueue:
         for number, trial in orphans.items():
             if not held or now - self._suspects[number] >= GRACE_SECONDS:
                 worker = trial.user_attrs.get("worker", "")
-                self._fail(trial, " ".join(f"its worker {worker} died".split()))
+                ended = self._fail(trial, " ".join(f"its worker {worker} died".split()))
+                if ended and number not in self._leases.named():
+                    self._enqueue_again(trial)
 
-    def _fail(self, trial: FrozenTrial, reason: str) -> None:
-        try:
-            self._store.storage.set_trial_user_attr(trial._trial_id, "failure", reason)
-        except UpdateFinishedTrialError:
-            return
-        self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    def _enqueue_again(self, trial: FrozenTrial) -> None:
+        """Put back what a user enqueued: no ticket names this trial, so none would repeat it."""
+        wanted = trial.system_attrs.get("fixed_params")
+        if wanted is not None and "repeats" not in trial.user_attrs:
+            self._study.enqueue_trial(wanted)
+
+    def _fail(self, trial: FrozenTrial, reason: str) -> bool:
+        """End a trial as failed; False when it was over already, by whomever."""
+        storage, identity = self._store.storage, trial._trial_id
+        with contextlib.suppress(UpdateFinishedTrialError):
+            storage.set_trial_user_attr(identity, "failure", reason)
+            return storage.set_trial_state_values(identity, TrialState.FAIL)
+        return False
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

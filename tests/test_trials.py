@@ -1,4 +1,5 @@
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,6 +58,24 @@ class Bench:
 @pytest.fixture
 def bench(store: Store) -> Bench:
     return Bench(store)
+
+
+def test_a_live_workers_trial_is_no_orphan_between_two_writes(bench: Bench) -> None:
+    _queue, worker = bench.worker()
+    bench.leases.take(worker)
+    bench.study.ask()
+    other, _ = bench.worker()
+    other.reap()
+    other.reap()
+    assert bench.states() == [TrialState.RUNNING]
+
+
+def test_orphans_end_also_when_the_database_was_away_just_now(bench: Bench) -> None:
+    queue, _ = bench.worker()
+    bench.study.ask()
+    bench.store.database.patience.restored = time.monotonic()
+    queue.reap()
+    assert bench.states() == [TrialState.FAIL]
 
 
 def result(epoch: int, accuracy: float, end: End | None = None) -> EpochResult:
@@ -194,6 +213,27 @@ def test_trials_that_a_user_enqueued_come_first(bench: Bench) -> None:
     assignment = queue.take("fit")
     assert assignment is not None
     assert dict(assignment.recipe.config) == wanted
+
+
+@pytest.mark.parametrize("died_after", ["ask", "link"])
+def test_a_death_costs_no_trial_that_a_user_enqueued(bench: Bench, died_after: str) -> None:
+    wanted = {"activation": "elu", "batch_norm": False}
+    bench.study.enqueue_trial(wanted)
+    _queue, worker = bench.worker()
+    ticket = bench.leases.take(worker)
+    assert ticket is not None
+    trial = bench.study.ask()
+    if died_after == "link":
+        bench.leases.link(worker, ticket.number, trial.number)
+    bench.kill(worker)
+
+    other, _ = bench.worker()
+    finish_all(other)
+    trials = bench.study.get_trials(deepcopy=False)
+    counted = [trials[number] for number in bench.leases.spent().values() if number is not None]
+    fixed = [trial.system_attrs.get("fixed_params") for trial in counted]
+    assert fixed.count(wanted) == 1
+    assert len(trials) == 5
 
 
 def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> None:
