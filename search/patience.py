@@ -75,7 +75,8 @@ class Patience:
 def transient(error: BaseException) -> bool:
     """Say whether the same transaction may succeed later."""
     for cause in _causes(error):
-        if isinstance(cause, sqlalchemy.exc.TimeoutError):  # no connection was free
+        # No connection was free, or one was lost so early that the driver's error was swallowed.
+        if isinstance(cause, sqlalchemy.exc.TimeoutError | sqlalchemy.exc.PendingRollbackError):
             return True
         if isinstance(cause, sqlalchemy.exc.DBAPIError):
             if "sqlite3" in type(cause.orig).__module__:

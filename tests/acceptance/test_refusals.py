@@ -130,7 +130,7 @@ def test_the_password_of_the_store_is_shown_nowhere(tmp_path: Path, postgres: Po
     folder = Folder(tmp_path, url)
     words = ("--study", "tiny.py", "--no-confirm", "--quiet", "--workers", "1")
     run = simulated.start(
-        Simulation(sleep=0.5), tmp_path, "said", "run", *words, OPTUNA_STORAGE=url
+        Simulation(sleep=0.2), tmp_path, "said", "run", *words, OPTUNA_STORAGE=url
     )
     lines: list[str] = []
     end = time.monotonic() + LIMIT
