@@ -1,6 +1,7 @@
 """The store: a database as an Optuna storage, and a specification as an Optuna study in it."""
 
 import contextlib
+import logging
 
 import optuna
 from optuna.storages import BaseStorage
@@ -11,6 +12,8 @@ from search.samplers import pruner, sampler
 from search.spec import StudySpec
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # trials are announced by search.progress
+# What it warns of it raises too, and search.patience says it in one line.
+logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.CRITICAL)
 
 
 class Store:
