@@ -92,7 +92,8 @@ def transient(error: BaseException) -> bool:
 def reason(error: BaseException) -> str:
     """Return what the database itself said, in one line."""
     last = list(_causes(error))[-1]
-    text = " ".join(str(getattr(last, "orig", None) or last).split())
+    said = getattr(last, "orig", None) or (last.args[0] if last.args else last)
+    text = " ".join(str(said).split())
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
