@@ -266,25 +266,35 @@ class Leases:
     def link(self, worker: str, ticket: int, trial: int) -> bool:
         """Note which trial a held ticket runs; False when the ticket was lost."""
         with self._engine.begin() as connection:
-            return self._change(connection, worker, ticket, trial=trial)
+            return self._change(connection, worker, ticket, None, trial=trial)
 
     @_patiently
-    def done(self, worker: str, ticket: int) -> bool:
-        """Spend a held ticket; False when it was lost."""
+    def done(self, worker: str, ticket: int, trial: int | None = None) -> bool:
+        """Spend a held ticket; False when it was lost, or runs another trial than this by now."""
         with self._engine.begin() as connection:
-            spent = self._change(connection, worker, ticket, state="done")
-            self._forget_checkpoints(connection)
+            spent = self._change(connection, worker, ticket, trial, state="done")
+            if spent:
+                connection.execute(checkpoints.delete().where(self._saved(ticket)))
             return spent
 
     @_patiently
-    def give_back(self, worker: str, ticket: int) -> bool:
-        """Free a held ticket as if this attempt had not been; False when it was lost."""
+    def give_back(self, worker: str, ticket: int, trial: int | None = None) -> bool:
+        """Free a held ticket as if this attempt had not been; False as for `done`."""
         with self._engine.begin() as connection:
             before = tickets.c.attempt - 1
-            return self._change(connection, worker, ticket, state="free", attempt=before)
+            return self._change(connection, worker, ticket, trial, state="free", attempt=before)
 
-    def _change(self, connection: sa.Connection, worker: str, ticket: int, **values: Any) -> bool:
+    def _change(
+        self,
+        connection: sa.Connection,
+        worker: str,
+        ticket: int,
+        running: int | None,
+        **values: Any,
+    ) -> bool:
         held = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker == worker)
+        if running is not None:
+            held &= tickets.c.trial == running
         change = tickets.update().where(held, tickets.c.number == ticket).values(**values)
         return connection.execute(change).rowcount == 1
 
@@ -370,7 +380,7 @@ class Leases:
         dead = {}
         for row in connection.execute(sa.select(workers, silence).where(alive)):
             # On its own machine a look at the process spares the wait for the grace period.
-            if row.host == _host() and _gone(row.process):
+            if _seen_gone(row):
                 dead[row.id] = GONE
             elif row.silence > GRACE_SECONDS:
                 dead[row.id] = SILENT
@@ -464,7 +474,7 @@ class Leases:
                 lanes=row.lanes,
                 seconds=float(row.seconds),
                 silence=float(row.silence),
-                ended=row.ended,
+                ended=row.ended or (GONE if _seen_gone(row) else None),
                 done=row.done,
             )
             for row in connection.execute(query.order_by(workers.c.started))
@@ -505,6 +515,11 @@ def _process(number: int) -> str:
         # process would seem another one after the machine's clock was set.
         return f"{number} {stat.read_text().rpartition(')')[2].split()[19]}"
     return f"{number} {psutil.Process(number).create_time()}"
+
+
+def _seen_gone(worker: "sa.Row[Any]") -> bool:
+    """Say whether a worker was of this machine, where its process can be looked for."""
+    return worker.host == _host() and _gone(worker.process)
 
 
 def _gone(process: str) -> bool:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,19 +114,31 @@ class Worker:
                 now = time.monotonic()
                 self._held[lane] = _Held(assignment, now, now)
                 self._progress.started(lane, assignment)
+                curve: Sequence[EpochResult] = ()
                 with self._blaming([lane]), self._busy():
-                    self._start(lane, assignment)
+                    curve = self._start(lane, assignment)
+                if curve:
+                    self._resume(lane, assignment, curve)
 
-    def _start(self, lane: int, assignment: Assignment) -> None:
+    def _start(self, lane: int, assignment: Assignment) -> Sequence[EpochResult]:
+        """Start a trial; return the epochs of the attempt that it goes on from."""
         recipe, seed = assignment.recipe, assignment.seed
         if assignment.checkpoint is not None:
             # One that is of another trainer, or of another version, is none.
             with contextlib.suppress(ValueError):
                 checkpoint = checkpoints.from_bytes(assignment.checkpoint)
                 self._trainer.start(lane, recipe, seed, checkpoint)
-                self._queue.resume(assignment, checkpoint.curve)
-                return
+                return checkpoint.curve
         self._trainer.start(lane, recipe, seed)
+        return ()
+
+    def _resume(self, lane: int, assignment: Assignment, curve: Sequence[EpochResult]) -> None:
+        try:
+            self._queue.resume(assignment, curve)
+        except TrialLost:
+            self._trainer.stop(lane)
+            del self._held[lane]
+            self._progress.ended(lane, None)
 
     def _train(self) -> None:
         results: dict[int, EpochResult] = {}

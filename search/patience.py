@@ -4,6 +4,7 @@ import abc
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
@@ -105,9 +106,23 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = None if isinstance(cause, sqlalchemy.exc.DBAPIError) else cause.__cause__
 
 
+_reading: ContextVar[bool] = ContextVar("reading", default=False)
+
+
+def reading() -> bool:
+    """Say whether what this thread does in the database now changes nothing there."""
+    return _reading.get()
+
+
 def _patiently(name: str) -> Callable[..., Any]:
+    reads = name.startswith("get_")
+
     def method(self: "PatientStorage", *arguments: Any, **options: Any) -> Any:
-        return self._patience(partial(getattr(self._storage, name), *arguments, **options))
+        token = _reading.set(reads)
+        try:
+            return self._patience(partial(getattr(self._storage, name), *arguments, **options))
+        finally:
+            _reading.reset(token)
 
     return method
 

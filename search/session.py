@@ -191,13 +191,19 @@ class Session:
             words += [option, str(value)] if value is not None else []
         return words
 
-    def result(self) -> Result:
-        """Read what the study has come to."""
+    @property
+    def command(self) -> str:
+        """The command that continues the study."""
         words = self.words
         if self.options.storage != DEFAULT_STORAGE:
             words += ["--storage", self.store.database.shown_url]
-        command = f"python -m search.run {shlex.join(words)}"
-        return collect(self.study, self.leases, self.ledger, self.spec, command, self._settings)
+        return f"python -m search.run {shlex.join(words)}"
+
+    def result(self) -> Result:
+        """Read what the study has come to."""
+        return collect(
+            self.study, self.leases, self.ledger, self.spec, self.command, self._settings
+        )
 
     def proven(self, proof: Proof | None, best: set[int]) -> bool:
         """Say whether a proof is of these best trials, as the study wants it, with its model."""

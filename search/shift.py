@@ -15,6 +15,7 @@ from search.crew import Crew
 from search.errors import LanesExhausted
 from search.interrupt import Interrupt, interruptible
 from search.loop import POLL_SECONDS, Worker, beating
+from search.patience import STORE_ERRORS
 from search.progress import Lines
 from search.session import Session
 from search.showcase import publish
@@ -77,10 +78,14 @@ class Shift:
         with interruptible() as interrupt:
             session.store.database.patience.hurried = lambda: interrupt.signal is not None
             search = self._train if self._plan.workers is None else self._lead
-            reason = search(queue, lambda: _signal(interrupt) or self._enough())
+            try:
+                reason = search(queue, lambda: _signal(interrupt) or self._enough())
+            except STORE_ERRORS:
+                if interrupt.signal is None:
+                    raise
+                reason = interrupt.signal.name  # we wait for the store no longer
         if interrupt.exit_status is not None:
-            command = session.result().command
-            say(f"Stopped by {reason}; nothing is lost. Continue with: {command}")
+            say(f"Stopped by {reason}; nothing is lost. Continue with: {session.command}")
         elif reason:
             say(f"Search ended: {reason}.")
         return interrupt.exit_status
@@ -141,20 +146,18 @@ class Shift:
 
     def _prove(self, queue: TrialQueue) -> None:
         """See to it that the best trials are confirmed."""
-        waiting = False
-        while candidates := self._unproven():
-            if self._session.leases.confirm(queue.worker):
-                # Another worker may have finished between the look and the lease.
-                if candidates := self._unproven():
-                    with beating(queue.beat, queue.reap):
+        leases = self._session.leases
+        with beating(queue.beat, queue.reap):
+            while self._unproven():
+                if leases.confirm(queue.worker):
+                    # Another worker may have finished between the look and the lease.
+                    if candidates := self._unproven():
                         self._confirm(candidates)
-                self._session.leases.confirmed(queue.worker)
-                return
-            if not waiting:
+                    leases.confirmed(queue.worker)
+                    return
                 self._progress.say("Another worker confirms the best trials; waiting for it.")
-            waiting = True
-            queue.reap()
-            time.sleep(POLL_SECONDS)
+                while leases.confirmer():  # until it is done, or dead
+                    time.sleep(POLL_SECONDS)
 
     def _unproven(self) -> "list[TrialRow]":
         """Return the best trials while they are to be confirmed."""

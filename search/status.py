@@ -62,7 +62,9 @@ def look(session: "Session") -> Status:
     living = [one for one in members if one.ended is None and one.silence <= GRACE_SECONDS]
     best = result.ranked[: session.spec.confirm.candidates]
     if tickets["free"] + tickets["held"]:
-        state = "searching" if any(one.lanes for one in living) else "waiting for workers"
+        # One without a number of lanes is about to measure them; one with none only follows.
+        working = any(one.lanes != 0 for one in living)
+        state = "searching" if working else "waiting for workers"
     elif not best or session.proven(result.proof, {row.number for row in best}):
         state = "done"
     else:

@@ -1,10 +1,17 @@
 """The store: a database as an Optuna storage, and a specification as an Optuna study in it."""
 
 import contextlib
+import json
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import optuna
+import sqlalchemy as sa
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
 
 from search.database import Database
 from search.patience import PatientStorage
@@ -43,6 +50,37 @@ class Store:
             self.storage.get_study_id_from_name(name)
             return True
         return False
+
+    def annotate(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
+        """Set user attributes of a trial in one transaction; Optuna takes one for each.
+
+        Raises:
+            UpdateFinishedTrialError: the trial is over.
+
+        """
+        column = models.TrialUserAttributeModel.__table__.c
+        its = column.trial_id == trial_id
+        rows = [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+            for key, value in attributes.items()
+        ]
+        running = (
+            sa.select(models.TrialModel.trial_id)
+            .where(models.TrialModel.trial_id == trial_id)
+            .where(models.TrialModel.state == TrialState.RUNNING)
+            .with_for_update()  # it must not end meanwhile
+        )
+
+        def write() -> None:
+            with self.database.engine.begin() as connection:
+                if connection.execute(running).first() is None:
+                    raise UpdateFinishedTrialError(f"trial {trial_id} is over")
+                connection.execute(
+                    sa.delete(column.key.table).where(its, column.key.in_(list(attributes)))
+                )
+                connection.execute(sa.insert(column.key.table), rows)
+
+        self.database.patience(write)
 
     def close(self) -> None:
         """Give the connections back."""

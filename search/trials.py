@@ -73,7 +73,7 @@ class TrialQueue:
         self._leases = leases
         self.worker = worker
         self._artifacts = Artifacts(store.database)
-        self._holding: set[int] = set()
+        self._holding: dict[int, int] = {}  # ticket -> trial
         self._suspects: dict[int, float] = {}  # trials that no ticket names, and since when
 
     # -- taking ------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class TrialQueue:
                 continue
             trial = self._repeat(before) if before else self._study.ask()
             if self._leases.link(self.worker, ticket.number, trial.number):
-                self._holding.add(ticket.number)
+                self._holding[ticket.number] = trial.number
                 # Linked too late, after a long pause, it was ended as an orphan.
                 with contextlib.suppress(TrialLost):
                     return self._assign(ticket, trial, before, trainer)
@@ -134,8 +134,7 @@ class TrialQueue:
             attributes["attempt"] = ticket.attempt
             checkpoint = self._leases.saved(ticket.number)
         with self._losing(ticket.number, trial):
-            for name, value in attributes.items():
-                trial.set_user_attr(name, value)
+            self._store.annotate(trial._trial_id, attributes)
         recipe = self._spec.recipe(space.config(values))
         return Assignment(ticket.number, trial, recipe, seed, checkpoint)
 
@@ -201,13 +200,12 @@ class TrialQueue:
         value: float | None,
     ) -> FrozenTrial:
         with self._losing(assignment.ticket, assignment.trial):
-            for name, attribute in attributes.items():
-                assignment.trial.set_user_attr(name, attribute)
+            self._store.annotate(assignment.trial._trial_id, attributes)
             frozen = self._study.tell(assignment.trial, value, state, skip_if_finished=True)
             if frozen.state is not state:
                 raise UpdateFinishedTrialError
-        self._leases.done(self.worker, assignment.ticket)
-        self._holding.discard(assignment.ticket)
+        self._leases.done(self.worker, assignment.ticket, assignment.number)
+        self._let_go(assignment.ticket, assignment.number)
         return frozen
 
     @contextlib.contextmanager
@@ -220,14 +218,19 @@ class TrialQueue:
             # counts as it stands. Neither changes a ticket that is no longer ours.
             reaped = "failure" in self._trial(trial.number).user_attrs
             change = self._leases.give_back if reaped else self._leases.done
-            change(self.worker, ticket)
-            self._holding.discard(ticket)
+            change(self.worker, ticket, trial.number)
+            self._let_go(ticket, trial.number)
             raise TrialLost from error
+
+    def _let_go(self, ticket: int, trial: int) -> None:
+        # A ticket that was lost may be held again, for another trial.
+        if self._holding.get(ticket) == trial:
+            del self._holding[ticket]
 
     def give_back(self, assignment: Assignment, reason: str) -> None:
         """End the attempt without a result; the next worker repeats the trial."""
-        self._holding.discard(assignment.ticket)
-        if self._leases.give_back(self.worker, assignment.ticket):
+        self._let_go(assignment.ticket, assignment.number)
+        if self._leases.give_back(self.worker, assignment.ticket, assignment.number):
             self._fail(self._trial(assignment.number), reason)
 
     # -- other workers' trials -----------------------------------------------------------------

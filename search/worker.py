@@ -31,24 +31,42 @@ def worker(wait: bool, no_confirm: bool, kind: str, lanes: int | None, **argumen
     from search.shift import Plan
 
     plan = Plan(kind, lanes, not no_confirm)
-    finished: set[str] = set()
+    if options.study:
+        interrupted = _work(options, plan)
+        if interrupted is not None or not wait:
+            return interrupted or 0
+    return _work_on_all(options, plan, wait)
+
+
+def _work_on_all(options: Options, plan: "Plan", wait: bool) -> int:
+    """Work on every study of the store, or on the one that is named, as often as it needs it."""
+    done: set[str] = set()  # what is finished, and needs a look only when its budget has grown
+    skipped: dict[str, UsageError] = {}
     while True:
-        for one in _studies(options, wait):
-            if (one.name or one.study) in finished and _exhausted(one):
+        for name, one in _studies(options, wait, done).items():
+            try:
+                interrupted = _work(one, plan)
+            except UsageError as error:
+                # What is wrong with one study is no reason to leave the others.
+                if name not in skipped:
+                    click.echo(f"{name} is skipped: {error}", err=True)
+                skipped[name] = error
                 continue
-            if (interrupted := _work(one, plan)) is not None:
+            if interrupted is not None:
                 return interrupted
-            finished.add(one.name or one.study)
+            skipped.pop(name, None)
+            done.add(name)
         if not wait:
+            if skipped and not done:
+                raise next(iter(skipped.values()))
             return 0
         time.sleep(LOOK_SECONDS)
 
 
-def _studies(options: Options, wait: bool) -> list[Options]:
-    """Return the options of each study to work on."""
-    if options.study:
-        return [options]
+def _studies(options: Options, wait: bool, done: set[str]) -> dict[str, Options]:
+    """Return what there is to do: name -> its options."""
     from search.leases import Leases
+    from search.spec import load_study
     from search.store import Store
 
     try:
@@ -56,22 +74,23 @@ def _studies(options: Options, wait: bool) -> list[Options]:
     except UsageError:
         if not wait:
             raise
-        return []
+        return {}
     with store.database.errors(), contextlib.closing(store):
-        sources = Leases.sources(store.database)
-    return [replace(options, study=source, name=name) for name, source in sources.items()]
-
-
-def _exhausted(options: Options) -> bool:
-    """Say whether a study has no trial left to run."""
-    from search.leases import Leases
-    from search.spec import load_study
-    from search.store import Store
-
-    name = options.name or load_study(options.study).name
-    store = Store(options.storage, create=False)
-    with store.database.errors(), contextlib.closing(store):
-        return Leases(store.database, name).exhausted()
+        if options.study:
+            name = options.name or load_study(options.study).name
+            found = {name: options}
+        else:
+            sources = Leases.sources(store.database)
+            found = {
+                name: replace(options, study=source, name=name) for name, source in sources.items()
+            }
+        return {
+            name: one
+            for name, one in found.items()
+            # What somebody deleted is to stay away.
+            if store.has(name)
+            and (name not in done or not Leases(store.database, name).exhausted())
+        }
 
 
 def _work(options: Options, plan: "Plan") -> int | None:

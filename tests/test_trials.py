@@ -138,7 +138,7 @@ def test_a_trial_that_is_handed_back_is_repeated_with_its_parameters_and_seed(
     assert again is not None
     assert (again.number, again.ticket) == (1, first.ticket)
     assert (again.recipe, again.seed) == (first.recipe, first.seed)
-    attributes = again.trial.user_attrs
+    attributes = bench.study.trials[again.number].user_attrs
     assert (attributes["repeats"], attributes["attempt"]) == (0, 1)
     assert bench.states() == [TrialState.FAIL, TrialState.RUNNING]
     assert bench.study.trials[0].user_attrs["failure"] == "SIGINT"
