@@ -24,6 +24,7 @@ import os
 import platform
 import statistics
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -335,6 +336,15 @@ def seed(store: Store, spec: StudySpec, count: int) -> None:
         )
 
 
+def warm(url: str) -> None:
+    """Load and compile what is loaded and compiled on first use, so that the forks have it."""
+    spec = replace(SPEC, name="warm")
+    prepare(url, spec)
+    barrier = threading.Barrier(1)
+    for way in WAYS.values():
+        way(url, spec, 0, 1, 0.0, More(barrier, 60, 15))
+
+
 # -- the command -----------------------------------------------------------------------------
 
 
@@ -356,6 +366,7 @@ def main(seconds: float, workers: list[int], finished: list[int], epoch: float) 
         f"SQLAlchemy {sa.__version__}"
     )
     with databases() as kinds:
+        warm(kinds["sqlite"]())
         print(f"\nload, {seconds:g} s each, epochs of {epoch:g} s: {HEAD} trials/s errors")
         for kind, count, way in itertools.product(kinds, workers, WAYS):
             url = prepare(kinds[kind](), SPEC)

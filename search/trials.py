@@ -98,7 +98,8 @@ class TrialQueue:
         before = self._trial(number)
         if not before.state.is_finished():
             # Its holder may only have been frozen: two trials of one ticket must not both count.
-            self._fail(before, "its worker lost it")
+            worker = before.user_attrs.get("worker", "")
+            self._fail(before, " ".join(f"its worker {worker} lost it".split()))
             before = self._trial(number)
         return before
 

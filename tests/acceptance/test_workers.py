@@ -181,9 +181,7 @@ def assert_exact(session: Session, trials: int, failed: int = 0) -> list[FrozenT
         assert steps == list(range(1, len(steps) + 1)), "no epoch is missing, none is twice there"
         if trial not in counted:
             assert trial.state is TrialState.FAIL
-            assert re.match(
-                "its worker .*died|its worker lost it|handed back", trial.user_attrs["failure"]
-            )
+            assert re.match("its worker .*(died|lost it)|handed back", trial.user_attrs["failure"])
         if (before := trial.user_attrs.get("repeats")) is not None:
             assert found[before].state is TrialState.FAIL
             assert trial.params == {**trial.params, **found[before].params}
@@ -244,7 +242,8 @@ def test_interruptions_until_it_is_done_cost_little_work(local: Site) -> None:
         seen = len(local.epochs())
         worker = local.work(simulation, lanes=2)
         wait_until(partial(worked, local, seen + 4, worker), "the worker works")
-        os.kill(worker.pid or 0, dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+        with contextlib.suppress(ProcessLookupError):  # it is done
+            os.kill(worker.pid or 0, dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
         ended(worker)
         with local.session() as session:
             assert len(session.leases.spent()) >= done, "progress never goes backwards"
@@ -271,7 +270,9 @@ def test_a_machine_that_was_away_for_any_time_costs_no_trial(local: Site, second
     with local.session() as session:
         assert_exact(session, 1)
         first, second = session.study.get_trials()
-    assert first.user_attrs["failure"].endswith(SILENT)
+    # Its ticket is freed first, and may be taken again before the trial has its reason.
+    assert first.user_attrs["failure"].endswith((SILENT, "lost it"))
+    assert f"process {worker.pid} (" in first.user_attrs["failure"]
     assert (second.state, second.user_attrs["attempt"]) == (TrialState.COMPLETE, 2)
 
 
@@ -499,11 +500,10 @@ def test_the_machine_is_shared_out_fairly(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_crew_that_trains(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    words = ("--study", "blobs", "--trials", "4", "--epochs", "3", "--workers", "2", "--lanes", "1")
-    ran = folder.run("search.run", *words)
-    assert ran.returncode in (0, 3), ran.stderr
+    words = ("--study", "blobs", "--trials", "4", "--epochs", "2", "--workers", "2", "--lanes", "1")
+    ran = folder.run("search.run", *words, "--no-confirm")
+    assert ran.returncode == 3, ran.stderr
     assert folder.best("blobs")["trials"]["total"] == 4
-    assert folder.best("blobs")["test"]["openings"] == 1
     cores = len(os.sched_getaffinity(0))
     share = "CPU, 1 core" if cores in (1, 2) else f"CPU, {cores // 2}"
     site = Site(tmp_path, f"sqlite:///{tmp_path}/runs/search.db", [])
