@@ -56,6 +56,18 @@ class Artifacts:
 
         return self._patience(read)
 
+    def all(self, prefix: str) -> dict[str, bytes]:
+        """Return the files whose keys begin so, by key, in one query."""
+
+        def read() -> dict[str, bytes]:
+            query = sa.select(artifacts.c.key, artifacts.c.content).where(
+                artifacts.c.key.startswith(prefix, autoescape=True)
+            )
+            with self._engine.begin() as connection:
+                return {row.key: row.content for row in connection.execute(query)}
+
+        return self._patience(read)
+
     def keys(self, prefix: str) -> list[str]:
         """Return the keys that begin so, sorted."""
 

@@ -137,7 +137,7 @@ class Confirmation:
 
     def _test(self, winner: Candidate, seeds: Sequence[int], test: Split) -> NDArray[np.bool_]:
         """Return whether each model is right on each test example, ``[seed, example]``."""
-        models = (_loaded(self._ledger.model(winner.trial, seed)) for seed in seeds)
+        models = (loaded(self._ledger.model(winner.trial, seed)) for seed in seeds)
         guesses = [
             model.predict(test.x, batch_size=TEST_BATCH, verbose=0).argmax(axis=-1)
             for model in models
@@ -153,7 +153,8 @@ def _saved(model: keras.Model) -> bytes:
         return path.read_bytes()
 
 
-def _loaded(content: bytes | None) -> keras.Model:
+def loaded(content: bytes | None) -> keras.Model:
+    """Return the model that a ledger keeps."""
     assert content is not None, "the winner's models are kept"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"

@@ -1,19 +1,24 @@
 """What a study has come to: everything the report says, read from the store."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import machine
+from search.artifacts import Artifacts
+from search.health import Health
 from search.leases import Leases
 from search.ledger import Ledger
+from search.mistakes import Mistakes
 from search.proof import Proof
 from search.space import Config
 from search.spec import StudySpec
+from search.trials import health_prefix
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,9 @@ class TrialRow:
     reason: str | None  # why it ended as it did
     seed: int | None
     counts: bool  # towards the budget; an attempt that was repeated does not
+    curve: tuple[float, ...] = ()  # validation accuracies that it reported, epoch by epoch
+    verdict: str | None = None  # what its gradients are like: a `search.health.Kind`
+    verdict_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class Result:
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)  # the command line's changes
+    health: Mapping[int, Health] = field(default_factory=dict)  # of the trials it was measured in
+    mistakes: Mistakes | None = None  # the winner's, on the validation split
 
     @property
     def counted(self) -> list[TrialRow]:
@@ -111,6 +121,25 @@ def collect(
     )
 
 
+def with_evidence(result: Result, artifacts: Artifacts) -> Result:
+    """Return a result together with what only the report shows: health and mistakes."""
+    prefix = health_prefix(result.name)
+    health = {
+        int(key.removeprefix(prefix)): Health.from_json(json.loads(content))
+        for key, content in sorted(artifacts.all(prefix).items())
+    }
+    stored = artifacts.get(mistakes_key(result.name))
+    mistakes = None if stored is None else Mistakes.from_bytes(stored)
+    if mistakes is not None and (result.proof is None or mistakes.trial != result.proof.trial):
+        mistakes = None  # of a winner whose proof was not kept
+    return replace(result, health=health, mistakes=mistakes)
+
+
+def mistakes_key(name: str) -> str:
+    """Return where the mistakes of a study's winner are kept among its artifacts."""
+    return f"{name}/mistakes"
+
+
 _STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -132,4 +161,7 @@ def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> Trial
         reason=trial.user_attrs.get("failure") or trial.user_attrs.get("end"),
         seed=trial.user_attrs.get("seed"),
         counts=trial.number in counted,
+        curve=tuple(value for _, value in sorted(trial.intermediate_values.items())),
+        verdict=trial.user_attrs.get("verdict"),
+        verdict_reason=trial.user_attrs.get("verdict_reason"),
     )

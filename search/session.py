@@ -18,7 +18,7 @@ from search.leases import Leases, StoredStudy
 from search.ledger import Ledger
 from search.patience import STORE_ERRORS
 from search.proof import Proof
-from search.results import Result, collect
+from search.results import Result, collect, with_evidence
 from search.seeds import derive
 from search.spec import StudySpec, load_study
 from search.store import Store
@@ -204,6 +204,10 @@ class Session:
         return collect(
             self.study, self.leases, self.ledger, self.spec, self.command, self._settings
         )
+
+    def evidence(self) -> Result:
+        """Read all that the report shows, which is much more than the result alone."""
+        return with_evidence(self.result(), self.artifacts)
 
     def proven(self, proof: Proof | None, best: set[int]) -> bool:
         """Say whether a proof is of these best trials, as the study wants it, with its model."""

@@ -15,8 +15,10 @@ from search.crew import Crew
 from search.errors import LanesExhausted
 from search.interrupt import Interrupt, interruptible
 from search.loop import POLL_SECONDS, Worker, beating
+from search.mistakes import examine
 from search.patience import STORE_ERRORS
 from search.progress import Lines
+from search.results import mistakes_key
 from search.session import Session
 from search.showcase import publish
 from search.trials import TrialQueue
@@ -169,7 +171,7 @@ class Shift:
     def _confirm(self, best: "list[TrialRow]") -> None:
         session = self._session
         trainer = self._trainer
-        from search.confirm import Candidate, Confirmation
+        from search.confirm import Candidate, Confirmation, loaded
 
         began = time.monotonic()
         confirmation = Confirmation(
@@ -185,6 +187,10 @@ class Shift:
             session.spec.data,
             session.options.data_dir,
         )
+        # First the mistakes, since nobody looks for them once the proof is there.
+        model = session.ledger.model(proof.trial, proof.model_seed)
+        mistakes = examine(loaded(model), session.dataset, proof.trial, proof.model_seed)
+        session.artifacts.put(mistakes_key(session.name), mistakes.to_bytes())
         where = {"versions": machine.versions(), "hardware": machine.hardware()}
         session.ledger.keep(proof, time.monotonic() - began, where)
 

@@ -299,7 +299,12 @@ class TrialQueue:
 
 def health_key(study: str, number: int) -> str:
     """Return the artifact key of a trial's health."""
-    return f"{study}/health/{number}"
+    return f"{health_prefix(study)}{number}"
+
+
+def health_prefix(study: str) -> str:
+    """Return what the keys of all health of a study begin with."""
+    return f"{study}/health/"
 
 
 def score(result: EpochResult) -> float:

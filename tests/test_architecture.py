@@ -40,6 +40,7 @@ LADDER = (
         "lanes.calibrate",
         "trainers",
         "confirm",
+        "mistakes",
     },
     {"tables", "patience", "samplers"},
     {"database"},

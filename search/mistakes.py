@@ -1,0 +1,136 @@
+"""Where the winner is wrong, on the validation split: whom it takes for whom, and how surely."""
+
+import base64
+import json
+import struct
+import zlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # who only reads what was found needs neither Keras nor the data
+    import keras
+
+    from search.data import Dataset
+
+SHOWN = 24  # mistakes that are kept with their pictures
+BATCH = 1000
+SIDES = range(8, 65)  # pixels a side of what is shown as a picture
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An example that the winner takes for another class."""
+
+    index: int  # in the validation split
+    true: int
+    guessed: int
+    confidence: float  # the probability that the model gives its guess
+    png: bytes | None  # the example as a picture; None where it is none
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """What one model makes of the validation split."""
+
+    trial: int
+    seed: int
+    confusion: tuple[tuple[int, ...], ...]  # examples, [true class][guessed class]
+    worst: tuple[Mistake, ...]  # the most confident first
+
+    @property
+    def examples(self) -> int:
+        """How many examples the model saw."""
+        return sum(map(sum, self.confusion))
+
+    @property
+    def wrong(self) -> int:
+        """How many of them it takes for another class."""
+        return self.examples - sum(row[i] for i, row in enumerate(self.confusion))
+
+    def to_bytes(self) -> bytes:
+        """Return them as JSON, pictures in base64."""
+        plain = asdict(self)
+        for mistake in plain["worst"]:
+            if mistake["png"] is not None:
+                mistake["png"] = base64.b64encode(mistake["png"]).decode()
+        return json.dumps(plain).encode()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Self:
+        """Return what `to_bytes` gave."""
+        plain = json.loads(stored)
+        worst = (
+            Mistake(**{**one, "png": None if one["png"] is None else base64.b64decode(one["png"])})
+            for one in plain["worst"]
+        )
+        confusion = tuple(map(tuple, plain["confusion"]))
+        return cls(plain["trial"], plain["seed"], confusion, tuple(worst))
+
+
+def examine(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> Mistakes:
+    """Look at what a model makes of a data set's validation split.
+
+    Args:
+        model: from raw inputs to one score for each class, ``[example, class]``.
+        dataset: of which nothing but the validation split is looked at.
+        trial: that found the model's configuration.
+        seed: that the model was trained with.
+
+    """
+    split = dataset.validation
+    scores = _probabilities(model.predict(split.x, batch_size=BATCH, verbose=0))
+    guesses = scores.argmax(axis=-1)
+    classes = max(dataset.classes, scores.shape[-1])
+    confusion = np.zeros((classes, classes), int)
+    np.add.at(confusion, (split.y, guesses), 1)
+    sure = scores.max(axis=-1)
+    wrong = np.flatnonzero(guesses != split.y)
+    order = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]
+    worst = (
+        Mistake(
+            int(index),
+            int(split.y[index]),
+            int(guesses[index]),
+            float(sure[index]),
+            picture(split.x[index]),
+        )
+        for index in order
+    )
+    return Mistakes(trial, seed, tuple(map(tuple, confusion.tolist())), tuple(worst))
+
+
+def _probabilities(scores: NDArray[Any]) -> NDArray[Any]:
+    """Return ``[example, class]`` as probabilities, which a model of one's own may not give."""
+    if (scores >= 0).all() and np.allclose(scores.sum(axis=-1), 1, atol=1e-3):
+        return scores
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    probabilities: NDArray[Any] = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def picture(example: NDArray[Any]) -> bytes | None:
+    """Return an example as a PNG file, or None where it is no small picture.
+
+    A picture is bytes, ``[row, column]`` or ``[row, column, channel]`` with 1 or 3 channels.
+
+    The format is that of the PNG specification (ISO/IEC 15948): 8 bits a channel, no filter.
+    """
+    pixels = example[..., None] if example.ndim == 2 else example
+    if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
+        return None
+    height, width, channels = pixels.shape
+    if height not in SIDES or width not in SIDES:
+        return None
+    colour = 0 if channels == 1 else 2
+    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
+    header = struct.pack(">2I5B", width, height, 8, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
