@@ -1,9 +1,8 @@
-"""A study's result as text: records in, JSON, Markdown and CSV out."""
+"""A study's result as text: records in, JSON, Markdown, HTML and CSV out."""
 
 import csv
 import io
 import json
-import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
-from search.progress import clock, describe, shown
+from search.factors import factors, judged, kinds, verdicts
+from search.progress import shown
+from search.words import commands, facts, gradients, percent, sentences
 
 if TYPE_CHECKING:
     from search.results import Result, TrialRow
@@ -70,74 +71,6 @@ def _test_json(result: "Result") -> dict[str, Any] | None:
     }
 
 
-def sentences(result: "Result") -> list[str]:
-    """Return the result in a few sentences that anyone understands."""
-    winner = result.winner
-    if winner is None:
-        return [f"None of the {len(result.counted)} trials of {result.name} has completed."]
-    said = [f"The best configuration is trial {winner.number}: {describe(winner.config)}."]
-    if result.proof is None:
-        said.append(
-            f"Its validation accuracy is {percent(winner.value)}. It is not confirmed, so the best "
-            "of many owes part of that to luck."
-        )
-    else:
-        said.append(_proven(result))
-    return [*said, *_target(result), *_unconfirmed(result), _counts(result)]
-
-
-def _proven(result: "Result") -> str:
-    assert result.proof is not None
-    interval, proof = result.proof.interval, result.proof
-    return (
-        f"Trained again with {len(proof.seeds)} fresh seeds, it is right on "
-        f"{percent(interval.mean)} of the {proof.test_size:,} test examples "
-        f"({100 * interval.confidence:g} % interval: {percent(_down(interval.low))} to "
-        f"{percent(-_down(-interval.high))})."
-    )
-
-
-def _target(result: "Result") -> list[str]:
-    if result.spec.target is None:
-        return []
-    target = percent(result.spec.target)
-    if result.target_met:
-        return [f"The target of {target} is met: the whole interval lies above it."]
-    if result.proof is None:
-        return [f"The target of {target} is not proven."]
-    if result.proof.interval.mean >= result.spec.target:
-        return [
-            f"The target of {target} is not proven: the interval reaches below it. More trials "
-            "(--trials) may find a better configuration."
-        ]
-    return [f"The target of {target} is not met. More trials (--trials) may help."]
-
-
-def _unconfirmed(result: "Result") -> list[str]:
-    if result.proof is None or result.ranked[0].number in result.proof.candidates:
-        return []
-    return [
-        f"Trial {result.ranked[0].number} has since scored higher in the search and is not "
-        f"confirmed yet; this does it: {result.command}"
-    ]
-
-
-def _counts(result: "Result") -> str:
-    states = result.states
-    parts = [f"{states[state]} {state}" for state in ("complete", "pruned", "failed")]
-    return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
-
-
-def _down(share: float) -> float:
-    """Round down to what `percent` shows, so that no interval looks narrower than it is."""
-    return math.floor(share * 10_000) / 10_000
-
-
-def percent(share: float | None) -> str:
-    """Return a share in percent with two decimals."""
-    return "unknown" if share is None else f"{100 * share:.2f} %"
-
-
 def markdown(result: "Result") -> str:
     """Return the contents of ``report.md``."""
     parts = [
@@ -150,6 +83,8 @@ def markdown(result: "Result") -> str:
         parts += ["## Confirmation", _confirmation(result)]
     if result.trials:
         parts += ["## How trials ended", _reasons(result)]
+    if judged(result):
+        parts += ["## Gradients", gradients(result), *_verdicts(result)]
     parts += ["## Do it again", _commands(result)]
     return "\n\n".join(parts) + "\n"
 
@@ -198,30 +133,23 @@ def _reasons(result: "Result") -> str:
     return "\n".join(lines)
 
 
+def _verdicts(result: "Result") -> list[str]:
+    """Return a table for each factor: how often which verdict was given."""
+    found = kinds(judged(result))
+    tables = []
+    for factor in factors(result):
+        lines = [f"| {_cell(factor.name)} | {' | '.join(found)} |", "|---" * (1 + len(found)) + "|"]
+        for label, counts in verdicts(result, factor).items():
+            numbers = " | ".join(str(counts[kind]) for kind in found)
+            lines.append(f"| {_cell(label)} | {numbers} |")
+        tables.append("\n".join(lines))
+    return tables
+
+
 def _commands(result: "Result") -> str:
-    changes = "".join(_option(name, value) for name, value in result.settings.items())
-    lines = ["The study:", "", f"    {result.command}{changes}"]
-    if result.winner is not None:
-        replay = result.command.replace("search.run", "search.replay")
-        lines += ["", "The winner:", "", f"    {replay} --trial {result.winner.number}"]
-    hardware = ", ".join(f"{name} {value}" for name, value in result.hardware.items())
-    versions = ", ".join(f"{name} {value}" for name, value in result.versions.items())
-    spent = ", ".join(f"{name} {clock(value)}" for name, value in result.seconds.items())
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"- data: {result.data['name']}, SHA-256 {result.data['sha256']}",
-            f"- versions: {versions}",
-            f"- hardware: {hardware}",
-            f"- time spent: {spent}",
-        ]
-    )
-
-
-def _option(name: str, value: Any) -> str:
-    option = f" --{name.replace('_', '-')}"
-    return option if value is True else f"{option} {value}"
+    lines = [f"{title}:\n\n    {command}" for title, command in commands(result)]
+    lines.append("\n".join(f"- {name}: {text}" for name, text in facts(result)))
+    return "\n\n".join(lines)
 
 
 def trials_csv(result: "Result") -> str:
@@ -252,9 +180,12 @@ def write(result: "Result", out: Path, model: bytes | None) -> list[Path]:
 
 def texts(result: "Result") -> dict[str, str]:
     """Return the report's files: name -> contents."""
+    from search.page import page  # here, so that --help needs neither Optuna nor Plotly
+
     return {
         "best.json": json.dumps(best_json(result), indent=2, allow_nan=False) + "\n",
         "report.md": markdown(result),
+        "report.html": page(result),
         "trials.csv": trials_csv(result),
     }
 
@@ -268,7 +199,7 @@ def report(**arguments: Any) -> int:
 
     session = Session(options)
     with session.store.database.errors():
-        return announce(session.result(), session.out, session.ledger.kept_model(), options.json)
+        return announce(session.evidence(), session.out, session.ledger.kept_model(), options.json)
 
 
 def announce(result: "Result", out: Path, model: bytes | None, as_json: bool) -> int:

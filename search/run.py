@@ -72,7 +72,7 @@ def run(
             interrupted = Shift(session, plan, progress).work()
         if interrupted is not None:
             return interrupted
-        result = session.result()
+        result = session.evidence()
         publish(session, result)
         return announce(result, session.out, session.ledger.kept_model(), options.json)
 

@@ -68,7 +68,7 @@ class Shift:
                 return interrupted
             if self._plan.confirm:
                 self._prove(queue)
-                publish(self._session, self._session.result())
+                publish(self._session, self._session.evidence())
         return None
 
     # -- searching ---------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard.artifact import get_artifact_path
 
 from search.artifacts import Artifacts
-from search.report import sentences, texts
+from search.report import texts
+from search.words import sentences
 
 if TYPE_CHECKING:
     from search.results import Result

@@ -225,7 +225,7 @@ def test_a_study_is_deleted_with_its_files(storage: str, tmp_path: Path) -> None
     shutil.copy(storage.removeprefix("sqlite:///"), tmp_path / "search.db")
     with site(f"sqlite:///{tmp_path}/search.db") as running:
         artifacts = Artifacts(running.store.database)
-        assert len(artifacts.keys("blobs/")) == 6
+        assert len(artifacts.keys("blobs/")) == 7
         assert running.ask("DELETE", "/api/studies/1", {}).status == 204
         assert running.studies() == []
         assert artifacts.keys("") == []

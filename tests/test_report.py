@@ -10,10 +10,11 @@ import pytest
 
 from search.interval import Interval
 from search.proof import Proof, Run
-from search.report import announce, best_json, markdown, sentences, trials_csv, write
+from search.report import announce, best_json, markdown, trials_csv, write
 from search.results import Result, TrialRow
 from search.space import Config
 from search.spec import MLP, StudySpec, Training
+from search.words import sentences
 
 SPEC = StudySpec(
     name="study",
@@ -215,10 +216,10 @@ def test_the_terminal_names_the_files(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (tmp_path / "best.keras").read_bytes() == b"a model"
     *said, files = capsys.readouterr().out.splitlines()
     assert said == sentences(MET)
-    for name in ("best.json", "report.md", "trials.csv", "best.keras"):
+    for name in ("best.json", "report.md", "report.html", "trials.csv", "best.keras"):
         assert str(tmp_path / name) in files
         assert (tmp_path / name).exists()
-    assert len(list(tmp_path.iterdir())) == 4  # nothing half-written is left beside them
+    assert len(list(tmp_path.iterdir())) == 5  # nothing half-written is left beside them
 
 
 # -- report.md -------------------------------------------------------------------------------
@@ -267,6 +268,32 @@ def test_odd_names_do_not_break_the_table() -> None:
     assert best[0][3:] == ["a|b", "c"]
     assert best[2][3:] == ["x|y z", "on"]
     assert {len(line) for line in best} == {5}
+
+
+def test_the_report_says_how_gradients_fared_by_choice() -> None:
+    choices = ("elu", "elu", "elu", "relu", "relu", "relu")
+    judged = [
+        row(
+            number,
+            "complete",
+            0.9,
+            config=Config({**CONFIG, "activation": choice}),
+            verdict="vanishing" if number > 3 else "healthy",
+            verdict_reason="It is so." if number == 0 else None,
+        )
+        for number, choice in enumerate(choices)
+    ]
+    text = markdown(replace(MET, trials=tuple(judged)))
+
+    *_, activation, clipnorm, _rate = tables(text)
+    assert activation[0] == ["activation", "healthy", "vanishing"]
+    assert activation[2:] == [["relu", "1", "2"], ["elu", "3", "0"]]
+    assert clipnorm[2:] == [["off", "4", "2"]]
+    assert "6 trials whose gradients were judged: 4 healthy, 2 vanishing." in text
+    assert "Healthy most often with activation elu: 100 % of 3." in text
+    assert "Healthy least often with activation relu: 33 % of 3." in text
+    assert "The winner, trial 0, is healthy. It is so." in text
+    assert "Gradients" not in markdown(MET)
 
 
 @pytest.mark.parametrize("result", ALL)

@@ -67,6 +67,7 @@ def test_a_proof_is_shown_as_files_that_optuna_can_fetch(session: Session, tmp_p
         "seed-10.keras": "application/octet-stream",
         "seed-12.keras": "application/octet-stream",
         "best.json": "application/json",
+        "report.html": "text/html",
         "report.md": "text/markdown",
         "trials.csv": "text/csv",
     }

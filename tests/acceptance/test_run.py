@@ -50,6 +50,9 @@ def assert_exact(folder: Folder, trials: int) -> None:
 
 def test_the_files_say_what_was_found(done: Folder) -> None:
     best = done.best("blobs")
+    page = (done.path / "runs/blobs/report.html").read_text()
+    assert f"{100 * best['test']['mean']:.2f} %" in page
+    assert "Where the winner is wrong" in page
     assert best["target_met"] is True
     assert best["test"]["interval"][0] >= 0.9
     assert best["test"]["openings"] == 1
@@ -66,6 +69,7 @@ def test_the_files_say_what_was_found(done: Folder) -> None:
     assert sorted(path.name for path in (done.path / "runs/blobs").iterdir()) == [
         "best.json",
         "best.keras",
+        "report.html",
         "report.md",
         "trials.csv",
     ]

@@ -1,0 +1,100 @@
+"""The choices of a study as factors of an experiment: which of them came to what?"""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from search.health import Kind
+from search.progress import shown
+from search.space import Choice, Dimension
+
+if TYPE_CHECKING:
+    from search.results import Result, TrialRow
+
+
+ENOUGH = 3  # trials of a choice, before it is compared with another
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A hyperparameter of a few choices, or one that may be off."""
+
+    name: str
+    labels: tuple[str, ...]  # the choices as a person reads them
+    switched: bool  # the choices are on and off
+
+    def label(self, row: "TrialRow") -> str:
+        """Return a trial's choice."""
+        value = row.config[self.name]
+        return shown(value is not None if self.switched else value)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the accuracies of several trials come to."""
+
+    median: float
+    least: float
+    most: float
+    trials: int
+
+
+def factors(result: "Result") -> list[Factor]:
+    """Return the hyperparameters of a study that have a few choices, more than one."""
+    found = map(_factor, result.spec.search_space.dimensions)
+    return [factor for factor in found if factor is not None]
+
+
+def pairs(result: "Result") -> list[tuple[Factor, Factor]]:
+    """Return the factors by twos."""
+    return list(combinations(factors(result), 2))
+
+
+def _factor(dimension: Dimension) -> Factor | None:
+    if dimension.switched:
+        return Factor(dimension.name, ("on", "off"), switched=True)
+    parameter = dimension.parameters.get(dimension.name)
+    if not isinstance(parameter, Choice):
+        return None
+    labels = tuple(dict.fromkeys(map(shown, parameter.choices)))
+    return Factor(dimension.name, labels, switched=False) if len(labels) > 1 else None
+
+
+def tried(result: "Result") -> list["TrialRow"]:
+    """Return the trials with an accuracy: of a pruned one, the last that it reported."""
+    return [
+        row
+        for row in result.counted
+        if row.state in ("complete", "pruned") and row.value is not None and row.config
+    ]
+
+
+def spread(rows: Iterable["TrialRow"]) -> Spread | None:
+    """Return the spread of these trials' accuracies; None without a trial."""
+    values = [row.value for row in rows if row.value is not None]
+    if not values:
+        return None
+    return Spread(statistics.median(values), min(values), max(values), len(values))
+
+
+def judged(result: "Result") -> list["TrialRow"]:
+    """Return the trials whose gradients were judged."""
+    return [row for row in result.counted if row.verdict is not None and row.config]
+
+
+def kinds(rows: Iterable["TrialRow"]) -> list[str]:
+    """Return the verdicts that occur, healthy first and then in the order of `Kind`."""
+    found = {row.verdict for row in rows if row.verdict is not None}
+    known = [str(kind) for kind in Kind]
+    return sorted(found, key=lambda kind: (known.index(kind) if kind in known else 99, kind))
+
+
+def verdicts(result: "Result", factor: Factor) -> dict[str, Counter[str]]:
+    """Return for each choice that was judged how often which verdict was given."""
+    counts: dict[str, Counter[str]] = {label: Counter() for label in factor.labels}
+    for row in judged(result):
+        counts[factor.label(row)][row.verdict or ""] += 1
+    return {label: counter for label, counter in counts.items() if counter}

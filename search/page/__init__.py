@@ -1,0 +1,200 @@
+"""``report.html``: the whole result as one file that needs no network, in light and dark."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jinja2
+import plotly.offline
+
+from search.page import choices, gradients, history, parallel, parameters, verdicts
+from search.progress import shown
+from search.results import Result, TrialRow
+from search.words import commands, facts, percent, sentences
+
+TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of trials."""
+
+    name: str
+    kind: str = ""  # its class: n for numbers, words for what may be long
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the table of trials: what it says, and by what it is sorted."""
+
+    text: str
+    key: float | None = None  # of a number
+
+
+def page(result: Result) -> str:
+    """Return the contents of ``report.html``: the same text for the same result."""
+    environment = _environment()
+    script = _asset("script.js")
+    context = {
+        "result": result,
+        "sentences": sentences(result),
+        "interval": _interval(result),
+        "history": [
+            *history.figures(result),
+            *parameters.importances(result),
+            *parallel.figures(result),
+        ],
+        "slices": parameters.slices(result),
+        "choices": choices.figures(result),
+        "tables": choices.tables(result),
+        "heat_maps": gradients.heat_maps(result),
+        "legend": verdicts.legend(result),
+        "shares": verdicts.shares(result),
+        "self_normalization": gradients.self_normalization(result),
+        "failures": verdicts.failures(result),
+        "ends": _ends(result),
+        "mistakes": result.mistakes,
+        "columns": _columns(result),
+        "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
+        "commands": commands(result),
+        "facts": facts(result),
+        "style": _asset("style.css"),
+    }
+    # Plotly is four megabytes, and a page without a figure needs none of them.
+    drawn = any(context[name] for name in ("history", "slices", "choices", "heat_maps", "shares"))
+    scripts = [plotly.offline.get_plotlyjs(), script] if drawn else [script]
+    hashes = " ".join(f"'sha256-{_digest(one)}'" for one in scripts)
+    return environment.get_template("template.html").render(context, scripts=scripts, hashes=hashes)
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _asset(name: str) -> str:
+    source, _, _ = _environment().loader.get_source(_environment(), name)  # type: ignore[union-attr]
+    return source
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("search", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False}
+    environment.filters |= {"percent": percent, "base64": _base64}
+    return environment
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+# -- the number and its interval -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where the interval's marks are, in thousandths of the drawing's width."""
+
+    low: int
+    mean: int
+    high: int
+    target: int | None
+    seeds: Sequence[int]
+    ends: tuple[str, str]
+    caption: str
+
+
+def _interval(result: Result) -> Interval | None:
+    proof = result.proof
+    if proof is None:
+        return None
+    interval, target = proof.interval, result.spec.target
+    marks = [interval.low, interval.high, *proof.per_seed]
+    if target is not None:
+        marks.append(target)
+    least, most = min(marks), max(marks)
+    margin = max(0.12 * (most - least), 0.0005)
+    left, right = max(least - margin, 0.0), min(most + margin, 1.0)
+
+    def place(share: float) -> int:
+        return round(1000 * (share - left) / (right - left))
+
+    caption = (
+        f"The test accuracy {percent(interval.mean)} with its "
+        f"{100 * interval.confidence:g} % interval from {percent(interval.low)} to "
+        f"{percent(interval.high)}, and the accuracies of {len(proof.seeds)} seeds"
+    )
+    caption += "." if target is None else f"; the target is {percent(target)}."
+    return Interval(
+        place(interval.low),
+        place(interval.mean),
+        place(interval.high),
+        None if target is None else place(target),
+        [place(share) for share in proof.per_seed],
+        (percent(left), percent(right)),
+        caption,
+    )
+
+
+# -- tables ----------------------------------------------------------------------------------
+
+
+def _ends(result: Result) -> list[tuple[str, str, int]]:
+    """Return how trials ended: state, reason and how many, the most frequent first."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in result.trials:
+        key = (row.state, row.reason or "")
+        counts[key] = counts.get(key, 0) + 1
+    return [(*key, number) for key, number in sorted(counts.items(), key=lambda one: -one[1])]
+
+
+def _names(result: Result) -> list[str]:
+    return [dimension.name for dimension in result.spec.search_space.dimensions]
+
+
+def _columns(result: Result) -> list[Column]:
+    """Return the columns of the table of trials; the reason comes last, since it may be long."""
+    verdict = [Column("gradients")] if any(row.verdict for row in result.trials) else []
+    return [
+        Column("trial", "n"),
+        Column("state"),
+        Column("accuracy", "n"),
+        *(Column(name, _kind(result, name)) for name in _names(result)),
+        *verdict,
+        Column("epochs", "n"),
+        Column("seconds", "n"),
+        Column("reason", "words"),
+    ]
+
+
+def _kind(result: Result, name: str) -> str:
+    return "n" if any(_key(row.config.get(name)) is not None for row in result.trials) else ""
+
+
+def _cells(result: Result, row: TrialRow) -> list[Cell]:
+    values = [row.config[name] if row.config else "" for name in _names(result)]
+    verdict = [Cell(row.verdict or "")] if any(one.verdict for one in result.trials) else []
+    return [
+        Cell(str(row.number), row.number),
+        Cell(row.state),
+        Cell("" if row.value is None else percent(row.value), row.value),
+        *(Cell(shown(value), _key(value)) for value in values),
+        *verdict,
+        Cell(str(row.epochs), row.epochs),
+        Cell("" if row.seconds is None else f"{row.seconds:.1f}", row.seconds),
+        Cell(row.reason or ""),
+    ]
+
+
+def _key(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number else None

@@ -1,0 +1,141 @@
+"""What worked: the accuracy by each choice and by each pair of choices, with its spread."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from search.factors import ENOUGH, Factor, Spread, factors, pairs, spread, tried
+from search.page.figure import BLUE, Figure, accuracy_axis, count, percent, plain, stretched
+from search.results import Result, TrialRow
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one pair of choices came to."""
+
+    spread: Spread | None
+    shade: int  # percent: 0 for the worst median of the table, 100 for the best
+
+
+@dataclass(frozen=True)
+class Table:
+    """The accuracy by two factors."""
+
+    down: str
+    across: str
+    heads: Sequence[str]
+    lines: Sequence[tuple[str, Sequence[Cell]]]
+    caption: str
+
+
+def figures(result: Result) -> list[Figure]:
+    """Return a figure for each factor of which at least two choices were tried."""
+    rows = tried(result)
+    return [
+        figure
+        for index, factor in enumerate(factors(result))
+        if (figure := _by(factor, rows, index)) is not None
+    ]
+
+
+def _by(factor: Factor, rows: Sequence[TrialRow], index: int) -> Figure | None:
+    groups = {
+        label: own
+        for label in factor.labels
+        if (own := [row for row in rows if factor.label(row) == label])
+    }
+    if len(groups) < 2:
+        return None
+    return Figure(
+        f"choice-{index}",
+        factor.name,
+        _comparison(groups),
+        [
+            {
+                "type": "box",
+                "name": plain(label),
+                "orientation": "h",
+                "x": [stretched(row.value or 0.0) for row in own],
+                "text": [f"trial {row.number}: {percent(row.value or 0.0)}" for row in own],
+                "hovertemplate": "%{text}<extra></extra>",
+                "hoveron": "points",
+                "boxpoints": "all",
+                "jitter": 0.5,
+                "pointpos": 0,
+                "fillcolor": "rgba(59,130,246,0.15)",
+                "line": {"color": BLUE, "width": 1.5},
+                "marker": {"color": BLUE, "size": 6, "opacity": 0.8},
+                "showlegend": False,
+            }
+            for label, own in groups.items()
+        ],
+        {
+            "xaxis": accuracy_axis((row.value or 0.0 for row in rows), "accuracy"),
+            "yaxis": {"type": "category", "showgrid": False, "autorange": "reversed"},
+        },
+        height=90 + 44 * len(groups),
+        width="half",
+    )
+
+
+def _comparison(groups: Mapping[str, Sequence[TrialRow]]) -> str:
+    medians = {label: _median(own) for label, own in groups.items() if len(own) >= ENOUGH}
+    if len(medians) < 2:
+        return f"Too few trials to compare: fewer than two choices have {ENOUGH} or more."
+    best = max(medians, key=lambda label: medians[label])
+    worst = min(medians, key=lambda label: medians[label])
+    if len(set(medians.values())) == 1:
+        return f"The median accuracies do not differ: {percent(medians[best])}."
+    left_out = len(groups) - len(medians)
+    rest = f" {count(left_out, 'choice')} with fewer than {ENOUGH} trials left aside."
+    return (
+        f"The median accuracy is highest with {best} ({percent(medians[best])}, "
+        f"{count(len(groups[best]), 'trial')}) and lowest with {worst} "
+        f"({percent(medians[worst])}, {count(len(groups[worst]), 'trial')})."
+    ) + (rest if left_out else "")
+
+
+def tables(result: Result) -> list[Table]:
+    """Return a table for each pair of factors, of which at least two cells were tried."""
+    rows = tried(result)
+    made = [_table(down, across, rows) for down, across in pairs(result)]
+    return [table for table in made if sum(_filled(table)) > 1]
+
+
+def _filled(table: Table) -> list[bool]:
+    return [cell.spread is not None for _, cells in table.lines for cell in cells]
+
+
+def _table(down: Factor, across: Factor, rows: Sequence[TrialRow]) -> Table:
+    if len(across.labels) > len(down.labels):  # long tables are easier to read than wide ones
+        down, across = across, down
+    spreads = {
+        (one, other): spread(
+            row for row in rows if (down.label(row), across.label(row)) == (one, other)
+        )
+        for one in down.labels
+        for other in across.labels
+    }
+    found = {place: one for place, one in spreads.items() if one is not None}
+    errors = [stretched(one.median) for one in found.values()]
+    least, most = min(errors, default=0.0), max(errors, default=1.0)
+
+    def cell(place: tuple[str, str]) -> Cell:
+        one = spreads[place]
+        share = 0.0 if one is None else (most - stretched(one.median)) / ((most - least) or 1.0)
+        return Cell(one, round(100 * share))
+
+    caption = f"Accuracy by {down.name} and {across.name}."
+    sure = [place for place, one in found.items() if one.trials >= ENOUGH]
+    if len(sure) > 1:
+        best = max(sure, key=lambda place: found[place].median)
+        caption += (
+            f" The best median of {ENOUGH} or more trials, {percent(found[best].median)}, is that "
+            f"of {down.name} {best[0]} with {across.name} {best[1]}."
+        )
+    lines = [(one, [cell((one, other)) for other in across.labels]) for one in down.labels]
+    return Table(down.name, across.name, across.labels, lines, caption)
+
+
+def _median(rows: Sequence[TrialRow]) -> float:
+    found = spread(rows)
+    return found.median if found else 0.0

@@ -1,0 +1,127 @@
+"""A figure of the page: what Plotly draws, with a sentence that says what it shows."""
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from search.progress import shown
+from search.results import TrialRow
+
+Trace: TypeAlias = Mapping[str, Any]
+
+# Each has a contrast of at least 3 to 1 to the page, light and dark.
+BLUE, ORANGE, GREY, GREEN = "#3b82f6", "#ea6a0a", "#8291a7", "#0d9a68"
+COLOURS = {
+    "healthy": GREEN,
+    "vanishing": BLUE,
+    "exploding": "#e5484d",
+    "dying units": "#a259e6",
+    "saturated": "#c98a04",
+    "clipped throughout": "#64809c",
+    "diverged": "#db2777",
+}
+PALETTE = (BLUE, "#a259e6", GREEN, "#c98a04", "#db2777", "#0891b2")  # orange is the winner's
+
+TICKS = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # shares of errors
+LEAST = 0.0005  # a smaller share of errors is drawn as this
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    The page's style sets the colours of text and lines, so that they follow light and dark.
+    """
+
+    name: str  # unique on a page, of letters and hyphens
+    title: str
+    caption: str  # a sentence that says what the data show
+    traces: Sequence[Trace]
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    height: int = 340  # pixels
+    width: str = "full"  # or half; or scrolled, where it needs more than a phone has
+
+    @property
+    def plot(self) -> dict[str, Any]:
+        """What ``Plotly.newPlot`` is given."""
+        layout = {**_LAYOUT, **self.layout, "height": self.height}
+        for axis in ("xaxis", "yaxis"):
+            layout[axis] = {**_AXIS, **self.layout.get(axis, {})}
+        return {"data": list(self.traces), "layout": layout}
+
+
+_LAYOUT: Mapping[str, Any] = {
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    "dragmode": False,  # or a finger that scrolls the page would draw a box
+    "hovermode": "closest",
+}
+_AXIS: Mapping[str, Any] = {
+    "automargin": True,
+    "zeroline": False,
+    "fixedrange": True,
+    "gridcolor": GREY,
+}
+
+
+def plain(text: object) -> str:
+    """Return a text that Plotly shows as it is: its labels take tags and entities."""
+    return html.escape(str(text))
+
+
+def stretched(accuracy: float) -> float:
+    """Return where an accuracy is drawn: the closer to 100 %, the more room it has."""
+    return round(max(1 - accuracy, LEAST), 6)
+
+
+def accuracy_axis(
+    accuracies: Iterable[float], title: str = "validation accuracy"
+) -> dict[str, Any]:
+    """Return an axis for `stretched` accuracies, of which there is at least one."""
+    errors = [stretched(accuracy) for accuracy in accuracies]
+    most, least = min(1.0, max(errors) * 1.15), min(errors) / 1.15
+    return {
+        "type": "log",
+        "range": [_log(most), _log(least)],
+        "tickvals": list(TICKS),
+        "ticktext": [f"{100 * (1 - error):g} %" for error in TICKS],
+        "title": {"text": title},
+    }
+
+
+def log_ticks(values: Iterable[float]) -> list[float]:
+    """Return where to label a logarithmic axis over these positive values."""
+    values = list(values)
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    steps = (1,) if max(values) > 100 * min(values) else (1, 2, 5)
+    return [float(f"{step}e{power}") for power in range(low, high + 1) for step in steps]
+
+
+def _log(value: float) -> float:
+    return round(math.log10(value), 4)
+
+
+def percent(accuracy: float) -> str:
+    """Return an accuracy as captions and labels give it."""
+    return f"{100 * accuracy:.2f} %"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things in words."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def accuracy(row: TrialRow) -> float:
+    """Return the accuracy of a trial that has one."""
+    return row.value or 0.0
+
+
+def hover(row: TrialRow) -> str:
+    """Return what is shown of a trial under the pointer."""
+    parts = (plain(f"{name} {shown(value)}") for name, value in row.config.items())
+    return "<br>".join([f"trial {row.number}, {row.state}: {percent(accuracy(row))}", *parts])
