@@ -276,8 +276,8 @@ def test_a_machine_that_was_away_for_any_time_costs_no_trial(local: Site, second
     assert (second.state, second.user_attrs["attempt"]) == (TrialState.COMPLETE, 2)
 
 
-def test_a_kill_between_any_two_writes_costs_no_trial(site: Site) -> None:
-    site.write(trials=1, epochs=2)
+def test_a_kill_between_any_two_writes_costs_no_trial(local: Site) -> None:
+    local.write(trials=1, epochs=2)
     names: list[str] = []
     died: list[int | None] = [-signal.SIGKILL]
     while died[-1] == -signal.SIGKILL:
@@ -285,22 +285,22 @@ def test_a_kill_between_any_two_writes_costs_no_trial(site: Site) -> None:
         names += [f"tiny-{number}" for number in numbers]
         died += ended(
             *[
-                site.work(Simulation(die_at=number, checkpoint=0), "--name", f"tiny-{number}")
+                local.work(Simulation(die_at=number, checkpoint=0), "--name", f"tiny-{number}")
                 for number in numbers
             ]
         )
     assert len(names) > 20
-    assert set(died) == {-signal.SIGKILL, 0}, site.said()
-    assert ended(site.start(Simulation(), "worker", "--no-confirm")) == [0], site.said()
+    assert set(died) == {-signal.SIGKILL, 0}, local.said()
+    assert ended(local.start(Simulation(), "worker", "--no-confirm")) == [0], local.said()
     unborn = 0
     for name in names:
         try:
-            with site.session(name) as session:
+            with local.session(name) as session:
                 assert_exact(session, 1)
         except UsageError:
             unborn += 1  # it died before the study was created
-    assert unborn <= 8
-    assert "error" not in site.said()
+    assert unborn < len(names) / 2
+    assert "error" not in local.said()
 
 
 # -- checkpoints -----------------------------------------------------------------------------
@@ -347,7 +347,7 @@ def test_a_termination_hands_back_all_with_its_checkpoints(site: Site) -> None:
 
 
 def test_a_worker_that_was_frozen_loses_its_trials_quietly_and_goes_on(local: Site) -> None:
-    local.write(trials=30, epochs=3)
+    local.write(trials=80, epochs=3)
     simulation = Simulation(sleep=0.03, grace=3.0, beat=0.1)
     frozen = local.work(simulation, lanes=2)
     wait_until(lambda: len(local.epochs()) >= 4, "the worker works")
@@ -362,7 +362,7 @@ def test_a_worker_that_was_frozen_loses_its_trials_quietly_and_goes_on(local: Si
     os.kill(frozen.pid or 0, signal.SIGCONT)
     assert ended(frozen, other) == [0, 0], local.said()
     with local.session() as session:
-        counted = assert_exact(session, 30)
+        counted = assert_exact(session, 80)
         members = session.leases.members()
     own = [trial.number for trial in counted if trial.user_attrs["worker"] == members[0].identity]
     lost = [trial.number for trial in session.study.trials if trial.state is TrialState.FAIL]
@@ -438,17 +438,17 @@ def look(site: Site) -> dict[str, Any]:
 
 
 def test_a_killed_member_of_a_crew_is_replaced(local: Site) -> None:
-    local.write(trials=30, epochs=4)
+    local.write(trials=60, epochs=4)
     simulation = Simulation(sleep=0.05)
     run = local.start(simulation, "run", *local.study, "--workers", "2", "--no-confirm")
-    wait_until(lambda: local.epochs() and len(members(local)) == 2, "both workers are there")
+    wait_until(lambda: len({process for process, _, _ in local.epochs()}) == 2, "both work")
     victim = members(local)[0]["process"]
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: len({process for process, _, _ in local.epochs()}) == 3, "it is replaced")
     assert ended(run) == [0], local.said()
     with local.session() as session:
-        assert_exact(session, 30)
-        assert sum(member.done for member in session.leases.members()) == 30
+        assert_exact(session, 60)
+        assert sum(member.done for member in session.leases.members()) == 60
     assert local.said().count("ended with status -9; starting it again.") == 1
     assert (local.path / "runs/tiny/report.md").exists()
 
