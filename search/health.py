@@ -95,7 +95,7 @@ class Snapshot:
 
     epoch: int  # epochs done; 0 is before the first step
     layers: tuple[LayerHealth, ...]  # from the input to the output
-    clipped: float | None = None  # share of the epoch's steps that clipnorm shortened; None = off
+    clipped: float | None = None  # share of the epoch's steps that clipping shortened; None = off
 
     @property
     def hidden(self) -> tuple[LayerHealth, ...]:
@@ -144,7 +144,7 @@ class Health:
 
     @property
     def clipped(self) -> float | None:
-        """Share of steps, over the epochs that were looked at, that clipnorm shortened."""
+        """Share of steps, over the epochs that were looked at, that clipping shortened."""
         shares = [s.clipped for s in self.snapshots if s.clipped is not None]
         return statistics.fmean(shares) if shares else None
 
@@ -203,7 +203,7 @@ class Thresholds:
     dead: float = 0.5
     # With outputs of mean 0 and variance 1, some 3 % of tanh and 0.1 % of selu are flat.
     saturated: float = 0.5
-    # Clipping now and then is what clipnorm is for; clipping always makes it the learning rate.
+    # Clipping now and then is what it is for; clipping always makes it the learning rate.
     clipped: float = 0.95
     # float32 rounds a change of less than this share of a weight away.
     rounding: float = 2.0**-24
@@ -231,7 +231,7 @@ def judge(health: Health, thresholds: Thresholds | None = None) -> Verdict:
     if health.clipped is not None and health.clipped >= limits.clipped:
         return Verdict(
             Kind.CLIPPED,
-            f"clipnorm shortened a gradient on {health.clipped:.0%} of the steps, "
+            f"Clipping shortened a gradient on {health.clipped:.0%} of the steps, "
             "so it sets the length of every step.",
         )
     return Verdict(Kind.HEALTHY, _well(latest))

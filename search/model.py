@@ -1,6 +1,7 @@
 """A configuration as a Keras model of standard layers, from raw inputs to class probabilities."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -50,21 +51,60 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
         model.add(keras.layers.Dense(units, use_bias=bias, kernel_initializer=initializer))
         if mlp.batch_norm:
             model.add(keras.layers.BatchNormalization())
-        model.add(keras.layers.Activation(mlp.activation))
+        model.add(_activation(mlp))
     initializer = kernel_initializer(mlp, seed, len(mlp.hidden))
     model.add(keras.layers.Dense(problem.classes, "softmax", kernel_initializer=initializer))
     return model
 
 
+def _activation(mlp: MLP) -> keras.layers.Layer:
+    if mlp.activation == "leaky_relu":
+        return keras.layers.LeakyReLU(mlp.negative_slope)
+    return keras.layers.Activation(mlp.activation)
+
+
 def kernel_initializer(mlp: MLP, seed: int, layer: int) -> keras.initializers.Initializer:
-    """Return the initializer of a dense layer's kernel; calling it twice gives equal values."""
-    config = {"seed": derive(seed, "kernel", layer)}
-    return keras.initializers.get({"class_name": mlp.initializer, "config": config})
+    """Return the initializer of a dense layer's kernel; calling it twice gives equal values.
+
+    Keras' own by their names, and
+
+    - ``normal``: standard deviation 1 whatever the layer's size, the naive choice; Glorot and
+      Bengio 2010 (Understanding the difficulty of training deep feedforward neural networks,
+      section 4.2.1) have the variance that keeps signals and gradients alive;
+    - ``he_avg_uniform``: ``VarianceScaling(2, "fan_avg", "uniform")``, the mean of the conditions
+      for signals and for gradients in He et al. 2015 (Delving deep into rectifiers, section 2.2);
+    - ``paired``: what theory pairs with the layer's activation, see `PAIRED`.
+    """
+    name = mlp.initializer
+    if name == "paired":
+        name = PAIRED[mlp.activation if layer < len(mlp.hidden) else "softmax"]
+    name, settings = _INITIALIZERS.get(name, (name, {}))
+    config = settings | {"seed": derive(seed, "kernel", layer)}
+    return keras.initializers.get({"class_name": name, "config": config})
+
+
+# Which initializer keeps a layer's variance: He et al. 2015, section 2.2, for all that resemble
+# relu; Klambauer et al. 2017 (Self-Normalizing Neural Networks, section 3) for selu; Glorot and
+# Bengio 2010, section 4.2.1, for those that are linear or symmetric around zero, or saturate.
+PAIRED = {
+    **dict.fromkeys(
+        ("relu", "leaky_relu", "elu", "gelu", "swish", "softplus", "mish"), "he_normal"
+    ),
+    "selu": "lecun_normal",
+    **dict.fromkeys(("sigmoid", "tanh", "softmax"), "glorot_normal"),
+}
+_INITIALIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "normal": ("random_normal", {"mean": 0.0, "stddev": 1.0}),
+    "he_avg_uniform": (
+        "variance_scaling",
+        {"scale": 2.0, "mode": "fan_avg", "distribution": "uniform"},
+    ),
+}
 
 
 def optimizer(training: Training) -> keras.optimizers.Optimizer:
     """Return the Keras optimizer that a configuration names."""
-    settings = {"learning_rate": training.learning_rate, "clipnorm": training.clipnorm}
+    settings = {"learning_rate": training.learning_rate} | training.limit
     if training.optimizer == "sgd":
         settings |= {"momentum": training.momentum, "nesterov": training.nesterov}
     return keras.optimizers.get({"class_name": training.optimizer, "config": settings})

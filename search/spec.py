@@ -9,7 +9,7 @@ import inspect
 import math
 import re
 import runpy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
 BuildModel: TypeAlias = Callable[[Config], "keras.Model"]
 
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu")
+ACTIVATIONS = (
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "sigmoid",
+    "tanh",
+    "gelu",
+    "swish",
+    "softplus",
+    "mish",
+)
 INITIALIZERS = (
     "lecun_normal",
     "lecun_uniform",
@@ -31,9 +42,13 @@ INITIALIZERS = (
     "he_uniform",
     "glorot_normal",
     "glorot_uniform",
+    "he_avg_uniform",
     "random_normal",
     "random_uniform",
+    "normal",
+    "paired",
 )
+CLIPPINGS = ("clipnorm", "clipvalue", "global_clipnorm", "none")
 OPTIMIZERS = ("sgd", "adam", "nadam")
 SAMPLERS = ("tpe", "random", "cmaes", "qmc", "grid")
 PRUNERS = ("asha", "median", "hyperband", "none")
@@ -41,10 +56,15 @@ PRUNERS = ("asha", "median", "hyperband", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class MLP:
-    """A multilayer perceptron: dense hidden layers and a softmax over the classes."""
+    """A multilayer perceptron: dense hidden layers and a softmax over the classes.
+
+    `search.model` has the sources of its initializers, `search.lanes.activations` those of its
+    activations.
+    """
 
     hidden: tuple[int, ...]  # units of each hidden layer
     activation: str = "relu"
+    negative_slope: float = 0.2  # of "leaky_relu"
     initializer: str = "glorot_uniform"  # of every kernel; biases start at zero
     batch_norm: bool = False  # before the activation, in the bias's place
     standardize: bool = True  # inputs to mean 0, variance 1 over the training split
@@ -55,6 +75,7 @@ class MLP:
         for units in self.hidden:
             _whole("hidden", units)
         _one_of("activation", self.activation, ACTIVATIONS)
+        _within("negative_slope", self.negative_slope, 0, 1)
         _one_of("initializer", self.initializer, INITIALIZERS)
 
 
@@ -70,6 +91,9 @@ class Training:
     momentum: float = 0.0  # of "sgd", the others have their own
     nesterov: bool = False  # of "sgd"
     clipnorm: float | None = None  # largest norm of each variable's gradient; None = off
+    clipvalue: float | None = None  # largest size of each number of a gradient; None = off
+    global_clipnorm: float | None = None  # largest norm of the whole gradient; None = off
+    clipping: str | None = None  # which of these three applies; None = the only one there is
     patience: int | None = None  # epochs without a better validation score before it stops
     best_weights: bool = True  # keep the best epoch's weights and score, not the last one's
 
@@ -78,13 +102,31 @@ class Training:
         _whole("batch_size", self.batch_size)
         _positive("learning_rate", self.learning_rate)
         _positive("decay", self.decay)
-        if self.clipnorm is not None:
-            _positive("clipnorm", self.clipnorm)
+        for name, limit in self._limits.items():
+            _positive(name, limit)
+        if self.clipping is not None:
+            _one_of("clipping", self.clipping, CLIPPINGS)
+        elif len(self._limits) > 1:
+            raise SpecError(
+                f"{' and '.join(self._limits)} are both set, and a gradient is clipped in one way; "
+                "leave one, or say which one applies: clipping"
+            )
         if self.patience is not None:
             _whole("patience", self.patience)
         if not isinstance(self.momentum, int | float) or not 0 <= self.momentum < 1:
             raise SpecError(f"momentum is {self.momentum!r}; it must be in [0, 1)")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
+
+    @property
+    def _limits(self) -> dict[str, float]:
+        limits = {name: getattr(self, name) for name in CLIPPINGS[:-1]}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    @property
+    def limit(self) -> dict[str, float]:
+        """The one limit that applies to gradients, by its name; empty where there is none."""
+        chosen = {self.clipping} if self.clipping else CLIPPINGS
+        return {name: limit for name, limit in self._limits.items() if name in chosen}
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, the first of which is 0."""
@@ -180,12 +222,29 @@ class StudySpec:
                     "the sampler grid needs a list of choices for each hyperparameter, but "
                     f"{name} has a range; list its values, or take the sampler random"
                 )
+        limits = names & set(CLIPPINGS) | set(training._limits)
+        chosen = [training.clipping]
         for dimension in self.search_space.dimensions:
-            for value in dimension.extremes():
-                try:
-                    self.recipe(Config({dimension.name: value}))
-                except SpecError as error:
-                    raise SpecError(f"space: {error}") from None
+            if dimension.name == "clipping":
+                chosen = dimension.extremes()
+        if len(limits) > 1 and None in chosen:
+            raise SpecError(
+                f"space: {' and '.join(sorted(limits))} may be on at once; search clipping too, "
+                "which says what applies, like ['clipnorm', 'clipvalue', 'none']"
+            )
+        for corner in self.corners():
+            try:
+                self.recipe(corner)
+            except SpecError as error:
+                raise SpecError(f"space: {error}") from None
+
+    def corners(self) -> Iterator[Config]:
+        """Yield the space's first values, and each extreme of a hyperparameter beside them."""
+        extremes = {d.name: d.extremes() for d in self.search_space.dimensions}
+        first = {name: values[0] for name, values in extremes.items()}
+        yield Config(first)
+        for name, values in extremes.items():
+            yield from (Config(first | {name: value}) for value in values[1:])
 
     @cached_property
     def search_space(self) -> Space:
@@ -304,6 +363,11 @@ def _find(name_or_path: str) -> Path:
 def _whole(name: str, value: int, least: int = 1) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SpecError(f"{name} is {value!r}; it must be a whole number from {least} upwards")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not isinstance(value, int | float) or not low <= value <= high:
+        raise SpecError(f"{name} is {value!r}; it must be from {low} to {high}")
 
 
 def _positive(name: str, value: float) -> None:

@@ -21,7 +21,7 @@ class Tally:
 
     def __init__(self, model: keras.Model) -> None:
         optimizer = model.optimizer
-        self._limit = optimizer.clipnorm
+        self._optimizer = optimizer
         self._counts = optimizer.add_variable((2,), name="tally", dtype="float32")
         self._apply, self._save = optimizer.apply, optimizer.save_own_variables
         self._key = str(len(optimizer.variables) - 1)
@@ -29,8 +29,11 @@ class Tally:
 
     @property
     def clips(self) -> bool:
-        """Whether there is a clipnorm at all."""
-        return self._limit is not None
+        """Whether gradients are clipped at all."""
+        one = self._optimizer
+        return any(
+            limit is not None for limit in (one.clipnorm, one.clipvalue, one.global_clipnorm)
+        )
 
     def reset(self) -> None:
         """Begin to count anew."""
@@ -45,15 +48,25 @@ class Tally:
         known = [ops.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
         # A loss that is not finite shows in every gradient on its way, first in the last one.
         finite = ops.isfinite(ops.sum(known[-1]))
-        clipped = ops.zeros((), bool)
-        if self._limit is not None:
-            # The same sums as for the clipping itself, so that they are made once.
-            squares = [ops.sum(ops.square(gradient), keepdims=True) for gradient in known]
-            lengths = ops.stack([ops.reshape(square, ()) for square in squares])
-            clipped = ops.any(ops.sqrt(lengths) > self._limit)
+        clipped = self._clipped(known)
         counts = ops.stack([clipped, finite])
         self._counts.assign_add(ops.cast(counts, "float32"))
         return self._apply(gradients, weights)
+
+    def _clipped(self, gradients: list[Any]) -> Any:
+        """Say whether the optimizer shortens anything of these gradients."""
+        one = self._optimizer
+        if one.clipvalue is not None:
+            sizes = [ops.max(ops.abs(gradient)) for gradient in gradients]
+            return ops.max(ops.stack(sizes)) > one.clipvalue
+        if not self.clips:
+            return ops.zeros((), bool)
+        # The same sums as for the clipping itself, so that they are made once.
+        squares = [ops.sum(ops.square(gradient), keepdims=True) for gradient in gradients]
+        lengths = ops.stack([ops.reshape(square, ()) for square in squares])
+        if one.global_clipnorm is not None:
+            return ops.sqrt(ops.sum(lengths)) > one.global_clipnorm
+        return ops.any(ops.sqrt(lengths) > one.clipnorm)
 
     def _saving(self, store: Any) -> None:
         values: dict[str, Any] = {}

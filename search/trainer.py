@@ -212,7 +212,7 @@ class Course:
 
         Args:
             layers: as they were measured after the latest epoch, or before the first.
-            clipped: share of its steps that were clipped; None without clipnorm.
+            clipped: share of its steps that were clipped; None where none can be.
             finite_steps: how many of its steps were made before the loss was not finite.
             steps: of each epoch.
 

@@ -8,7 +8,6 @@ from search.fit import FitTrainer
 from search.lanes.calibrate import calibrate, fitting
 from search.lanes.structure import Structure, why_not
 from search.lanes.trainer import LanesTrainer
-from search.space import Config
 from search.spec import StudySpec
 from search.trainer import Trainer
 
@@ -36,7 +35,7 @@ def trainer_for(
         if (lanes or 1) > 1:
             raise SpecError("the fit trainer has one lane; leave out --lanes or use lanes")
         return FitTrainer(dataset)
-    structure = Structure.of(spec.recipe(Config({})))
+    structure = Structure.of_study(spec)
     trainer: LanesTrainer
     if lanes is None:
         trainer, choice = calibrate(dataset, structure, most=spec.trials)

@@ -32,6 +32,8 @@ LADDER = (
         "lanes",
         "lanes.backend",
         "lanes.structure",
+        "lanes.gates",
+        "lanes.activations",
         "lanes.network",
         "lanes.optimizers",
         "lanes.programs",

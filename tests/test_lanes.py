@@ -16,12 +16,13 @@ from search.data import Dataset, Split, load
 from search.errors import LanesExhausted, SpecError
 from search.fit import FitTrainer
 from search.lanes.backend import Program
+from search.lanes.gates import FAMILY
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.model import Problem
 from search.seeds import data_order
 from search.space import Config
-from search.spec import ACTIVATIONS, INITIALIZERS, MLP, Recipe, Training
+from search.spec import INITIALIZERS, MLP, Recipe, Training
 from search.trainer import End, EpochResult, Outcome
 
 # Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
@@ -36,7 +37,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"optimizer": "adam", "learning_rate": 0.002},
     "nadam": {"optimizer": "nadam", "learning_rate": 0.0005},
 }
-MIXTURES = list(product(ACTIVATIONS, (False, True), (None, 0.3)))
+TAME = [name for name in INITIALIZERS if name != "normal"]  # from which a network can learn
+MIXTURES = list(product(FAMILY, (False, True), (None, 0.3)))
 
 # Rounding errors of 1e-7 grow over 200 steps of small networks at these learning rates to about
 # 1e-6 in weights and 5e-6 in losses. The smallest mistake that is tried below moves a weight by
@@ -60,7 +62,7 @@ def recipe(optimizer: str = "nesterov", mixture: int = 0, **changes: Any) -> Rec
         "hidden": (16, 12),
         "activation": activation,
         "batch_norm": batch_norm,
-        "initializer": INITIALIZERS[(mixture * 5 + 2) % len(INITIALIZERS)],
+        "initializer": TAME[(mixture * 3 + 2) % len(TAME)],
     }
     training: dict[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "clipnorm": clipnorm}
     training |= OPTIMIZERS[optimizer]
@@ -184,7 +186,7 @@ def same(one: Result, other: Result) -> bool:
 recipes = st.builds(
     recipe,
     mixture=st.integers(0, len(MIXTURES) - 1),
-    initializer=st.sampled_from(INITIALIZERS),
+    initializer=st.sampled_from(TAME),
     learning_rate=st.floats(1e-4, 0.3),
     momentum=st.sampled_from([0.0, 0.5, 0.99]),
     epochs=st.integers(1, 4),

@@ -51,6 +51,34 @@ def test_a_model_of_ones_own_takes_every_key_that_is_no_training_setting() -> No
     assert recipe.training == replace(SPEC.training, batch_size=16)
 
 
+@pytest.mark.parametrize(
+    ("clipping", "limit"),
+    [("clipnorm", {"clipnorm": 2.0}), ("clipvalue", {"clipvalue": 0.5}), ("none", {})],
+)
+def test_clipping_says_which_limit_applies(clipping: str, limit: dict[str, float]) -> None:
+    space = {
+        "clipping": ["clipnorm", "clipvalue", "none"],
+        "clipvalue": off_or(stats.reciprocal(0.1, 1)),
+    }
+    spec = replace(SPEC, space=space)
+
+    recipe = spec.recipe(Config({"clipping": clipping, "clipvalue": 0.5}))
+
+    assert recipe.training.limit == limit
+    assert replace(recipe.training, clipping="clipvalue", clipvalue=None).limit == {}
+    assert SPEC.training.limit == {"clipnorm": 2.0}
+
+
+def test_the_corners_of_a_space_show_each_value_of_a_setting() -> None:
+    corners = [dict(corner) for corner in SPEC.corners()]
+
+    assert corners[0] == {"activation": "relu", "clipnorm": 0.1, "learning_rate": 1e-3}
+    assert [{**corners[0], **corner} for corner in corners] == corners
+    assert {"activation": "elu", "clipnorm": 0.1, "learning_rate": 1e-3} in corners
+    assert {"activation": "relu", "clipnorm": None, "learning_rate": 1e-3} in corners
+    assert len(corners) == 1 + 1 + 2 + 1
+
+
 def _own(**settings: Any) -> StudySpec:
     return replace(SPEC, **settings)
 
@@ -79,7 +107,11 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "space: epochs is a setting of the study": lambda: _own(space={"epochs": [1, 2]}),
     "space: hidden is a setting of the study": lambda: _own(space={"hidden": [1, 2]}),
     "space: patience is a setting": lambda: replace(OWN, space={"patience": [1, 2]}),
-    "space: activation 'gelu' is unknown": lambda: _own(space={"activation": ["relu", "gelu"]}),
+    "space: activation 'cosine' is unknown": lambda: _own(space={"activation": ["relu", "cosine"]}),
+    "space: negative_slope is 1.5": lambda: _own(space={"negative_slope": [0.1, 1.5]}),
+    "space: clipnorm and clipvalue may be on at once; search clipping": lambda: _own(
+        space={"clipvalue": [0.5, None]}
+    ),
     "space: learning_rate is -": lambda: _own(space={"learning_rate": stats.norm()}),
     "space: momentum is 1.5": lambda: _own(space={"momentum": stats.uniform(0, 1.5)}),
     "space: batch_size is 16.0": lambda: _own(space={"batch_size": stats.uniform(16, 32)}),
@@ -95,6 +127,9 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "learning_rate is nan": lambda: _training(learning_rate=float("nan")),
     "learning_rate is '0.1'": lambda: _training(learning_rate="0.1"),
     "clipnorm is 0": lambda: _training(clipnorm=0),
+    "clipvalue is -1": lambda: _training(clipvalue=-1, clipping="clipvalue"),
+    "clipnorm and global_clipnorm are both set": lambda: _training(global_clipnorm=1.0),
+    "clipping 'norm' is unknown": lambda: _training(clipping="norm"),
     "patience is 0": lambda: _training(patience=0),
     "momentum is None": lambda: _training(momentum=None),
     "momentum is 1": lambda: _training(momentum=1),

@@ -10,26 +10,16 @@ Axis names: ``lane`` (K trials), ``batch``, ``unit`` (of a layer), ``input`` (of
 """
 
 import math
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import NamedTuple
 
 from keras import ops
 
-Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
+from search.lanes.activations import activate, activation_slope
+from search.lanes.gates import Array, Gates
 
 MOVING = 0.99  # Keras' defaults for batch normalization: the moving statistics' momentum,
 EPSILON = 1e-3  # and what is added to a variance
-
-
-class Gates(NamedTuple):
-    """What makes lanes differ, ``[lane]`` each."""
-
-    positive: Array  # slope of the activation above zero
-    exponential: Array  # factor of exp(x) - 1 below zero
-    linear: Array  # slope below zero
-    batch_norm: Array  # 1 or 0
-    clipnorm: Array  # largest norm of each variable's gradient; inf = off
-    learning_rate: Array
-    momentum: Array
 
 
 class Variables(NamedTuple):
@@ -64,32 +54,10 @@ class Pass(NamedTuple):
     norm: Norm
     outputs: Array  # [lane, batch, unit]
 
-
-def activate(x: Array, gates: Gates) -> Array:
-    """Apply each lane's activation to ``[lane, batch, unit]``."""
-    below = ops.minimum(x, 0.0)
-    return (
-        _wide(gates.positive) * ops.maximum(x, 0.0)
-        + _wide(gates.exponential) * (ops.exp(below) - 1.0)
-        + _wide(gates.linear) * below
-    )
-
-
-def activation_slope(y: Array, gates: Gates) -> Array:
-    """Return the activation's derivative where it gave ``y``, ``[lane, batch, unit]``.
-
-    Below zero the exponential's derivative is the function plus its factor, so the inputs need
-    not be kept.
-    """
-    exponential = _wide(gates.exponential)
-    below = ops.where(exponential > 0.0, y + exponential, _wide(gates.linear))
-    return ops.where(y > 0.0, _wide(gates.positive), below)
-
-
-def steepest(gates: Gates) -> Array:
-    """Return the largest slope of activations that flatten out, 0 of those that do not."""
-    flattens = gates.exponential > 0.0
-    return ops.where(flattens, ops.maximum(gates.positive, gates.exponential), 0.0)
+    @property
+    def pre(self) -> Array:
+        """The pre-activations, ``[lane, batch, unit]``."""
+        return self.sums * self.norm.scale + self.norm.offset
 
 
 def moments(sums: Array) -> tuple[Array, Array]:
@@ -153,7 +121,7 @@ def backward(
     for layer in reversed(range(len(variables.kernels))):
         if layer < len(passes):
             done = passes[layer]
-            slope = slope * activation_slope(done.outputs, gates)
+            slope = slope * activation_slope(done.pre, done.outputs, gates)
             deltas.append(slope)
             shift = ops.sum(slope, axis=1, keepdims=True)
             slope, gamma = _through_norm(slope, shift, done, gates)
@@ -197,18 +165,56 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array, Array]:
 
 
 def clipped(gradient: Variables, gates: Gates) -> tuple[Variables, Array]:
-    """Shorten each variable's gradient to its lane's ``clipnorm``.
+    """Shorten each lane's gradient to its limit.
 
-    Returns the gradient, and whether any variable's was shortened, ``[lane]``.
+    - ``clipvalue``, of each number: Mikolov 2012 (Statistical language models based on neural
+      networks, section 3.2.2);
+    - ``clipnorm``, of each variable's norm, and ``global_clipnorm``, of the norm of all together:
+      Pascanu, Mikolov and Bengio 2013 (On the difficulty of training recurrent neural networks,
+      section 3.2 and algorithm 1).
+
+    Returns the gradient, and whether anything of it was shortened, ``[lane]``.
     """
     parts = [[_clip(array, gates.clipnorm) for array in part] for part in gradient]
     shortened = [long for part in parts for _, long in part]
     kept = Variables(*(tuple(array for array, _ in part) for part in parts))
+    if (largest := gates.options.get("clipvalue")) is not None:
+        shortened.append(_largest(gradient) > largest)
+        kept = _of_each(kept, lambda array: _clip_values(array, like(largest, array)))
+    if (longest := gates.options.get("global_clipnorm")) is not None:
+        length = _length(gradient)
+        shortened.append(length > longest)
+        scale = ops.where(length > longest, longest / length, 1.0)
+        kept = _of_each(kept, lambda array: array * like(scale, array))
     return kept, ops.any(ops.stack(shortened), axis=0)
 
 
+def _of_each(variables: Variables, function: Callable[[Array], Array]) -> Variables:
+    return Variables(*(tuple(map(function, part)) for part in variables))
+
+
+def _clip_values(gradient: Array, largest: Array) -> Array:
+    return ops.minimum(ops.maximum(gradient, -largest), largest)
+
+
+def _length(gradient: Variables) -> Array:
+    """Return the norm of all of a lane's gradient together, ``[lane]``."""
+    squares = [ops.sum(ops.square(a), axis=_within_lane(a)) for part in gradient for a in part]
+    return ops.sqrt(sum(squares))
+
+
+def _largest(gradient: Variables) -> Array:
+    """Return the size of the largest number of all of a lane's gradient, ``[lane]``."""
+    sizes = [ops.max(ops.abs(a), axis=_within_lane(a)) for part in gradient for a in part]
+    return ops.max(ops.stack(sizes), axis=0)
+
+
+def _within_lane(array: Array) -> tuple[int, ...]:
+    return tuple(range(1, len(array.shape)))
+
+
 def _clip(gradient: Array, limit: Array) -> tuple[Array, Array]:
-    limit = ops.reshape(limit, (-1, *[1] * (len(gradient.shape) - 1)))
+    limit = like(limit, gradient)
     # Without a limit the length does not matter. The selection is for XLA's sake: squares alone
     # it writes in tiles of 16, and a matrix of 784 x 300 takes 99 us instead of 18.
     squares = ops.where(limit < math.inf, ops.square(gradient), 0.0)
@@ -232,6 +238,11 @@ def _moved(moving: Array, new: Array) -> Array:
 def _wide(values: Array) -> Array:
     """Return ``[lane]`` as ``[lane, 1, 1]``."""
     return values[:, None, None]
+
+
+def like(values: Array, array: Array) -> Array:
+    """Return ``[lane]`` with as many axes as ``array``."""
+    return ops.reshape(values, (-1, *[1] * (len(array.shape) - 1)))
 
 
 def _transposed(x: Array) -> Array:

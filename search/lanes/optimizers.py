@@ -9,7 +9,8 @@ from typing import NamedTuple, TypeAlias
 
 from keras import ops
 
-from search.lanes.network import Array, Gates, Variables
+from search.lanes.gates import Array, Gates
+from search.lanes.network import Variables, like
 
 BETA_1, BETA_2, EPSILON, DECAY = 0.9, 0.999, 1e-7, 0.96  # Keras' defaults for adam and nadam
 
@@ -56,14 +57,14 @@ def apply(
 
 def heavy_ball(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment) -> Change:
     """SGD with momentum, which may be zero."""
-    momentum, rate = _like(gates.momentum, gradient), _like(gates.learning_rate, gradient)
+    momentum, rate = like(gates.momentum, gradient), like(gates.learning_rate, gradient)
     velocity = momentum * slots[0] - rate * gradient
     return velocity, (velocity,)
 
 
 def nesterov(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment) -> Change:
     """SGD with Nesterov's momentum, which may be zero."""
-    momentum, rate = _like(gates.momentum, gradient), _like(gates.learning_rate, gradient)
+    momentum, rate = like(gates.momentum, gradient), like(gates.learning_rate, gradient)
     velocity = momentum * slots[0] - rate * gradient
     return momentum * velocity - rate * gradient, (velocity,)
 
@@ -72,17 +73,17 @@ def adam(gradient: Array, slots: tuple[Array, ...], gates: Gates, moment: Moment
     """Adam, with the bias corrections folded into the rate."""
     first, second = _averages(gradient, slots)
     rate = gates.learning_rate * ops.sqrt(1.0 - BETA_2**moment.step) / (1.0 - BETA_1**moment.step)
-    return -_like(rate, first) * first / (ops.sqrt(second) + EPSILON), (first, second)
+    return -like(rate, first) * first / (ops.sqrt(second) + EPSILON), (first, second)
 
 
 def nadam(gradient: Array, slots: tuple[Array, ...], gates: Gates, moment: Moment) -> Change:
     """Adam with Nesterov's momentum, whose factor grows with the steps."""
     first, second = _averages(gradient, slots)
     now, following = _momentum_factor(moment.step), _momentum_factor(moment.step + 1.0)
-    ahead = _like(following / (1.0 - moment.product * following), first) * first
-    here = _like((1.0 - now) / (1.0 - moment.product), gradient) * gradient
-    spread = ops.sqrt(second / _like(1.0 - BETA_2**moment.step, second)) + EPSILON
-    return -_like(gates.learning_rate, first) * (ahead + here) / spread, (first, second)
+    ahead = like(following / (1.0 - moment.product * following), first) * first
+    here = like((1.0 - now) / (1.0 - moment.product), gradient) * gradient
+    spread = ops.sqrt(second / like(1.0 - BETA_2**moment.step, second)) + EPSILON
+    return -like(gates.learning_rate, first) * (ahead + here) / spread, (first, second)
 
 
 def rule_of(optimizer: str, is_nesterov: bool) -> tuple[Rule, int]:
@@ -102,8 +103,3 @@ def _averages(gradient: Array, slots: tuple[Array, ...]) -> tuple[Array, Array]:
 
 def _momentum_factor(step: Array) -> Array:
     return BETA_1 * (1.0 - 0.5 * DECAY**step)
-
-
-def _like(values: Array, array: Array) -> Array:
-    """Return ``[lane]`` with as many axes as ``array``."""
-    return ops.reshape(values, (-1, *[1] * (len(array.shape) - 1)))

@@ -7,9 +7,10 @@ from keras import ops, tree
 
 from search import probe
 from search.health import LOOK_BATCH
-from search.lanes import network, optimizers
+from search.lanes import activations, network, optimizers
 from search.lanes.backend import rows
-from search.lanes.network import Array, Gates, Statistics, Variables
+from search.lanes.gates import Array, Gates
+from search.lanes.network import Statistics, Variables
 from search.lanes.structure import Structure
 from search.model import Problem
 
@@ -106,9 +107,9 @@ def look_of(structure: Structure, problem: Problem) -> Look:
             zip(variables.kernels, gradient.kernels, after.kernels, deltas, strict=True)
         ):
             if number < len(passes):
-                _, sums, norm, outputs = passes[number]
-                pre = sums * norm.scale + norm.offset
-                slopes, steepest = network.activation_slope(outputs, gates), network.steepest(gates)
+                pre, outputs = passes[number].pre, passes[number].outputs
+                slopes = activations.activation_slope(pre, outputs, gates)
+                steepest = activations.steepest(gates)
             else:
                 pre = outputs = logits
                 slopes, steepest = ops.ones_like(logits), ops.zeros_like(gates.positive)

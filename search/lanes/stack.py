@@ -1,5 +1,6 @@
 """Some lanes that are trained together: their arrays on the device, and the programs for them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from search.lanes import programs
 from search.lanes.backend import Program, fetch
-from search.lanes.network import Gates
+from search.lanes.gates import Gates, closed, set_gates
 from search.lanes.optimizers import rule_of
 from search.lanes.programs import Data, Kept
 from search.lanes.structure import Structure
@@ -31,10 +32,16 @@ class Programs:
 class Stack:
     """Holds ``width`` lanes, numbered by their *place* on axis 0 of every array."""
 
-    def __init__(self, programs: Programs, shapes: list[tuple[int, int]], width: int) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        shapes: list[tuple[int, int]],
+        width: int,
+        features: Iterable[str],
+    ) -> None:
         self.width = width
         self._programs = programs
-        self._gates = Gates(*np.zeros((len(Gates._fields), width), np.float32))
+        self._gates = closed(width, features)
         empty = tuple(np.zeros((width, *shape), np.float32) for shape in shapes)
         self._state = programs.fresh(empty)
         self._kept = programs.fresh(empty).current  # its own, since both will be overwritten
@@ -44,7 +51,7 @@ class Stack:
         self._state, self._kept = self._programs.refill(
             self._state, self._kept, np.int32(place), kernels
         )
-        self._set_gates(place, gates)
+        set_gates(self._gates, place, gates)
 
     def restore(self, place: int, arrays: tuple[NDArray[Any], ...], gates: Gates) -> None:
         """Put into a place what `read` gave for one, of whatever stack of this structure."""
@@ -53,7 +60,7 @@ class Stack:
         self._state, self._kept = self._programs.restore(
             self._state, self._kept, np.int32(place), *new
         )
-        self._set_gates(place, gates)
+        set_gates(self._gates, place, gates)
 
     def read(self, place: int) -> tuple[NDArray[Any], ...]:
         """Return all that training has made of a place, and what is kept there."""
@@ -67,10 +74,6 @@ class Stack:
     def _arrays(self) -> list[Any]:
         arrays: list[Any] = tree.flatten((self._state, self._kept))
         return arrays
-
-    def _set_gates(self, place: int, gates: Gates) -> None:
-        for values, value in zip(self._gates, gates, strict=True):
-            values[place] = value
 
     def set_learning_rate(self, place: int, rate: float) -> None:
         """Change the learning rate of a place from the next epoch on."""

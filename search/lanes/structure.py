@@ -1,9 +1,10 @@
 """What trials must have in common to be stacked: one compiled program serves one structure."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from search.errors import SpecError
-from search.spec import MLP, Recipe, StudySpec
+from search.lanes.gates import CURVES
+from search.spec import MLP, Recipe, StudySpec, Training
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Structure:
     batch_size: int
     optimizer: str
     nesterov: bool
+    features: frozenset[str] = frozenset()  # of `OFF`: each trial may do without them
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Structure":
@@ -33,7 +35,22 @@ class Structure:
             training.batch_size,
             training.optimizer,
             training.nesterov,
+            _features(model, training),
         )
+
+    @classmethod
+    def of_study(cls, spec: StudySpec) -> "Structure":
+        """Return the structure that serves all of a study's trials.
+
+        Raises:
+            SpecError: the study's trials cannot be stacked.
+
+        """
+        if reason := why_not(spec):
+            raise SpecError(reason)
+        structures = [cls.of(spec.recipe(corner)) for corner in spec.corners()]
+        features = frozenset[str]().union(*(structure.features for structure in structures))
+        return replace(structures[0], features=features)
 
     def check(self, recipe: Recipe) -> None:
         """Refuse a recipe of another structure.
@@ -43,13 +60,32 @@ class Structure:
 
         """
         other = Structure.of(recipe)
+        if more := sorted(other.features - self.features):
+            raise SpecError(
+                f"the lanes were compiled without {more[0]}, which the study does not name; "
+                "use --trainer fit"
+            )
         for field in fields(self):
             ours, theirs = getattr(self, field.name), getattr(other, field.name)
-            if ours != theirs:
+            if ours != theirs and field.name != "features":
                 raise SpecError(
                     f"{field.name} is {theirs}, but the lanes were compiled for {ours}; all "
                     "trials in lanes share it: use --trainer fit"
                 )
+
+
+def _features(model: MLP, training: Training) -> frozenset[str]:
+    """Return the techniques of `OFF` that a trial may use.
+
+    Each follows from one setting alone: the corners of a study's space, in which one setting
+    varies at a time, show all that any of its trials needs.
+    """
+    named = {
+        model.activation: model.activation in CURVES,
+        "clipvalue": training.clipvalue is not None,
+        "global_clipnorm": training.global_clipnorm is not None,
+    }
+    return frozenset(name for name, is_named in named.items() if is_named)
 
 
 def why_not(spec: StudySpec) -> str | None:

@@ -22,7 +22,7 @@ from search.data import Dataset, Split
 from search.errors import LanesExhausted
 from search.health import Cadence, at_rungs, layers_of
 from search.lanes.backend import accelerated, fetch, free_memory, put, threads
-from search.lanes.network import Gates
+from search.lanes.gates import Gates, gates_of
 from search.lanes.optimizers import rule_of
 from search.lanes.programs import Data
 from search.lanes.stack import Programs, Stack
@@ -33,15 +33,6 @@ from search.spec import MLP, Recipe
 from search.trainer import Checkpoint, Course, EpochResult, Outcome
 
 KIND = "lanes"  # of its checkpoints
-
-# Slope above zero, factor of exp(x) - 1 below it, slope below it; as Keras' own defaults.
-_SELU_SCALE = 1.0507009873554805
-_ACTIVATIONS = {
-    "relu": (1.0, 0.0, 0.0),
-    "leaky_relu": (1.0, 0.0, 0.2),
-    "elu": (1.0, 1.0, 0.0),
-    "selu": (_SELU_SCALE, _SELU_SCALE * 1.6732632423543772, 0.0),
-}
 
 
 @dataclass
@@ -102,7 +93,7 @@ class LanesTrainer:
     def _free_all(self) -> None:
         self._trials: dict[int, _Trial] = {}
         self._stacks = [
-            Stack(self._programs, self._kernel_shapes(), self._width)
+            Stack(self._programs, self._kernel_shapes(), self._width, self._structure.features)
             for _ in range(self.lanes // self._width)
         ]
 
@@ -192,7 +183,7 @@ class LanesTrainer:
         for lane in due:
             stack, place = divmod(lane, self._width)
             clipped, finite = counts[lane]
-            clips = courses[lane].epochs and self._trials[lane].recipe.training.clipnorm
+            clips = courses[lane].epochs and self._trials[lane].recipe.training.limit
             courses[lane].look(
                 layers_of(figures[stack][:, :, place].tolist()),
                 clipped / self._steps if clips else None,
@@ -269,16 +260,8 @@ class LanesTrainer:
 
 
 def _gates(recipe: Recipe) -> Gates:
-    """Return what is one trial's own, as numbers."""
     assert isinstance(recipe.model, MLP)
-    training = recipe.training
-    return Gates(
-        *_ACTIVATIONS[recipe.model.activation],
-        recipe.model.batch_norm,
-        math.inf if training.clipnorm is None else training.clipnorm,
-        training.learning_rate,
-        training.momentum,
-    )
+    return gates_of(recipe.model, recipe.training)
 
 
 def _on_device(split: Split) -> tuple[object, object]:

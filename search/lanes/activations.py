@@ -1,0 +1,135 @@
+"""The hidden layers' activations, and their derivatives.
+
+relu, leaky_relu, elu and selu are one family of three numbers a lane, which every program has. The
+others are curves, and a program computes those of them that its study names.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keras import ops
+
+from search.lanes.gates import Array, Gates
+
+
+class Curve(NamedTuple):
+    """An activation outside the family."""
+
+    value: Callable[[Array], Array]  # of the pre-activations
+    slope: Callable[[Array, Array], Array]  # of the pre-activations and of what `value` gave
+    steepest: float  # its largest derivative if it flattens out on both sides, else 0
+
+
+def sigmoid_slope(_z: Array, y: Array) -> Array:
+    """Differentiate ``1 / (1 + exp(-z))``.
+
+    The field's first activation, whose flat ends Glorot and Bengio 2010 (Understanding the
+    difficulty of training deep feedforward neural networks, section 3) made out as the trouble.
+    """
+    return y * (1.0 - y)
+
+
+def tanh_slope(_z: Array, y: Array) -> Array:
+    """Differentiate ``tanh(z)``: LeCun et al. 1998 (Efficient BackProp, section 4.4)."""
+    return 1.0 - ops.square(y)
+
+
+def gelu(z: Array) -> Array:
+    """``z * P(Z < z)``, Z standard normal: Hendrycks and Gimpel 2016 (GELUs, section 2)."""
+    return z * _normal_below(z)
+
+
+def gelu_slope(z: Array, _y: Array) -> Array:
+    """Differentiate `gelu`."""
+    return _normal_below(z) + z * ops.exp(-0.5 * ops.square(z)) * (1.0 / math.sqrt(2.0 * math.pi))
+
+
+def swish(z: Array) -> Array:
+    """``z * sigmoid(z)``: Ramachandran et al. 2017 (Searching for activation functions)."""
+    return z * ops.sigmoid(z)
+
+
+def swish_slope(z: Array, y: Array) -> Array:
+    """Differentiate `swish`."""
+    gate = ops.sigmoid(z)
+    return gate + y * (1.0 - gate)
+
+
+def softplus_slope(z: Array, _y: Array) -> Array:
+    """Differentiate ``log(1 + exp(z))``.
+
+    Dugas et al. 2001 (Incorporating second-order functional knowledge, section 3); Glorot, Bordes
+    and Bengio 2011 (Deep sparse rectifier neural networks, section 3.1) compare it with relu.
+    """
+    return ops.sigmoid(z)
+
+
+def mish(z: Array) -> Array:
+    """``z * tanh(softplus(z))``: Misra 2019 (Mish, section 3)."""
+    return z * ops.tanh(ops.softplus(z))
+
+
+def mish_slope(z: Array, _y: Array) -> Array:
+    """Differentiate `mish`."""
+    gate = ops.tanh(ops.softplus(z))
+    return gate + z * ops.sigmoid(z) * (1.0 - ops.square(gate))
+
+
+def _normal_below(z: Array) -> Array:
+    return 0.5 * (1.0 + ops.erf(z * math.sqrt(0.5)))
+
+
+CURVES = {
+    "sigmoid": Curve(ops.sigmoid, sigmoid_slope, 0.25),
+    "tanh": Curve(ops.tanh, tanh_slope, 1.0),
+    "gelu": Curve(gelu, gelu_slope, 0.0),
+    "swish": Curve(swish, swish_slope, 0.0),
+    "softplus": Curve(ops.softplus, softplus_slope, 0.0),
+    "mish": Curve(mish, mish_slope, 0.0),
+}
+
+
+def activate(z: Array, gates: Gates) -> Array:
+    """Apply each lane's activation to its pre-activations ``[lane, batch, unit]``."""
+    below = ops.minimum(z, 0.0)
+    y = (
+        _wide(gates.positive) * ops.maximum(z, 0.0)
+        + _wide(gates.exponential) * (ops.exp(below) - 1.0)
+        + _wide(gates.linear) * below
+    )
+    for name, chosen in _curves(gates):
+        y = ops.where(_wide(chosen) > 0.0, CURVES[name].value(z), y)
+    return y
+
+
+def activation_slope(z: Array, y: Array, gates: Gates) -> Array:
+    """Return the derivative at ``z``, where the activation gave ``y``, ``[lane, batch, unit]``.
+
+    Below zero the exponential's derivative is the function plus its factor, so that the family
+    needs no ``z``.
+    """
+    exponential = _wide(gates.exponential)
+    below = ops.where(exponential > 0.0, y + exponential, _wide(gates.linear))
+    slope = ops.where(y > 0.0, _wide(gates.positive), below)
+    for name, chosen in _curves(gates):
+        slope = ops.where(_wide(chosen) > 0.0, CURVES[name].slope(z, y), slope)
+    return slope
+
+
+def steepest(gates: Gates) -> Array:
+    """Return the largest slope of activations that flatten out, 0 of the others, ``[lane]``."""
+    largest = ops.maximum(gates.positive, gates.exponential)
+    largest = ops.where(gates.exponential > 0.0, largest, 0.0)
+    for name, chosen in _curves(gates):
+        largest = ops.where(chosen > 0.0, CURVES[name].steepest, largest)
+    return largest
+
+
+def _curves(gates: Gates) -> list[tuple[str, Array]]:
+    return [(name, gates.options[name]) for name in CURVES if name in gates.options]
+
+
+def _wide(values: Array) -> Array:
+    """Return ``[lane]`` as ``[lane, 1, 1]``."""
+    return values[:, None, None]

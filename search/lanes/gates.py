@@ -1,0 +1,84 @@
+"""What differs from lane to lane of one program: numbers, never its structure."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from search.spec import ACTIVATIONS, MLP, Training
+
+Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
+
+_SELU_SCALE = 1.0507009873554805
+# Slope above zero, factor of exp(x) - 1 below it, slope below it; as Keras' own defaults.
+# relu: Nair and Hinton 2010 (Rectified linear units improve restricted Boltzmann machines).
+# leaky_relu, whose slope below zero is the study's: Maas, Hannun and Ng 2013 (Rectifier
+# nonlinearities improve neural network acoustic models, section 2).
+# elu: Clevert, Unterthiner and Hochreiter 2016 (Fast and accurate deep network learning by
+# exponential linear units, section 3).
+# selu: Klambauer et al. 2017 (Self-Normalizing Neural Networks, equation 2).
+FAMILY = {
+    "relu": (1.0, 0.0, 0.0),
+    "leaky_relu": (1.0, 0.0, 0.2),
+    "elu": (1.0, 1.0, 0.0),
+    "selu": (_SELU_SCALE, _SELU_SCALE * 1.6732632423543772, 0.0),
+}
+CURVES = tuple(name for name in ACTIVATIONS if name not in FAMILY)
+
+
+class Gates(NamedTuple):
+    """What makes lanes differ, ``[lane]`` each, or one number each for one trial."""
+
+    positive: Array  # slope of the activation above zero
+    exponential: Array  # factor of exp(x) - 1 below zero
+    linear: Array  # slope below zero
+    batch_norm: Array  # 1 or 0
+    clipnorm: Array  # largest norm of each variable's gradient; inf = off
+    learning_rate: Array
+    momentum: Array
+    # Of the techniques that the program was compiled for and no other; see `OFF`. A study pays
+    # only for what it names.
+    options: dict[str, Array]
+
+
+# What switches a technique off in a lane, of all that a program may be compiled for.
+OFF: dict[str, float] = {
+    **dict.fromkeys(CURVES, 0.0),  # 1 where the activation is this one
+    "clipvalue": math.inf,  # largest size of each number of a gradient
+    "global_clipnorm": math.inf,  # largest norm of all variables' gradients together
+}
+
+
+def gates_of(model: MLP, training: Training) -> Gates:
+    """Return what is one trial's own, as numbers; its options are those that are not off."""
+    positive, exponential, linear = FAMILY.get(model.activation, FAMILY["relu"])
+    if model.activation == "leaky_relu":
+        linear = model.negative_slope
+    limit = training.limit
+    return Gates(
+        positive,
+        exponential,
+        linear,
+        model.batch_norm,
+        limit.get("clipnorm", math.inf),
+        training.learning_rate,
+        training.momentum,
+        {name: 1.0 for name in CURVES if name == model.activation}
+        | {name: limit[name] for name in ("clipvalue", "global_clipnorm") if name in limit},
+    )
+
+
+def closed(width: int, features: Iterable[str]) -> Gates:
+    """Return the gates of so many lanes, all zero, with these features as options."""
+    plain = np.zeros((len(Gates._fields) - 1, width), np.float32)
+    options = {name: np.zeros(width, np.float32) for name in sorted(features)}
+    return Gates._make([*plain, options])
+
+
+def set_gates(gates: Gates, place: int, one: Gates) -> None:
+    """Set the gates of one lane, in place; options that it does not have are off there."""
+    for values, value in zip(gates[:-1], one[:-1], strict=True):
+        values[place] = value
+    for name, values in gates.options.items():
+        values[place] = one.options.get(name, OFF[name])
