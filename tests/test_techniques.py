@@ -20,7 +20,16 @@ from search.lanes.trainer import LanesTrainer
 from search.model import Problem
 from search.space import Config
 from search.spec import MLP, Recipe, StudySpec, Training
-from tests.test_lanes import BATCH, EPOCHS, TOLERANCE, blobs, by_keras, distance, in_lanes, same
+from tests.test_lanes import (
+    BATCH,
+    EPOCHS,
+    TOLERANCE,
+    Result,
+    blobs,
+    by_keras,
+    distance,
+    in_lanes,
+)
 
 # Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -29,14 +38,13 @@ LANES = 8
 
 # What a trial uses besides the plain network.
 TECHNIQUES: dict[str, dict[str, Any]] = {
-    **{name: {"activation": name, "initializer": "paired"} for name in NAMES},
-    **{f"{name}, normed": {"activation": name, "batch_norm": True} for name in NAMES},
+    **{
+        name: {"activation": name, "batch_norm": number % 2 > 0}
+        for number, name in enumerate(NAMES)
+    },
     "leaky_relu's slope": {"activation": "leaky_relu", "negative_slope": 0.05},
-    "clipvalue": {"clipvalue": 0.003},
-    "clipvalue, normed": {"clipvalue": 0.003, "batch_norm": True},
-    "global_clipnorm": {"global_clipnorm": 0.1},
-    "global_clipnorm, normed": {"global_clipnorm": 0.1, "batch_norm": True},
-    "chosen": {"global_clipnorm": 0.1, "clipvalue": 0.003, "clipping": "clipvalue"},
+    "clipvalue": {"clipvalue": 0.003, "initializer": "paired"},
+    "global_clipnorm": {"global_clipnorm": 0.1, "batch_norm": True},
 }
 
 
@@ -76,7 +84,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "leaky_relu's slope": {"negative_slope": 0.06},
     "clipvalue": {"clipvalue": 0.0031},
     "global_clipnorm": {"global_clipnorm": 0.102},
-    "chosen": {"clipping": "global_clipnorm"},
+    "tanh": {"activation": "sigmoid"},
 }
 
 
@@ -86,6 +94,12 @@ def test_a_mistake_is_larger_than_the_tolerance(name: str) -> None:
     wrong = recipe(**TECHNIQUES[name] | MISTAKES[name])
     results = in_lanes(universal(), {0: (right, 7), 1: (wrong, 7)})
     assert distance(results[0][1], results[1][1]) > 10 * TOLERANCE
+
+
+def identical(one: Result, other: Result) -> bool:
+    """Whether two results agree in every bit, infinite weights included."""
+    weights = [[array.tobytes() for array in result[1]] for result in (one, other)]
+    return repr(one[0]) == repr(other[0]) and weights[0] == weights[1]
 
 
 recipes = st.builds(
@@ -101,7 +115,7 @@ def test_neighbours_change_nothing(trial: Recipe, neighbours: list[Recipe | None
     alone = in_lanes(universal(), {1: (trial, 5)})[1]
     beside = {lane: (other, lane) for lane, other in enumerate(neighbours) if other}
     crowded = in_lanes(universal(), beside | {6: (trial, 5)}, read=6)
-    assert same(crowded[6], alone)
+    assert identical(crowded[6], alone)
 
 
 def test_a_program_has_what_the_study_names_and_no_more() -> None:
@@ -142,8 +156,8 @@ def test_a_curve_and_its_slope_are_those_of_keras(name: str) -> None:
     np.testing.assert_allclose(y, function(z), rtol=1e-6, atol=1e-7)
     inside = np.linspace(-8, 8, 4001)
     values = np.asarray(function(inside.astype(np.float32)), np.float64)
-    numeric = (values[40:] - values[:-40]) / (inside[40:] - inside[:-40])
-    middle = inside[20:-20].astype(np.float32)
+    numeric = (values[20:] - values[:-20]) / (inside[20:] - inside[:-20])
+    middle = inside[10:-10].astype(np.float32)
     exact = np.asarray(curve.slope(middle, curve.value(middle)))
     np.testing.assert_allclose(exact, numeric, atol=2e-3)
     slopes = np.asarray(curve.slope(z, y))
