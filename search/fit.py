@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from search import anatomy
 from search import model as networks
@@ -11,6 +13,7 @@ from search.data import Dataset, Split
 from search.errors import SpecError
 from search.health import LOOK_BATCH, Cadence, at_rungs, layers_of, never
 from search.model import Problem
+from search.schedules import is_constant, is_stepwise
 from search.seeds import data_order, derive
 from search.spec import Recipe
 from search.tally import Tally
@@ -131,8 +134,12 @@ class FitTrainer:
         batch = self._batch(running)
         order = data_order(running.seed, epoch, len(train))[: len(train) // batch * batch]
         shuffled = Split(train.x[order], train.y[order])
-        if running.recipe.training.decay != 1:
-            running.model.optimizer.learning_rate = running.recipe.training.rate(epoch)
+        callbacks = []
+        if not is_constant(running.recipe.training):
+            rates = running.course.rates(len(order) // batch)
+            running.model.optimizer.learning_rate = rates[0]
+            if is_stepwise(running.recipe.training):
+                callbacks.append(_each_step(running.model, rates))
         # Layers such as dropout draw from global state: tie it to this epoch of this trial.
         keras.utils.set_random_seed(derive(running.seed, "epoch", epoch))
         if running.tally:
@@ -145,6 +152,7 @@ class FitTrainer:
             validation_data=(validation.x, validation.y),
             validation_batch_size=VALIDATION_BATCH,
             verbose=0,
+            callbacks=callbacks,
         )
         return {name: float(values[-1]) for name, values in history.history.items()}
 
@@ -170,6 +178,17 @@ class FitTrainer:
         outcome = self._running.course.outcome()
         self._running = None
         return outcome
+
+
+def _each_step(model: keras.Model, rates: NDArray[np.float64]) -> keras.callbacks.Callback:
+    """Return what gives each step its learning rate, ``[step]``."""
+
+    def begin(step: int, _logs: Any) -> None:
+        if keras.backend.backend() == "jax":  # where variables are copies while a model is fitted
+            model.jax_state_sync()
+        model.optimizer.learning_rate = rates[step]
+
+    return keras.callbacks.LambdaCallback(on_train_batch_begin=begin)
 
 
 def _forget_gradients() -> None:

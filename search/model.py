@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from search.data import Dataset
+from search.schedules import is_stepwise
 from search.seeds import derive
 from search.spec import MLP, Recipe, Training
 
@@ -107,6 +108,8 @@ def optimizer(training: Training) -> keras.optimizers.Optimizer:
     settings = {"learning_rate": training.learning_rate} | training.limit
     if training.optimizer == "sgd":
         settings |= {"momentum": training.momentum, "nesterov": training.nesterov}
+    if training.optimizer == "adamw":
+        settings |= {"weight_decay": training.weight_decay}
     return keras.optimizers.get({"class_name": training.optimizer, "config": settings})
 
 
@@ -117,5 +120,5 @@ def compile_for(model: keras.Model, training: Training) -> None:
             optimizer=optimizer(training),
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
-            steps_per_execution=STEPS_PER_CALL,
+            steps_per_execution=1 if is_stepwise(training) else STEPS_PER_CALL,
         )

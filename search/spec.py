@@ -49,7 +49,8 @@ INITIALIZERS = (
     "paired",
 )
 CLIPPINGS = ("clipnorm", "clipvalue", "global_clipnorm", "none")
-OPTIMIZERS = ("sgd", "adam", "nadam")
+OPTIMIZERS = ("sgd", "rmsprop", "adam", "nadam", "adamw")
+SCHEDULES = ("constant", "exponential", "cosine", "1cycle", "plateau")
 SAMPLERS = ("tpe", "random", "cmaes", "qmc", "grid")
 PRUNERS = ("asha", "median", "hyperband", "none")
 
@@ -86,10 +87,13 @@ class Training:
     epochs: int  # at most; the pruner or early stopping may end a trial sooner
     batch_size: int = 32
     optimizer: str = "sgd"
-    learning_rate: float = 0.01  # of the first epoch
-    decay: float = 1.0  # the learning rate is multiplied by it after each epoch
+    learning_rate: float = 0.01  # the first one; with the schedule "1cycle" the highest one
+    schedule: str = "exponential"  # of the learning rate, see `search.schedules`
+    decay: float = 1.0  # factor of "exponential" after each epoch, of "plateau" where it is stuck
+    plateau_epochs: int = 3  # without a lower validation loss until "plateau" takes it for stuck
     momentum: float = 0.0  # of "sgd", the others have their own
     nesterov: bool = False  # of "sgd"
+    weight_decay: float = 0.004  # of "adamw"
     clipnorm: float | None = None  # largest norm of each variable's gradient; None = off
     clipvalue: float | None = None  # largest size of each number of a gradient; None = off
     global_clipnorm: float | None = None  # largest norm of the whole gradient; None = off
@@ -102,6 +106,11 @@ class Training:
         _whole("batch_size", self.batch_size)
         _positive("learning_rate", self.learning_rate)
         _positive("decay", self.decay)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _whole("plateau_epochs", self.plateau_epochs)
+        if self.schedule == "plateau" and self.decay >= 1:
+            raise SpecError(f"decay is {self.decay!r}; the schedule plateau needs one below 1")
+        _within("weight_decay", self.weight_decay, 0, 1)
         for name, limit in self._limits.items():
             _positive(name, limit)
         if self.clipping is not None:
@@ -127,10 +136,6 @@ class Training:
         """The one limit that applies to gradients, by its name; empty where there is none."""
         chosen = {self.clipping} if self.clipping else CLIPPINGS
         return {name: limit for name, limit in self._limits.items() if name in chosen}
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, the first of which is 0."""
-        return self.learning_rate * self.decay**epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,9 +210,7 @@ class StudySpec:
     def _check_space(self) -> None:
         names = {dimension.name for dimension in self.search_space.dimensions}
         training = self.training
-        # Where the optimizer is searched, those trials use the momentum that have one.
-        if training.optimizer != "sgd" and "optimizer" not in names and training.momentum:
-            raise SpecError(f"momentum belongs to sgd, not to {training.optimizer}")
+        self._check_owners(names)
         known = _field_names(Training)
         if isinstance(self.model, MLP):
             known |= _field_names(MLP)
@@ -223,11 +226,7 @@ class StudySpec:
                     f"{name} has a range; list its values, or take the sampler random"
                 )
         limits = names & set(CLIPPINGS) | set(training._limits)
-        chosen = [training.clipping]
-        for dimension in self.search_space.dimensions:
-            if dimension.name == "clipping":
-                chosen = dimension.extremes()
-        if len(limits) > 1 and None in chosen:
+        if len(limits) > 1 and None in self._values("clipping", training.clipping):
             raise SpecError(
                 f"space: {' and '.join(sorted(limits))} may be on at once; search clipping too, "
                 "which says what applies, like ['clipnorm', 'clipvalue', 'none']"
@@ -237,6 +236,30 @@ class StudySpec:
                 self.recipe(corner)
             except SpecError as error:
                 raise SpecError(f"space: {error}") from None
+
+    def _check_owners(self, names: set[str]) -> None:
+        """Refuse settings that no trial could use."""
+        records: list[Any] = [self.training]
+        if isinstance(self.model, MLP):
+            records.append(self.model)
+        for record in records:
+            for name, (owner, values) in _OWNERS.items():
+                if not hasattr(record, name):
+                    continue
+                possible = self._values(owner, getattr(record, owner))
+                named = name in names or getattr(record, name) != _default(record, name)
+                if named and not values & possible:
+                    raise SpecError(
+                        f"{name} belongs to {' and '.join(sorted(values))}, not to "
+                        f"{' or '.join(map(str, possible))}"
+                    )
+
+    def _values(self, name: str, fixed: Any) -> set[Any]:
+        """Return the values that a setting may have in a trial, as far as they can be listed."""
+        for dimension in self.search_space.dimensions:
+            if dimension.name == name:
+                return set(dimension.extremes())
+        return {fixed}
 
     def corners(self) -> Iterator[Config]:
         """Yield the space's first values, and each extreme of a hyperparameter beside them."""
@@ -313,6 +336,17 @@ class StudySpec:
             "seed": self.seed,
         }
 
+
+# Settings of one value of another setting: where that one is searched, the trials with this value
+# use them.
+_OWNERS = {
+    "momentum": ("optimizer", {"sgd"}),
+    "nesterov": ("optimizer", {"sgd"}),
+    "weight_decay": ("optimizer", {"adamw"}),
+    "decay": ("schedule", {"exponential", "plateau"}),
+    "plateau_epochs": ("schedule", {"plateau"}),
+    "negative_slope": ("activation", {"leaky_relu"}),
+}
 
 # A trial must not choose how long it may run, nor how it is judged.
 _UNSEARCHABLE = {"epochs", "patience", "best_weights", "hidden"}
@@ -394,6 +428,10 @@ def _source(build: BuildModel) -> str:
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise SpecError(f"{name} {value!r} is unknown; known are {', '.join(known)}")
+
+
+def _default(record: MLP | Training, name: str) -> Any:
+    return next(field.default for field in fields(record) if field.name == name)
 
 
 def _field_names(record: type[MLP] | type[Training]) -> set[str]:

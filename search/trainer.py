@@ -21,8 +21,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
+from search import schedules
 from search.health import Health, LayerHealth, Snapshot
 from search.spec import Recipe, Training
 
@@ -186,6 +188,10 @@ class Course:
     def epochs(self) -> int:
         """Epochs done so far."""
         return len(self._curve)
+
+    def rates(self, steps: int) -> NDArray[np.float64]:
+        """Return the learning rates of the next epoch's steps, ``[step]``."""
+        return schedules.rates(self._training, steps, [result.val_loss for result in self._curve])
 
     def add(self, loss: float, accuracy: float, val_loss: float, val_accuracy: float) -> bool:
         """Record an epoch, and say whether its weights are the ones to keep."""

@@ -156,7 +156,7 @@ def test_every_lane_follows_keras(optimizer: str) -> None:
         {"clipnorm": 0.31},
         {"clipnorm": None},
         {"activation": "selu"},
-        {"initializer": "glorot_uniform"},
+        {"initializer": "glorot_normal"},
     ],
 )
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -108,7 +108,9 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "space: hidden is a setting of the study": lambda: _own(space={"hidden": [1, 2]}),
     "space: patience is a setting": lambda: replace(OWN, space={"patience": [1, 2]}),
     "space: activation 'cosine' is unknown": lambda: _own(space={"activation": ["relu", "cosine"]}),
-    "space: negative_slope is 1.5": lambda: _own(space={"negative_slope": [0.1, 1.5]}),
+    "space: negative_slope is 1.5": lambda: _own(
+        space={"negative_slope": [0.1, 1.5], "activation": ["leaky_relu"]}
+    ),
     "space: clipnorm and clipvalue may be on at once; search clipping": lambda: _own(
         space={"clipvalue": [0.5, None]}
     ),
@@ -134,6 +136,23 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "momentum is None": lambda: _training(momentum=None),
     "momentum is 1": lambda: _training(momentum=1),
     "momentum belongs to sgd": lambda: _own(training=_training(optimizer="adam")),
+    "schedule 'step' is unknown": lambda: _training(schedule="step"),
+    "decay is 1.0; the schedule plateau": lambda: _training(schedule="plateau"),
+    "plateau_epochs is 0": lambda: _training(plateau_epochs=0),
+    "weight_decay is -1": lambda: _training(weight_decay=-1),
+    "weight_decay belongs to adamw, not to sgd": lambda: _own(space={"weight_decay": [0.1, 0.2]}),
+    "nesterov belongs to sgd, not to adam": lambda: _own(
+        training=_training(optimizer="adam", nesterov=True, momentum=0)
+    ),
+    "decay belongs to exponential and plateau, not to cosine": lambda: _own(
+        training=_training(schedule="cosine", decay=0.5)
+    ),
+    "plateau_epochs belongs to plateau, not to exponential": lambda: _own(
+        training=_training(plateau_epochs=9)
+    ),
+    "negative_slope belongs to leaky_relu, not to ": lambda: _own(
+        model=MLP(hidden=(30,), negative_slope=0.1)
+    ),
     "candidates is 0": lambda: Confirm(candidates=0),
     "seeds is 1": lambda: Confirm(seeds=1),
     "confidence is 95": lambda: Confirm(confidence=95),

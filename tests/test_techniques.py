@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search import model as networks
+from search import schedules
 from search.errors import SpecError
+from search.fit import FitTrainer
+from search.health import never
 from search.lanes.activations import CURVES
 from search.lanes.gates import CURVES as NAMES
 from search.lanes.structure import Structure
@@ -35,6 +38,7 @@ from tests.test_lanes import (
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 LANES = 8
+STEP = 5e-4  # one step's length, by which optimizers that divide by it turn a gradient near zero
 
 # What a trial uses besides the plain network.
 TECHNIQUES: dict[str, dict[str, Any]] = {
@@ -143,6 +147,117 @@ def test_a_program_has_what_the_study_names_and_no_more() -> None:
         structure.check(spec.recipe(Config(dict(zip(spec.space, values, strict=True)))))
     with pytest.raises(SpecError, match="compiled without mish, which the study"):
         structure.check(spec.recipe(Config({"activation": "mish"})))
+
+
+# -- optimizers and schedules --------------------------------------------------------------------
+
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.001},
+    "adamw": {"optimizer": "adamw", "learning_rate": 0.002, "weight_decay": 0.02},
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizer_follows_keras(optimizer: str) -> None:
+    chosen = {"momentum": 0.0, "nesterov": False} | OPTIMIZERS[optimizer]
+    trials = {n: (recipe(**chosen, batch_norm=n > 0), 60 + n) for n in range(2)}
+    trials[2] = (recipe(**chosen | {"learning_rate": 0.003}), 60)
+    lanes = LanesTrainer(blobs(), Structure.of(trials[0][0]), lanes=3, width=3)
+    stacked = in_lanes(lanes, trials)
+    for lane in range(2):
+        curve, weights = by_keras(*trials[lane])
+        assert [result.val_loss for result in stacked[lane][0]] == pytest.approx(
+            [val_loss for _, _, val_loss, _ in curve], abs=STEP
+        )
+        assert distance(stacked[lane][1], weights) < STEP
+    assert distance(stacked[0][1], stacked[2][1]) > 10 * STEP
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "cosine": {},
+    "1cycle": {},
+    "plateau": {"decay": 0.1, "plateau_epochs": 1, "learning_rate": 0.3, "momentum": 0.0},
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_schedule_is_the_same_in_both_trainers_and_from_a_checkpoint(schedule: str) -> None:
+    changes = {"schedule": schedule, "epochs": 5, "learning_rate": 0.05}
+    trial = recipe(**changes | SCHEDULES[schedule])
+    fit = FitTrainer(blobs(), never)
+    fit.start(0, trial, 3)
+    while fit.epoch():
+        pass
+    whole = in_lanes(universal(), {3: (trial, 3)})[3]
+    weights = fit.model(0).get_weights()
+    assert distance(whole[1], weights) < TOLERANCE
+    curve = fit.stop(0).curve
+    if schedule == "plateau":
+        losses = [result.val_loss for result in curve[:-1]]
+        assert schedules.rates(trial.training, 1, losses)[0] < 0.29, "it must have been stuck"
+    for trainer in (fit, universal()):
+        trainer.start(0, trial, 3)
+        for _ in range(3):
+            trainer.epoch()
+        saved = trainer.checkpoint(0)
+        trainer.stop(0)
+        trainer.start(0, trial, 3, saved)
+        while trainer.epoch():
+            pass
+        again = trainer.model(0).get_weights()
+        trainer.stop(0)
+        assert distance(again, weights if trainer is fit else whole[1]) == 0
+
+
+def rates(steps: int, **changes: Any) -> Any:
+    """Return all rates of a trial of 10 epochs, whose validation loss falls."""
+    training = recipe(**{"epochs": 10, "learning_rate": 0.5} | changes).training
+    return np.concatenate(
+        [
+            schedules.rates(training, steps, [1 / (n + 1) for n in range(epoch)])
+            for epoch in range(10)
+        ]
+    )
+
+
+def test_exponential_and_cosine_are_keras_own() -> None:
+    keras_schedules = keras.optimizers.schedules
+    exponential = keras_schedules.ExponentialDecay(0.5, 7, 0.8, staircase=True)
+    cosine = keras_schedules.CosineDecay(0.5, 70)
+    for ours, theirs in (
+        (rates(7, schedule="exponential", decay=0.8), exponential),
+        (rates(7, schedule="cosine"), cosine),
+    ):
+        expected = [float(np.asarray(theirs(step))) for step in range(70)]
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
+    assert set(rates(7, schedule="constant")) == {0.5}
+
+
+def test_one_cycle_goes_up_and_down_and_then_far_below() -> None:
+    ours = rates(100, schedule="1cycle")
+    assert (ours[0], ours.argmax(), ours.max()) == (0.05, 450, 0.5)
+    assert ours[225] == pytest.approx((0.05 + 0.5) / 2)
+    assert ours[900] == pytest.approx(0.05)
+    assert ours[999] == pytest.approx(0.05 / 1000 + 0.05 * 0.999 / 100, rel=1e-6)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_plateau_is_keras_own(patience: int) -> None:
+    losses = [1, 0.9, 0.9, 0.95, 0.89995, 0.7, 0.8, 0.8, 0.8, 0.8, 0.8, 0.1, 0.2, 0.2, 0.2, 0.3]
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.optimizer.learning_rate = 0.5
+    callback = keras.callbacks.ReduceLROnPlateau(factor=0.3, patience=patience)
+    callback.set_model(model)
+    callback.on_train_begin()
+    made = recipe(learning_rate=0.5, schedule="plateau", decay=0.3, plateau_epochs=patience)
+    for epoch, loss in enumerate(losses):
+        callback.on_epoch_end(epoch, {"val_loss": loss})
+        ours = schedules.rates(made.training, 2, losses[: epoch + 1])
+        expected = float(np.asarray(model.optimizer.learning_rate))
+        assert ours.tolist() == pytest.approx([expected] * 2, rel=1e-5)
+    assert ours[0] < 0.2
 
 
 # -- formulas ------------------------------------------------------------------------------------

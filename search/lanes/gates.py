@@ -47,11 +47,12 @@ OFF: dict[str, float] = {
     **dict.fromkeys(CURVES, 0.0),  # 1 where the activation is this one
     "clipvalue": math.inf,  # largest size of each number of a gradient
     "global_clipnorm": math.inf,  # largest norm of all variables' gradients together
+    "weight_decay": 0.0,  # share of each variable that a step at the learning rate 1 takes away
 }
 
 
 def gates_of(model: MLP, training: Training) -> Gates:
-    """Return what is one trial's own, as numbers; its options are those that are not off."""
+    """Return what is one trial's own, as numbers; options that it does not name are off."""
     positive, exponential, linear = FAMILY.get(model.activation, FAMILY["relu"])
     if model.activation == "leaky_relu":
         linear = model.negative_slope
@@ -65,7 +66,8 @@ def gates_of(model: MLP, training: Training) -> Gates:
         training.learning_rate,
         training.momentum,
         {name: 1.0 for name in CURVES if name == model.activation}
-        | {name: limit[name] for name in ("clipvalue", "global_clipnorm") if name in limit},
+        | {name: limit[name] for name in ("clipvalue", "global_clipnorm") if name in limit}
+        | {"weight_decay": training.weight_decay},
     )
 
 

@@ -13,6 +13,7 @@ from search.lanes.gates import Array, Gates
 from search.lanes.network import Variables, like
 
 BETA_1, BETA_2, EPSILON, DECAY = 0.9, 0.999, 1e-7, 0.96  # Keras' defaults for adam and nadam
+RHO = 0.9  # and for rmsprop
 
 
 class Moment(NamedTuple):
@@ -49,10 +50,23 @@ def apply(
             rule(slope, state, gates, moment)
             for slope, state in zip(gradient[part], states, strict=True)
         ]
-        changed.append(tuple(value + r[0] for value, r in zip(values, results, strict=True)))
+        changed.append(
+            tuple(_decayed(v, gates) + r[0] for v, r in zip(values, results, strict=True))
+        )
         for index, slot in enumerate(kept):
             slot.append(tuple(r[1][index] for r in results))
     return Variables(*changed), tuple(Variables(*slot) for slot in kept)
+
+
+def _decayed(value: Array, gates: Gates) -> Array:
+    """Shrink a variable by the decay that Loshchilov and Hutter 2019 took out of the gradient.
+
+    Decoupled weight decay regularization, algorithm 2: with Adam that is AdamW. Keras' applies to
+    biases too, as this does.
+    """
+    if (decay := gates.options.get("weight_decay")) is None:
+        return value
+    return value - value * like(decay * gates.learning_rate, value)
 
 
 def heavy_ball(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment) -> Change:
@@ -67,6 +81,13 @@ def nesterov(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment)
     momentum, rate = like(gates.momentum, gradient), like(gates.learning_rate, gradient)
     velocity = momentum * slots[0] - rate * gradient
     return momentum * velocity - rate * gradient, (velocity,)
+
+
+def rmsprop(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment) -> Change:
+    """RMSprop: Tieleman and Hinton 2012 (Neural networks for machine learning, lecture 6.5)."""
+    squares = slots[0] + (ops.square(gradient) - slots[0]) * (1.0 - RHO)
+    rate = like(gates.learning_rate, gradient)
+    return -rate * gradient / ops.sqrt(squares + EPSILON), (squares,)
 
 
 def adam(gradient: Array, slots: tuple[Array, ...], gates: Gates, moment: Moment) -> Change:
@@ -90,7 +111,9 @@ def rule_of(optimizer: str, is_nesterov: bool) -> tuple[Rule, int]:
     """Return an optimizer's rule, and how many arrays it keeps for each variable."""
     if optimizer == "sgd":
         return (nesterov if is_nesterov else heavy_ball), 1
-    return {"adam": adam, "nadam": nadam}[optimizer], 2
+    if optimizer == "rmsprop":
+        return rmsprop, 1
+    return {"adam": adam, "adamw": adam, "nadam": nadam}[optimizer], 2
 
 
 def _averages(gradient: Array, slots: tuple[Array, ...]) -> tuple[Array, Array]:

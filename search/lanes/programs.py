@@ -41,17 +41,18 @@ class Data(NamedTuple):
     validation_y: Array  # [example]
 
 
-Epoch: TypeAlias = Callable[[State, Gates, Array, Array, Data], tuple[State, Array]]
+Epoch: TypeAlias = Callable[[State, Gates, Array, Array, Array, Data], tuple[State, Array]]
 Look: TypeAlias = Callable[[State, Gates, Data], Array]
 
 
 def epoch_of(structure: Structure, problem: Problem) -> Epoch:
     """Return the function that trains all lanes for an epoch and validates them.
 
-    It takes the state, the gates, the order of the examples ``[step, lane, batch]``, how many of
-    these steps to make, and the data. It returns the state and ``[6, lane]``: sums over all
-    examples of loss and right answers, and both of the validation split; how many steps were
-    clipped, and how many were made before the first whose loss is not finite.
+    It takes the state, the gates, the order of the examples ``[step, lane, batch]``, the learning
+    rates ``[step, lane]``, how many of these steps to make, and the data. It returns the state and
+    ``[6, lane]``: sums over all examples of loss and right answers, and both of the validation
+    split; how many steps were clipped, and how many were made before the first whose loss is not
+    finite.
     """
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
     inputs = _scaled(structure, problem)
@@ -68,12 +69,13 @@ def epoch_of(structure: Structure, problem: Problem) -> Epoch:
         return State(Kept(variables, statistics), slots, moment), ops.stack([loss, right, *counts])
 
     def epoch(
-        state: State, gates: Gates, order: Array, count: Array, data: Data
+        state: State, gates: Gates, order: Array, rates: Array, count: Array, data: Data
     ) -> tuple[State, Array]:
         def body(index: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             state, sums = carry
             chosen = rows(order, index)
-            state, more = step(state, rows(data.x, chosen), rows(data.y, chosen), gates)
+            now = gates._replace(learning_rate=rows(rates, index))
+            state, more = step(state, rows(data.x, chosen), rows(data.y, chosen), now)
             return state, sums + more
 
         state, sums = ops.fori_loop(0, count, body, (state, ops.zeros((4, order.shape[1]))))

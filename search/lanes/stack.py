@@ -76,16 +76,20 @@ class Stack:
         return arrays
 
     def set_learning_rate(self, place: int, rate: float) -> None:
-        """Change the learning rate of a place from the next epoch on."""
+        """Say at which rate a place would step on, for whoever looks."""
         self._gates.learning_rate[place] = rate
 
-    def train(self, order: NDArray[np.int32], steps: int, data: Data) -> NDArray[np.float32]:
+    def train(
+        self, order: NDArray[np.int32], rates: NDArray[np.float32], steps: int, data: Data
+    ) -> NDArray[np.float32]:
         """Make ``steps`` steps through ``order``, ``[step, lane, batch]``, and validate.
+
+        The learning rates are ``[step, lane]``.
 
         Returns the sums of `programs.epoch_of`, ``[6, lane]``.
         """
         self._state, sums = self._programs.train(
-            self._state, self._gates, order, np.int32(steps), data
+            self._state, self._gates, order, rates, np.int32(steps), data
         )
         return fetch(sums)
 

@@ -84,6 +84,7 @@ def _features(model: MLP, training: Training) -> frozenset[str]:
         model.activation: model.activation in CURVES,
         "clipvalue": training.clipvalue is not None,
         "global_clipnorm": training.global_clipnorm is not None,
+        "weight_decay": training.optimizer == "adamw",
     }
     return frozenset(name for name, is_named in named.items() if is_named)
 

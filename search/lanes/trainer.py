@@ -194,13 +194,14 @@ class LanesTrainer:
     def _train(self, stack: int, running: dict[int, _Trial]) -> NDArray[np.float64]:
         """Train a stack; returns ``[metric, lane]`` as `programs.epoch_of`, of means not sums."""
         order = np.zeros((self._steps, self._width, self._batch), np.int32)
+        rates = np.zeros(order.shape[:2], np.float32)
         for place, lane in enumerate(range(self.lanes)[self._lanes_of(stack)]):
             if trial := running.get(lane):
-                rate = trial.recipe.training.rate(trial.course.epochs)
-                self._stacks[stack].set_learning_rate(place, rate)
+                rates[:, place] = trial.course.rates(self._steps)
+                self._stacks[stack].set_learning_rate(place, rates[-1, place])
                 examples = data_order(trial.seed, trial.course.epochs, self._size)
                 order[:, place] = examples[: self._steps * self._batch].reshape(self._steps, -1)
-        sums = self._stacks[stack].train(order, self._steps, self._data)
+        sums = self._stacks[stack].train(order, rates, self._steps, self._data)
         return np.concatenate([sums[:4] / self._counted, sums[4:]])
 
     def _lanes_of(self, stack: int) -> slice:
@@ -238,11 +239,12 @@ class LanesTrainer:
         """Measure how fast stacks, or all, train together; only while all lanes are free."""
         assert not self._trials, "the lanes are not free"
         order = np.zeros((self._steps, self._width, self._batch), np.int32)
+        rates = np.zeros(order.shape[:2], np.float32)
         measured = self._stacks[:stacks]
 
         def seconds(count: int) -> float:
             begun = time.perf_counter()
-            list(self._threads.map(lambda s: s.train(order, count, self._data), measured))
+            list(self._threads.map(lambda s: s.train(order, rates, count, self._data), measured))
             return time.perf_counter() - begun
 
         seconds(1)  # compiles
