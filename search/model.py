@@ -40,6 +40,11 @@ def build(recipe: Recipe, problem: Problem, seed: int) -> keras.Model:
 
 
 def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
+    """Stack the layers.
+
+    The penalty ``l2``: Krogh and Hertz 1992 (A simple weight decay can improve generalization).
+    The constraint ``max_norm``: Srivastava et al. 2014 (Dropout, section 5.1).
+    """
     model = keras.Sequential([keras.Input(problem.input_shape)])
     if mlp.standardize:
         model.add(keras.layers.Rescaling(1 / problem.scale, -problem.mean / problem.scale))
@@ -49,13 +54,36 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
         initializer = kernel_initializer(mlp, seed, layer)
         # Batch normalisation subtracts the mean, and with it any bias in front of it.
         bias = not mlp.batch_norm
-        model.add(keras.layers.Dense(units, use_bias=bias, kernel_initializer=initializer))
+        constraint = keras.constraints.MaxNorm(mlp.max_norm) if mlp.max_norm else None
+        model.add(
+            keras.layers.Dense(
+                units,
+                use_bias=bias,
+                kernel_initializer=initializer,
+                kernel_regularizer=_penalty(mlp),
+                kernel_constraint=constraint,
+            )
+        )
         if mlp.batch_norm:
             model.add(keras.layers.BatchNormalization())
         model.add(_activation(mlp))
+        if mlp.dropout:
+            dropout = keras.layers.AlphaDropout if mlp.alpha_dropout else keras.layers.Dropout
+            model.add(dropout(mlp.dropout))
     initializer = kernel_initializer(mlp, seed, len(mlp.hidden))
-    model.add(keras.layers.Dense(problem.classes, "softmax", kernel_initializer=initializer))
+    model.add(
+        keras.layers.Dense(
+            problem.classes,
+            "softmax",
+            kernel_initializer=initializer,
+            kernel_regularizer=_penalty(mlp),
+        )
+    )
     return model
+
+
+def _penalty(mlp: MLP) -> keras.regularizers.Regularizer | None:
+    return keras.regularizers.L2(mlp.l2) if mlp.l2 else None
 
 
 def _activation(mlp: MLP) -> keras.layers.Layer:

@@ -59,8 +59,8 @@ PRUNERS = ("asha", "median", "hyperband", "none")
 class MLP:
     """A multilayer perceptron: dense hidden layers and a softmax over the classes.
 
-    `search.model` has the sources of its initializers, `search.lanes.activations` those of its
-    activations.
+    `search.model` has the sources of its initializers and of its penalties,
+    `search.lanes.activations` those of its activations, `search.lanes.dropout` those of dropout.
     """
 
     hidden: tuple[int, ...]  # units of each hidden layer
@@ -68,6 +68,10 @@ class MLP:
     negative_slope: float = 0.2  # of "leaky_relu"
     initializer: str = "glorot_uniform"  # of every kernel; biases start at zero
     batch_norm: bool = False  # before the activation, in the bias's place
+    dropout: float | None = None  # share of hidden outputs that a step leaves out; None = off
+    alpha_dropout: bool = False  # drop as selu needs it
+    l2: float | None = None  # of every kernel, times its sum of squares is added to the loss
+    max_norm: float | None = None  # largest norm of the weights into a hidden unit; None = off
     standardize: bool = True  # inputs to mean 0, variance 1 over the training split
 
     def __post_init__(self) -> None:
@@ -77,6 +81,11 @@ class MLP:
             _whole("hidden", units)
         _one_of("activation", self.activation, ACTIVATIONS)
         _within("negative_slope", self.negative_slope, 0, 1)
+        if self.dropout is not None and not (_is_number(self.dropout) and 0 < self.dropout < 1):
+            raise SpecError(f"dropout is {self.dropout!r}; it must be between 0 and 1, or None")
+        for name in ("l2", "max_norm"):
+            if (value := getattr(self, name)) is not None:
+                _positive(name, value)
         _one_of("initializer", self.initializer, INITIALIZERS)
 
 
@@ -217,6 +226,10 @@ class StudySpec:
             if unknown := names - known:
                 searchable = ", ".join(sorted(known - _UNSEARCHABLE))
                 raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
+            if self._values("alpha_dropout", self.model.alpha_dropout) != {False} and not (
+                self.model.dropout or "dropout" in names
+            ):
+                raise SpecError("alpha_dropout says how to drop; say how much: dropout")
         if fixed := names & known & _UNSEARCHABLE:
             raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial")
         for name, parameter in self.search_space.parameters.items():
@@ -397,6 +410,10 @@ def _find(name_or_path: str) -> Path:
 def _whole(name: str, value: int, least: int = 1) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SpecError(f"{name} is {value!r}; it must be a whole number from {least} upwards")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -42,7 +42,10 @@ class End(StrEnum):
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch of one trial came to. Losses are mean cross-entropies in nats."""
+    """What one epoch of one trial came to.
+
+    Losses are mean cross-entropies in nats, and the penalty of the weights on top.
+    """
 
     epoch: int  # epochs done, from 1
     loss: float  # over the epoch, while the weights changed

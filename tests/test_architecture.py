@@ -34,6 +34,7 @@ LADDER = (
         "lanes.structure",
         "lanes.gates",
         "lanes.activations",
+        "lanes.dropout",
         "lanes.network",
         "lanes.optimizers",
         "lanes.programs",

@@ -121,6 +121,11 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "hidden is ()": lambda: MLP(hidden=()),
     "hidden is 300": lambda: MLP(hidden=300),  # type: ignore[arg-type]
     "hidden is 0": lambda: MLP(hidden=(30, 0)),
+    "dropout is 0": lambda: MLP(hidden=(30,), dropout=0),
+    "dropout is 1.0": lambda: MLP(hidden=(30,), dropout=1.0),
+    "l2 is -1": lambda: MLP(hidden=(30,), l2=-1),
+    "max_norm is 0": lambda: MLP(hidden=(30,), max_norm=0),
+    "alpha_dropout says how to drop": lambda: _own(space={"alpha_dropout": [True, False]}),
     "initializer 'zeros' is unknown": lambda: MLP(hidden=(30,), initializer="zeros"),
     "epochs is 0": lambda: _training(epochs=0),
     "epochs is 2.5": lambda: _training(epochs=2.5),

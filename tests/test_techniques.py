@@ -17,7 +17,9 @@ from search.errors import SpecError
 from search.fit import FitTrainer
 from search.health import never
 from search.lanes.activations import CURVES
+from search.lanes.dropout import feed, uniform
 from search.lanes.gates import CURVES as NAMES
+from search.lanes.gates import closed
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.model import Problem
@@ -49,6 +51,13 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "leaky_relu's slope": {"activation": "leaky_relu", "negative_slope": 0.05},
     "clipvalue": {"clipvalue": 0.003, "initializer": "paired"},
     "global_clipnorm": {"global_clipnorm": 0.1, "batch_norm": True},
+    "l2": {"l2": 0.02},
+    "max_norm": {"max_norm": 1.2, "batch_norm": True},
+}
+# What draws at random cannot follow Keras' own draws.
+RANDOM: dict[str, dict[str, Any]] = {
+    "dropout": {"dropout": 0.3},
+    "alpha_dropout": {"dropout": 0.2, "alpha_dropout": True, "activation": "selu"},
 }
 
 
@@ -65,7 +74,8 @@ def recipe(**changes: Any) -> Recipe:
 @cache
 def universal() -> LanesTrainer:
     """Return a trainer that is compiled for all techniques at once."""
-    features = (Structure.of(recipe(**changes)).features for changes in TECHNIQUES.values())
+    both = TECHNIQUES | RANDOM
+    features = (Structure.of(recipe(**changes)).features for changes in both.values())
     structure = replace(Structure.of(recipe()), features=frozenset[str]().union(*features))
     return LanesTrainer(blobs(), structure, LANES, width=LANES // 2)
 
@@ -89,13 +99,17 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "clipvalue": {"clipvalue": 0.0031},
     "global_clipnorm": {"global_clipnorm": 0.102},
     "tanh": {"activation": "sigmoid"},
+    "l2": {"l2": 0.0202},
+    "max_norm": {"max_norm": 1.21},
+    "dropout": {"dropout": 0.31},
+    "alpha_dropout": {"alpha_dropout": False},
 }
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_larger_than_the_tolerance(name: str) -> None:
-    right = recipe(**TECHNIQUES[name])
-    wrong = recipe(**TECHNIQUES[name] | MISTAKES[name])
+    changes = (TECHNIQUES | RANDOM)[name]
+    right, wrong = recipe(**changes), recipe(**changes | MISTAKES[name])
     results = in_lanes(universal(), {0: (right, 7), 1: (wrong, 7)})
     assert distance(results[0][1], results[1][1]) > 10 * TOLERANCE
 
@@ -107,8 +121,8 @@ def identical(one: Result, other: Result) -> bool:
 
 
 recipes = st.builds(
-    lambda name, rate: recipe(**TECHNIQUES[name], learning_rate=rate, epochs=2),
-    st.sampled_from(list(TECHNIQUES)),
+    lambda changes, rate: recipe(**changes, learning_rate=rate, epochs=2),
+    st.sampled_from([*TECHNIQUES.values(), *RANDOM.values()]),
     st.sampled_from([1e-3, 0.1, 1e30]),
 )
 
@@ -147,6 +161,79 @@ def test_a_program_has_what_the_study_names_and_no_more() -> None:
         structure.check(spec.recipe(Config(dict(zip(spec.space, values, strict=True)))))
     with pytest.raises(SpecError, match="compiled without mish, which the study"):
         structure.check(spec.recipe(Config({"activation": "mish"})))
+
+
+# -- dropout -------------------------------------------------------------------------------------
+
+
+def fed(outputs: Any, rates: list[float], alphas: list[float], step: int = 3) -> Any:
+    """Feed ``[batch, unit]`` on in lanes of these rates, all of the seed 9."""
+    options = {"dropout": rates, "alpha_dropout": alphas}
+    gates = closed(len(rates), [*options, "seed"])
+    for name, values in options.items():
+        gates.options[name][:] = values
+    gates.options["seed"][:] = 9
+    stacked = np.broadcast_to(outputs, (len(rates), *outputs.shape))
+    return feed(stacked, gates, np.full(len(rates), step, np.float32), 1)
+
+
+def test_dropout_leaves_out_its_share_and_scales_the_rest_as_keras_does() -> None:
+    outputs = np.full((400, 100), 2.0, np.float32)
+    values, slope = (np.asarray(part) for part in fed(outputs, [0.0, 0.3, 0.5], [0, 0, 0]))
+    assert np.array_equal(values[0], outputs)
+    for lane, rate in ((1, 0.3), (2, 0.5)):
+        theirs = np.asarray(keras.layers.Dropout(rate, seed=1)(outputs, training=True))
+        assert np.unique(values[lane]) == pytest.approx(np.unique(theirs), rel=1e-6)
+        assert (values[lane] == 0).mean() == pytest.approx(rate, abs=0.01)
+        assert np.array_equal(slope[lane] * 2, values[lane])
+    dropped = (values[1] == 0).astype(float)
+    assert dropped.mean(axis=0).std() == pytest.approx(np.sqrt(0.3 * 0.7 / 400), rel=0.3)
+    assert dropped.mean(axis=1).std() == pytest.approx(np.sqrt(0.3 * 0.7 / 100), rel=0.3)
+
+
+def test_alpha_dropout_keeps_mean_and_variance_as_keras_does() -> None:
+    outputs = np.random.default_rng(0).normal(size=(1000, 100)).astype(np.float32)
+    values, slope = (np.asarray(part[0]) for part in fed(outputs, [0.2], [1]))
+    assert (values.mean(), values.std()) == pytest.approx((0, 1), abs=0.02)
+    same_everywhere = np.full((50, 50), 0.7, np.float32)
+    ours, _ = fed(same_everywhere, [0.2], [1])
+    theirs = keras.layers.AlphaDropout(0.2, seed=1)(same_everywhere, training=True)
+    assert np.unique(ours) == pytest.approx(np.unique(theirs), rel=1e-5)
+    kept = slope > 0
+    assert kept.mean() == pytest.approx(0.8, abs=0.01)
+    assert np.corrcoef(values[kept], outputs[kept])[0, 1] == pytest.approx(1)
+
+
+def test_each_step_layer_and_seed_drops_others() -> None:
+    step = np.array([1, 2, 1], np.float32)
+    drawn = np.asarray(uniform(np.array([5, 5, 6], np.uint32), step, 0, (200, 50)))
+    other_layer = np.asarray(uniform(np.array([5], np.uint32), step[:1], 1, (200, 50)))
+    rows = np.concatenate([drawn, other_layer]).reshape(4, -1)
+    assert np.abs(np.corrcoef(rows) - np.eye(4)).max() < 0.04
+    assert np.abs(np.corrcoef(rows[0][:-1], rows[0][1:])[0, 1]) < 0.04
+    assert ((rows >= 0) & (rows < 1)).all()
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_dropout_trains_in_lanes_and_infers_without_it(name: str) -> None:
+    trial = recipe(**RANDOM[name])
+    universal().start(5, trial, 3)
+    while universal().epoch():
+        pass
+    model, outcome = universal().model(5), universal().stop(5)
+    validation = blobs().validation
+    right = model.predict(validation.x, verbose=0).argmax(axis=1) == validation.y
+    assert right.mean() == pytest.approx(outcome.value, abs=1e-9)
+    fit = FitTrainer(blobs(), never)
+    fit.start(0, trial, 3)
+    while fit.epoch():
+        pass
+    theirs = fit.stop(0)
+    assert outcome.curve[-1].loss == pytest.approx(theirs.curve[-1].loss, rel=0.15)
+    plain = in_lanes(
+        universal(), {0: (recipe(activation=RANDOM[name].get("activation", "elu")), 3)}
+    )[0][2]
+    assert outcome.curve[-1].loss > 1.3 * plain.curve[-1].loss
 
 
 # -- optimizers and schedules --------------------------------------------------------------------

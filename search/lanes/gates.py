@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from search.seeds import derive
 from search.spec import ACTIVATIONS, MLP, Training
 
 Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
@@ -47,16 +48,32 @@ OFF: dict[str, float] = {
     **dict.fromkeys(CURVES, 0.0),  # 1 where the activation is this one
     "clipvalue": math.inf,  # largest size of each number of a gradient
     "global_clipnorm": math.inf,  # largest norm of all variables' gradients together
+    "dropout": 0.0,  # share of hidden outputs
+    "alpha_dropout": 0.0,  # 1 where it is of this kind
+    "seed": 0,  # of what is drawn while training
+    "l2": 0.0,  # factor of the kernels' squares in the loss
+    "max_norm": math.inf,  # largest norm of the weights into a hidden unit
     "weight_decay": 0.0,  # share of each variable that a step at the learning rate 1 takes away
 }
 
 
-def gates_of(model: MLP, training: Training) -> Gates:
+def gates_of(model: MLP, training: Training, seed: int) -> Gates:
     """Return what is one trial's own, as numbers; options that it does not name are off."""
     positive, exponential, linear = FAMILY.get(model.activation, FAMILY["relu"])
     if model.activation == "leaky_relu":
         linear = model.negative_slope
     limit = training.limit
+    options = {
+        model.activation: 1.0,
+        "clipvalue": limit.get("clipvalue"),
+        "global_clipnorm": limit.get("global_clipnorm"),
+        "dropout": model.dropout,
+        "alpha_dropout": float(model.alpha_dropout),
+        "seed": derive(seed, "dropout"),
+        "l2": model.l2,
+        "max_norm": model.max_norm,
+        "weight_decay": training.weight_decay,
+    }
     return Gates(
         positive,
         exponential,
@@ -65,16 +82,15 @@ def gates_of(model: MLP, training: Training) -> Gates:
         limit.get("clipnorm", math.inf),
         training.learning_rate,
         training.momentum,
-        {name: 1.0 for name in CURVES if name == model.activation}
-        | {name: limit[name] for name in ("clipvalue", "global_clipnorm") if name in limit}
-        | {"weight_decay": training.weight_decay},
+        {name: value for name, value in options.items() if value is not None},
     )
 
 
 def closed(width: int, features: Iterable[str]) -> Gates:
     """Return the gates of so many lanes, all zero, with these features as options."""
     plain = np.zeros((len(Gates._fields) - 1, width), np.float32)
-    options = {name: np.zeros(width, np.float32) for name in sorted(features)}
+    kinds = {name: np.uint32 if name == "seed" else np.float32 for name in sorted(features)}
+    options = {name: np.zeros(width, kind) for name, kind in kinds.items()}
     return Gates._make([*plain, options])
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from keras import ops
 
 from search.lanes.activations import activate, activation_slope
+from search.lanes.dropout import Fed, feed
 from search.lanes.gates import Array, Gates
 
 MOVING = 0.99  # Keras' defaults for batch normalization: the moving statistics' momentum,
@@ -53,6 +54,7 @@ class Pass(NamedTuple):
     sums: Array  # [lane, batch, unit] before normalization
     norm: Norm
     outputs: Array  # [lane, batch, unit]
+    fed: Fed | None  # what the next layer had instead; None where no lane drops outputs
 
     @property
     def pre(self) -> Array:
@@ -76,9 +78,9 @@ def norm(mean: Array, variance: Array, shift: Array, gamma: Array, gates: Gates)
 
 
 def forward(
-    variables: Variables, statistics: Statistics, x: Array, gates: Gates
+    variables: Variables, statistics: Statistics, x: Array, gates: Gates, step: Array
 ) -> tuple[Array, list[Pass], Statistics]:
-    """Run a training batch ``[lane, batch, input]`` through the network.
+    """Run the training batch ``[lane, batch, input]`` of each lane's step through the network.
 
     Returns the logits ``[lane, batch, class]``, what the backward pass needs, and the moving
     statistics after this batch.
@@ -91,8 +93,9 @@ def forward(
         variances.append(_moved(statistics.variances[layer], variance[:, 0]))
         folded = norm(mean, variance, variables.shifts[layer], gamma, gates)
         outputs = activate(sums * folded.scale + folded.offset, gates)
-        passes.append(Pass(x, sums, folded, outputs))
-        x = outputs
+        fed = feed(outputs, gates, step, layer) if "dropout" in gates.options else None
+        passes.append(Pass(x, sums, folded, outputs, fed))
+        x = fed.values if fed else outputs
     return _logits(variables, x), passes, Statistics(tuple(means), tuple(variances))
 
 
@@ -117,10 +120,12 @@ def backward(
     ``[lane, batch, unit]``.
     """
     kernels, shifts, gammas, deltas = [], [], [], []
-    x = passes[-1].outputs
+    x = passes[-1].fed.values if passes[-1].fed else passes[-1].outputs
     for layer in reversed(range(len(variables.kernels))):
         if layer < len(passes):
             done = passes[layer]
+            if done.fed:
+                slope = slope * done.fed.slope
             slope = slope * activation_slope(done.pre, done.outputs, gates)
             deltas.append(slope)
             shift = ops.sum(slope, axis=1, keepdims=True)
@@ -131,11 +136,43 @@ def backward(
             deltas.append(slope)
             shift = ops.sum(slope, axis=1, keepdims=True)
         shifts.append(shift[:, 0])
-        kernels.append(ops.matmul(_transposed(x), slope))
+        kernel = ops.matmul(_transposed(x), slope)
+        kernels.append(_penalized(kernel, variables.kernels[layer], gates))
         if layer:  # nothing is to be learned about the data itself
             slope = ops.matmul(slope, _transposed(variables.kernels[layer]))
     gradient = Variables(tuple(kernels[::-1]), tuple(shifts[::-1]), tuple(gammas[::-1]))
     return gradient, tuple(deltas[::-1])
+
+
+def penalty(variables: Variables, gates: Gates) -> Array:
+    """Return what L2 regularization adds to the mean loss, ``[lane]``."""
+    if (factor := gates.options.get("l2")) is None:
+        return ops.zeros_like(gates.learning_rate)
+    squares = sum(ops.sum(ops.square(kernel), axis=(1, 2)) for kernel in variables.kernels)
+    return ops.where(factor > 0.0, factor * squares, 0.0)
+
+
+def _penalized(gradient: Array, kernel: Array, gates: Gates) -> Array:
+    """Add the slope of `penalty`."""
+    if (factor := gates.options.get("l2")) is None:
+        return gradient
+    factor = like(factor, kernel)
+    return gradient + ops.where(factor > 0.0, 2.0 * factor * kernel, 0.0)
+
+
+def constrained(variables: Variables, gates: Gates) -> Variables:
+    """Shorten the weights into each hidden unit to ``max_norm``, as Keras' `MaxNorm` does."""
+    if (longest := gates.options.get("max_norm")) is None:
+        return variables
+    *hidden, output = variables.kernels
+    return variables._replace(kernels=(*(_shortened(k, longest) for k in hidden), output))
+
+
+def _shortened(kernel: Array, longest: Array) -> Array:
+    longest = like(longest, kernel)
+    lengths = ops.sqrt(ops.sum(ops.square(kernel), axis=1, keepdims=True))
+    share = ops.minimum(lengths, longest) / (lengths + 1e-7)
+    return kernel * ops.where(longest < math.inf, share, 1.0)
 
 
 def _through_norm(slope: Array, shift: Array, done: Pass, gates: Gates) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 from keras import ops
 
 from search.lanes.gates import Array, Gates
-from search.lanes.network import Variables, like
+from search.lanes.network import Variables, constrained, like
 
 BETA_1, BETA_2, EPSILON, DECAY = 0.9, 0.999, 1e-7, 0.96  # Keras' defaults for adam and nadam
 RHO = 0.9  # and for rmsprop
@@ -55,7 +55,7 @@ def apply(
         )
         for index, slot in enumerate(kept):
             slot.append(tuple(r[1][index] for r in results))
-    return Variables(*changed), tuple(Variables(*slot) for slot in kept)
+    return constrained(Variables(*changed), gates), tuple(Variables(*slot) for slot in kept)
 
 
 def _decayed(value: Array, gates: Gates) -> Array:

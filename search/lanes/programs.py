@@ -59,8 +59,11 @@ def epoch_of(structure: Structure, problem: Problem) -> Epoch:
 
     def step(state: State, x: Array, y: Array, gates: Gates) -> tuple[State, Array]:
         (variables, statistics), slots, moment = state
-        logits, passes, statistics = network.forward(variables, statistics, inputs(x), gates)
+        logits, passes, statistics = network.forward(
+            variables, statistics, inputs(x), gates, moment.step
+        )
         loss, right, slope = network.cross_entropy(logits, y)
+        loss = loss + network.penalty(variables, gates) * x.shape[1]
         gradient, _ = network.backward(variables, passes, slope, gates)
         gradient, clipped = network.clipped(gradient, gates)
         moment = optimizers.advance(moment)
@@ -98,7 +101,7 @@ def look_of(structure: Structure, problem: Problem) -> Look:
         (variables, statistics), slots, moment = state
         x = inputs(data.validation_x[:LOOK_BATCH])
         x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
-        logits, passes, _ = network.forward(variables, statistics, x, gates)
+        logits, passes, _ = network.forward(variables, statistics, x, gates, moment.step)
         _, _, slope = network.cross_entropy(logits, data.validation_y[None, :LOOK_BATCH])
         gradient, deltas = network.backward(variables, passes, slope, gates)
         shortened, _ = network.clipped(gradient, gates)
@@ -150,7 +153,8 @@ def _validated(kept: Kept, gates: Gates, inputs: Callable[[Array], Array], data:
     )
     if rest:
         sums = sums + chunk(whole * batch, rest)
-    return sums
+    penalty = network.penalty(kept.variables, gates) * data.validation_x.shape[0]
+    return sums + ops.stack([penalty, ops.zeros_like(penalty)])
 
 
 def fresh(kernels: tuple[Array, ...], slots: int) -> State:

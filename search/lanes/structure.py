@@ -84,6 +84,11 @@ def _features(model: MLP, training: Training) -> frozenset[str]:
         model.activation: model.activation in CURVES,
         "clipvalue": training.clipvalue is not None,
         "global_clipnorm": training.global_clipnorm is not None,
+        "dropout": model.dropout is not None,
+        "seed": model.dropout is not None,
+        "alpha_dropout": model.alpha_dropout,
+        "l2": model.l2 is not None,
+        "max_norm": model.max_norm is not None,
         "weight_decay": training.optimizer == "adamw",
     }
     return frozenset(name for name, is_named in named.items() if is_named)

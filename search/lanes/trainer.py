@@ -128,12 +128,12 @@ class LanesTrainer:
         index, place = divmod(lane, self._width)
         stack = self._stacks[index]
         if checkpoint is None:
-            stack.refill(place, self._kernels(recipe, seed), _gates(recipe))
+            stack.refill(place, self._kernels(recipe, seed), _gates(recipe, seed))
             course = Course(recipe.training)
         else:
             checkpoint.check(KIND, stack.shapes)
             course = Course(recipe.training, checkpoint.curve)
-            stack.restore(place, checkpoint.arrays, _gates(recipe))
+            stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
         self._trials[lane] = _Trial(recipe, seed, course)
 
     def _kernels(self, recipe: Recipe, seed: int) -> tuple[NDArray[np.float32], ...]:
@@ -261,9 +261,9 @@ class LanesTrainer:
         self._free_all()
 
 
-def _gates(recipe: Recipe) -> Gates:
+def _gates(recipe: Recipe, seed: int) -> Gates:
     assert isinstance(recipe.model, MLP)
-    return gates_of(recipe.model, recipe.training)
+    return gates_of(recipe.model, recipe.training, seed)
 
 
 def _on_device(split: Split) -> tuple[object, object]:
