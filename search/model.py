@@ -42,6 +42,10 @@ def build(recipe: Recipe, problem: Problem, seed: int) -> keras.Model:
 def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
     """Stack the layers.
 
+    Batch normalization before the activation is that of Ioffe and Szegedy 2015 (Batch
+    normalization, section 3.2), who discuss its place; Mishkin, Sergievskiy and Matas 2017
+    (Systematic evaluation of CNN advances on ImageNet, section 3.2) compare it with that behind.
+    Layer normalization: Ba, Kiros and Hinton 2016 (Layer normalization, section 3).
     The penalty ``l2``: Krogh and Hertz 1992 (A simple weight decay can improve generalization).
     The constraint ``max_norm``: Srivastava et al. 2014 (Dropout, section 5.1).
     """
@@ -50,10 +54,12 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
         model.add(keras.layers.Rescaling(1 / problem.scale, -problem.mean / problem.scale))
     if len(problem.input_shape) > 1:
         model.add(keras.layers.Flatten())
+    if mlp.input_batch_norm:
+        model.add(_batch_norm(mlp))
     for layer, units in enumerate(mlp.hidden):
         initializer = kernel_initializer(mlp, seed, layer)
         # Batch normalisation subtracts the mean, and with it any bias in front of it.
-        bias = not mlp.batch_norm
+        bias = not mlp.batch_norm or mlp.batch_norm_after
         constraint = keras.constraints.MaxNorm(mlp.max_norm) if mlp.max_norm else None
         model.add(
             keras.layers.Dense(
@@ -64,9 +70,13 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
                 kernel_constraint=constraint,
             )
         )
-        if mlp.batch_norm:
-            model.add(keras.layers.BatchNormalization())
+        if mlp.layer_norm:
+            model.add(keras.layers.LayerNormalization())
+        if mlp.batch_norm and not mlp.batch_norm_after:
+            model.add(_batch_norm(mlp))
         model.add(_activation(mlp))
+        if mlp.batch_norm and mlp.batch_norm_after:
+            model.add(_batch_norm(mlp))
         if mlp.dropout:
             dropout = keras.layers.AlphaDropout if mlp.alpha_dropout else keras.layers.Dropout
             model.add(dropout(mlp.dropout))
@@ -82,6 +92,10 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
     return model
 
 
+def _batch_norm(mlp: MLP) -> keras.layers.Layer:
+    return keras.layers.BatchNormalization(momentum=mlp.batch_norm_momentum)
+
+
 def _penalty(mlp: MLP) -> keras.regularizers.Regularizer | None:
     return keras.regularizers.L2(mlp.l2) if mlp.l2 else None
 
@@ -89,6 +103,8 @@ def _penalty(mlp: MLP) -> keras.regularizers.Regularizer | None:
 def _activation(mlp: MLP) -> keras.layers.Layer:
     if mlp.activation == "leaky_relu":
         return keras.layers.LeakyReLU(mlp.negative_slope)
+    if mlp.activation == "prelu":  # He et al. 2015, section 2.1: a learned slope for each unit
+        return keras.layers.PReLU()
     return keras.layers.Activation(mlp.activation)
 
 
@@ -117,7 +133,7 @@ def kernel_initializer(mlp: MLP, seed: int, layer: int) -> keras.initializers.In
 # Bengio 2010, section 4.2.1, for those that are linear or symmetric around zero, or saturate.
 PAIRED = {
     **dict.fromkeys(
-        ("relu", "leaky_relu", "elu", "gelu", "swish", "softplus", "mish"), "he_normal"
+        ("relu", "leaky_relu", "prelu", "elu", "gelu", "swish", "softplus", "mish"), "he_normal"
     ),
     "selu": "lecun_normal",
     **dict.fromkeys(("sigmoid", "tanh", "softmax"), "glorot_normal"),

@@ -34,6 +34,7 @@ ACTIVATIONS = (
     "swish",
     "softplus",
     "mish",
+    "prelu",
 )
 INITIALIZERS = (
     "lecun_normal",
@@ -68,6 +69,10 @@ class MLP:
     negative_slope: float = 0.2  # of "leaky_relu"
     initializer: str = "glorot_uniform"  # of every kernel; biases start at zero
     batch_norm: bool = False  # before the activation, in the bias's place
+    batch_norm_after: bool = False  # behind the activation instead
+    batch_norm_momentum: float = 0.99  # of the moving statistics, by which a trained model norms
+    input_batch_norm: bool = False  # of the inputs
+    layer_norm: bool = False  # before the activation
     dropout: float | None = None  # share of hidden outputs that a step leaves out; None = off
     alpha_dropout: bool = False  # drop as selu needs it
     l2: float | None = None  # of every kernel, times its sum of squares is added to the loss
@@ -83,6 +88,7 @@ class MLP:
         _within("negative_slope", self.negative_slope, 0, 1)
         if self.dropout is not None and not (_is_number(self.dropout) and 0 < self.dropout < 1):
             raise SpecError(f"dropout is {self.dropout!r}; it must be between 0 and 1, or None")
+        _within("batch_norm_momentum", self.batch_norm_momentum, 0, 1)
         for name in ("l2", "max_norm"):
             if (value := getattr(self, name)) is not None:
                 _positive(name, value)
@@ -263,7 +269,7 @@ class StudySpec:
                 named = name in names or getattr(record, name) != _default(record, name)
                 if named and not values & possible:
                     raise SpecError(
-                        f"{name} belongs to {' and '.join(sorted(values))}, not to "
+                        f"{name} belongs to {' and '.join(sorted(map(str, values)))}, not to "
                         f"{' or '.join(map(str, possible))}"
                     )
 
@@ -298,6 +304,30 @@ class StudySpec:
         if isinstance(model, MLP):
             model = replace(model, **_fields_in(config, MLP))
         return Recipe(config, model, replace(self.training, **_fields_in(config, Training)))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What keeps each of the study's selu networks from normalizing itself, a line each.
+
+        The conditions: Klambauer et al. 2017 (Self-Normalizing Neural Networks, sections 2 and 3).
+        """
+        model = self.model
+        if not isinstance(model, MLP) or "selu" not in self._values("activation", model.activation):
+            return []
+        initializers = self._values("initializer", model.initializer)
+        dropout = self._values("dropout", model.dropout) - {None}
+        kinds = self._values("alpha_dropout", model.alpha_dropout)
+        broken = {
+            "the initializer lecun_normal (or paired)": not initializers
+            & {"lecun_normal", "paired"},
+            "standardize=True": True not in self._values("standardize", model.standardize),
+            "alpha_dropout=True": bool(dropout) and True not in kinds,
+        }
+        return [
+            f"Warning: selu normalizes itself only with {needed}."
+            for needed, is_broken in broken.items()
+            if is_broken
+        ]
 
     @property
     def budget(self) -> int:
@@ -352,13 +382,14 @@ class StudySpec:
 
 # Settings of one value of another setting: where that one is searched, the trials with this value
 # use them.
-_OWNERS = {
+_OWNERS: dict[str, tuple[str, set[Any]]] = {
     "momentum": ("optimizer", {"sgd"}),
     "nesterov": ("optimizer", {"sgd"}),
     "weight_decay": ("optimizer", {"adamw"}),
     "decay": ("schedule", {"exponential", "plateau"}),
     "plateau_epochs": ("schedule", {"plateau"}),
     "negative_slope": ("activation", {"leaky_relu"}),
+    "batch_norm_after": ("batch_norm", {True}),
 }
 
 # A trial must not choose how long it may run, nor how it is judged.

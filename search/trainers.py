@@ -22,12 +22,14 @@ def trainer_for(
         dataset: its data.
         kind: "lanes", "fit", or "auto" for lanes wherever the study's models can be stacked.
         lanes: how many; None for the number that trains fastest on this machine.
-        say: is told in one line what was chosen, and why.
+        say: is told in one line each what was chosen and why, and what the study had better do.
 
     Raises:
         SpecError: the study's models cannot be trained in lanes, and that was asked for.
 
     """
+    for warning in spec.warnings:
+        say(warning)
     reason = why_not(spec)
     if reason and (kind == "lanes" or (lanes or 1) > 1):
         raise SpecError(f"no lanes: {reason}")

@@ -126,6 +126,10 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "l2 is -1": lambda: MLP(hidden=(30,), l2=-1),
     "max_norm is 0": lambda: MLP(hidden=(30,), max_norm=0),
     "alpha_dropout says how to drop": lambda: _own(space={"alpha_dropout": [True, False]}),
+    "batch_norm_momentum is 2": lambda: MLP(hidden=(30,), batch_norm_momentum=2),
+    "batch_norm_after belongs to True, not to False": lambda: _own(
+        model=MLP(hidden=(30,), batch_norm_after=True)
+    ),
     "initializer 'zeros' is unknown": lambda: MLP(hidden=(30,), initializer="zeros"),
     "epochs is 0": lambda: _training(epochs=0),
     "epochs is 2.5": lambda: _training(epochs=2.5),
@@ -176,6 +180,25 @@ def test_an_unusable_setting_is_refused_in_one_line(said: str) -> None:
 def test_a_model_without_a_source_is_refused(model: Any) -> None:
     with pytest.raises(SpecError, match="define it with def in the study's file"):
         replace(OWN, model=model)
+
+
+def test_a_study_whose_selu_cannot_normalize_itself_is_warned() -> None:
+    selu = MLP(hidden=(30,), activation="selu", initializer="lecun_normal")
+    space = {"learning_rate": [0.1, 0.2]}
+
+    def warned(space: dict[str, Any] = space, **changes: Any) -> str:
+        return " ".join(_own(model=replace(selu, **changes), space=space).warnings)
+
+    assert SPEC.warnings == OWN.warnings == []
+    assert warned() == warned(initializer="paired") == ""
+    assert warned(initializer="he_normal") == (
+        "Warning: selu normalizes itself only with the initializer lecun_normal (or paired)."
+    )
+    assert "standardize=True" in warned(standardize=False)
+    assert "alpha_dropout=True" in warned(dropout=0.1)
+    assert warned(dropout=0.1, alpha_dropout=True) == ""
+    assert warned({"initializer": ["he_normal", "lecun_normal"]}) == ""
+    assert "lecun_normal" in warned({"activation": ["relu", "selu"]}, initializer="he_normal")
 
 
 CHANGES: dict[str, Any] = {

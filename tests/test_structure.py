@@ -1,10 +1,12 @@
 """What lanes must have in common, and which studies have it."""
 
 from dataclasses import replace
+from typing import Any
 
 import keras
 import pytest
 
+from search.errors import SpecError
 from search.lanes.structure import Structure, why_not
 from search.space import Config
 from search.spec import MLP, StudySpec, Training
@@ -39,6 +41,25 @@ def test_a_study_that_searches_its_structure_cannot(name: str) -> None:
     assert reason is not None
     assert f"the space searches {name}" in reason
     assert "--trainer fit" in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("batch_norm_after", [False, True], "batch_norm_after"),
+        ("input_batch_norm", [False, True], "input_batch_norm"),
+        ("layer_norm", [False, True], "layer_norm"),
+        ("activation", ["relu", "prelu"], "the activation prelu"),
+    ],
+)
+def test_what_lanes_do_not_have_is_refused(name: str, values: list[Any], said: str) -> None:
+    model = MLP(hidden=(8, 4), batch_norm=True)
+    spec = replace(STUDY, model=model, space={name: values, "learning_rate": [0.1, 0.2]})
+    reason = f"lanes do not have {said}; use --trainer fit"
+    assert why_not(spec) == reason
+    with pytest.raises(SpecError, match=reason):
+        Structure.of(spec.recipe(Config({name: values[1]})))
+    assert why_not(replace(spec, space={name: values[:1]})) is None
 
 
 def test_a_model_of_the_study_s_own_cannot() -> None:

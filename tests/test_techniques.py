@@ -51,6 +51,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "leaky_relu's slope": {"activation": "leaky_relu", "negative_slope": 0.05},
     "clipvalue": {"clipvalue": 0.003, "initializer": "paired"},
     "global_clipnorm": {"global_clipnorm": 0.1, "batch_norm": True},
+    "batch_norm_momentum": {"batch_norm": True, "batch_norm_momentum": 0.9},
     "l2": {"l2": 0.02},
     "max_norm": {"max_norm": 1.2, "batch_norm": True},
 }
@@ -99,6 +100,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "clipvalue": {"clipvalue": 0.0031},
     "global_clipnorm": {"global_clipnorm": 0.102},
     "tanh": {"activation": "sigmoid"},
+    "batch_norm_momentum": {"batch_norm_momentum": 0.91},
     "l2": {"l2": 0.0202},
     "max_norm": {"max_norm": 1.21},
     "dropout": {"dropout": 0.31},
@@ -402,6 +404,34 @@ def test_the_keras_optimizer_clips_as_the_configuration_says(clipping: str) -> N
     limits = {name: getattr(optimizer, name) for name in ("clipvalue", "clipnorm")}
     limits["global_clipnorm"] = optimizer.global_clipnorm
     assert {name for name, limit in limits.items() if limit} == {clipping}
+
+
+LAYERS: dict[str, dict[str, Any]] = {
+    "Dense BatchNormalization Activation": {"batch_norm": True},
+    "Dense Activation BatchNormalization": {"batch_norm": True, "batch_norm_after": True},
+    "Dense LayerNormalization Activation": {"layer_norm": True},
+    "BatchNormalization Dense Activation": {"input_batch_norm": True},
+    "Dense Activation AlphaDropout": {"dropout": 0.1, "alpha_dropout": True},
+    "Dense PReLU Dropout": {"activation": "prelu", "dropout": 0.1},
+}
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_the_model_has_its_layers_where_they_belong_and_learns(layers: str) -> None:
+    trial = recipe(hidden=(12,), epochs=3, **LAYERS[layers] | {"batch_norm_momentum": 0.8})
+    fit = FitTrainer(blobs())
+    fit.start(0, trial, 1)
+    while fit.epoch():
+        pass
+    model, outcome = fit.model(0), fit.stop(0)
+    _, *found, _ = (type(layer).__name__ for layer in model.layers)
+    assert " ".join(found) == layers
+    assert outcome.value > 0.6
+    assert all(snapshot.finite for snapshot in outcome.health.snapshots)
+    [dense] = [layer for layer in model.layers[:-1] if type(layer).__name__ == "Dense"]
+    assert dense.use_bias != layers.startswith("Dense BatchNormalization")
+    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
+    assert all(norm.momentum == 0.8 for norm in norms)
 
 
 def test_leaky_relus_slope_is_that_of_the_layer() -> None:

@@ -25,7 +25,7 @@ FAMILY = {
     "elu": (1.0, 1.0, 0.0),
     "selu": (_SELU_SCALE, _SELU_SCALE * 1.6732632423543772, 0.0),
 }
-CURVES = tuple(name for name in ACTIVATIONS if name not in FAMILY)
+CURVES = tuple(name for name in ACTIVATIONS if name not in {*FAMILY, "prelu"})
 
 
 class Gates(NamedTuple):
@@ -51,6 +51,7 @@ OFF: dict[str, float] = {
     "dropout": 0.0,  # share of hidden outputs
     "alpha_dropout": 0.0,  # 1 where it is of this kind
     "seed": 0,  # of what is drawn while training
+    "batch_norm_momentum": 0.99,  # of the moving statistics
     "l2": 0.0,  # factor of the kernels' squares in the loss
     "max_norm": math.inf,  # largest norm of the weights into a hidden unit
     "weight_decay": 0.0,  # share of each variable that a step at the learning rate 1 takes away
@@ -70,6 +71,7 @@ def gates_of(model: MLP, training: Training, seed: int) -> Gates:
         "dropout": model.dropout,
         "alpha_dropout": float(model.alpha_dropout),
         "seed": derive(seed, "dropout"),
+        "batch_norm_momentum": model.batch_norm_momentum,
         "l2": model.l2,
         "max_norm": model.max_norm,
         "weight_decay": training.weight_decay,

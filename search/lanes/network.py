@@ -89,8 +89,8 @@ def forward(
     for layer, gamma in enumerate(variables.gammas):
         sums = ops.matmul(x, variables.kernels[layer])
         mean, variance = moments(sums)
-        means.append(_moved(statistics.means[layer], mean[:, 0]))
-        variances.append(_moved(statistics.variances[layer], variance[:, 0]))
+        means.append(_moved(statistics.means[layer], mean[:, 0], gates))
+        variances.append(_moved(statistics.variances[layer], variance[:, 0], gates))
         folded = norm(mean, variance, variables.shifts[layer], gamma, gates)
         outputs = activate(sums * folded.scale + folded.offset, gates)
         fed = feed(outputs, gates, step, layer) if "dropout" in gates.options else None
@@ -268,8 +268,11 @@ def _logits(variables: Variables, x: Array) -> Array:
     return ops.matmul(x, variables.kernels[-1]) + variables.shifts[-1][:, None, :]
 
 
-def _moved(moving: Array, new: Array) -> Array:
-    return moving * MOVING + new * (1.0 - MOVING)
+def _moved(moving: Array, new: Array, gates: Gates) -> Array:
+    if (momentum := gates.options.get("batch_norm_momentum")) is None:
+        return moving * MOVING + new * (1.0 - MOVING)
+    momentum = like(momentum, new)
+    return moving * momentum + new * (1.0 - momentum)
 
 
 def _wide(values: Array) -> Array:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 
 from search.errors import SpecError
-from search.lanes.gates import CURVES
+from search.lanes.gates import CURVES, OFF
 from search.spec import MLP, Recipe, StudySpec, Training
 
 
@@ -28,6 +28,8 @@ class Structure:
         """
         if not isinstance(recipe.model, MLP):
             raise SpecError(_OWN_MODEL)
+        if reason := _unstacked(recipe.model):
+            raise SpecError(reason)
         model, training = recipe.model, recipe.training
         return cls(
             model.hidden,
@@ -87,6 +89,7 @@ def _features(model: MLP, training: Training) -> frozenset[str]:
         "dropout": model.dropout is not None,
         "seed": model.dropout is not None,
         "alpha_dropout": model.alpha_dropout,
+        "batch_norm_momentum": model.batch_norm_momentum != OFF["batch_norm_momentum"],
         "l2": model.l2 is not None,
         "max_norm": model.max_norm is not None,
         "weight_decay": training.optimizer == "adamw",
@@ -105,7 +108,23 @@ def why_not(spec: StudySpec) -> str | None:
             f"the space searches {searched[0]}, which all trials in lanes share; "
             "fix it or use --trainer fit"
         )
+    for corner in spec.corners():
+        model = spec.recipe(corner).model
+        if isinstance(model, MLP) and (reason := _unstacked(model)):
+            return reason
     return None
+
+
+def _unstacked(model: MLP) -> str | None:
+    """Say what of a model lanes do not have; None when they have it all."""
+    missing = {
+        "batch_norm_after": model.batch_norm_after,
+        "input_batch_norm": model.input_batch_norm,
+        "layer_norm": model.layer_norm,
+        "the activation prelu": model.activation == "prelu",
+    }
+    named = [name for name, is_named in missing.items() if is_named]
+    return f"lanes do not have {named[0]}; use --trainer fit" if named else None
 
 
 _OWN_MODEL = "the study builds its own model, and lanes stack MLP only; use --trainer fit"
