@@ -183,10 +183,10 @@ class FitTrainer:
 def _each_step(model: keras.Model, rates: NDArray[np.float64]) -> keras.callbacks.Callback:
     """Return what gives each step its learning rate, ``[step]``."""
 
-    def begin(step: int, _logs: Any) -> None:
+    def begin(batch: int, logs: object) -> None:  # noqa: ARG001 (Keras gives them by name)
         if keras.backend.backend() == "jax":  # where variables are copies while a model is fitted
             model.jax_state_sync()
-        model.optimizer.learning_rate = rates[step]
+        model.optimizer.learning_rate = rates[batch]
 
     return keras.callbacks.LambdaCallback(on_train_batch_begin=begin)
 

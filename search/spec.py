@@ -268,9 +268,10 @@ class StudySpec:
                 possible = self._values(owner, getattr(record, owner))
                 named = name in names or getattr(record, name) != _default(record, name)
                 if named and not values & possible:
+                    owners = sorted(owner if value is True else value for value in values)
                     raise SpecError(
-                        f"{name} belongs to {' and '.join(sorted(map(str, values)))}, not to "
-                        f"{' or '.join(map(str, possible))}"
+                        f"{name} belongs to {' and '.join(owners)}, which no trial has: "
+                        f"{owner} is {' or '.join(map(str, possible))}"
                     )
 
     def _values(self, name: str, fixed: Any) -> set[Any]:

@@ -127,7 +127,7 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "max_norm is 0": lambda: MLP(hidden=(30,), max_norm=0),
     "alpha_dropout says how to drop": lambda: _own(space={"alpha_dropout": [True, False]}),
     "batch_norm_momentum is 2": lambda: MLP(hidden=(30,), batch_norm_momentum=2),
-    "batch_norm_after belongs to True, not to False": lambda: _own(
+    "batch_norm_after belongs to batch_norm, which no trial has": lambda: _own(
         model=MLP(hidden=(30,), batch_norm_after=True)
     ),
     "initializer 'zeros' is unknown": lambda: MLP(hidden=(30,), initializer="zeros"),
@@ -149,17 +149,19 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "decay is 1.0; the schedule plateau": lambda: _training(schedule="plateau"),
     "plateau_epochs is 0": lambda: _training(plateau_epochs=0),
     "weight_decay is -1": lambda: _training(weight_decay=-1),
-    "weight_decay belongs to adamw, not to sgd": lambda: _own(space={"weight_decay": [0.1, 0.2]}),
-    "nesterov belongs to sgd, not to adam": lambda: _own(
+    "weight_decay belongs to adamw, which no trial has: optimizer is sgd": lambda: _own(
+        space={"weight_decay": [0.1, 0.2]}
+    ),
+    "nesterov belongs to sgd, which no trial has: optimizer is adam": lambda: _own(
         training=_training(optimizer="adam", nesterov=True, momentum=0)
     ),
-    "decay belongs to exponential and plateau, not to cosine": lambda: _own(
+    "decay belongs to exponential and plateau, which no trial has: schedule is cos": lambda: _own(
         training=_training(schedule="cosine", decay=0.5)
     ),
-    "plateau_epochs belongs to plateau, not to exponential": lambda: _own(
+    "plateau_epochs belongs to plateau, which no trial has": lambda: _own(
         training=_training(plateau_epochs=9)
     ),
-    "negative_slope belongs to leaky_relu, not to ": lambda: _own(
+    "negative_slope belongs to leaky_relu, which no trial has: activation is ": lambda: _own(
         model=MLP(hidden=(30,), negative_slope=0.1)
     ),
     "candidates is 0": lambda: Confirm(candidates=0),
