@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from search import probe
 from search.health import FIGURES
+from search.lanes.activations import STEEPEST
 from search.lanes.backend import fetch, gradients
 from search.probe import Array
 
 _ACTIVATIONS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.PReLU)
-# The largest derivative of the activations that flatten out, at the parameters Keras gives them.
-_STEEPEST = {"sigmoid": 0.25, "tanh": 1.0, "elu": 1.0, "selu": 1.0507009873554805 * 1.67326324235}
 
 
 class _Activation(NamedTuple):
@@ -60,7 +59,7 @@ def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.
         else:
             activation = run.activations[index]
             derivative = _derivative(activation.function, pre)
-            steepest = _STEEPEST.get(activation.name, 0.0)
+            steepest = STEEPEST.get(activation.name, 0.0)
         parts = (kernel.value, slopes[number], changes[number], pre, deltas[index], outputs)
         # A convolution's positions are examples like any other.
         matrices = (ops.reshape(part, (-1, part.shape[-1])) for part in (*parts, derivative))

@@ -1,6 +1,6 @@
 """Each technique in both trainers: against Keras' own, and in lanes beside all the others."""
 
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from functools import cache
 from itertools import product
 from typing import Any
@@ -93,6 +93,26 @@ def test_every_technique_follows_keras_in_a_lane(start: int) -> None:
             assert result.loss == pytest.approx(loss, abs=TOLERANCE), name
             assert result.val_loss == pytest.approx(val_loss, abs=TOLERANCE), name
         assert distance(our_weights, weights) < TOLERANCE, name
+
+
+WATCHED = ("sigmoid", "tanh", "mish", "clipvalue", "global_clipnorm", "l2", "max_norm")
+
+
+def test_health_is_that_of_the_keras_model() -> None:
+    trials = {
+        lane: (recipe(**TECHNIQUES[name], epochs=1), 20 + lane) for lane, name in enumerate(WATCHED)
+    }
+    stacked, fit = in_lanes(universal(), trials), FitTrainer(blobs())
+    for lane, (trial, seed) in trials.items():
+        fit.start(0, trial, seed)
+        fit.epoch()
+        ours, theirs = stacked[lane][2].health.snapshots, fit.stop(0).health.snapshots
+        assert len(ours) == len(theirs) == 2
+        for found, wanted in zip(ours, theirs, strict=True):
+            assert found.clipped == wanted.clipped
+            for layer, its in zip(found.layers, wanted.layers, strict=True):
+                assert astuple(layer) == pytest.approx(astuple(its), rel=2e-3, abs=1e-5), trial
+    assert stacked[WATCHED.index("clipvalue")][2].health.clipped
 
 
 MISTAKES: dict[str, dict[str, Any]] = {

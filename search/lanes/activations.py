@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from search.lanes.gates import Array, Gates
+from search.lanes.gates import FAMILY, Array, Gates, wide
 
 
 class Curve(NamedTuple):
@@ -90,16 +90,22 @@ CURVES = {
 }
 
 
+# The largest derivatives of all that flatten out, and 0 of the other curves.
+STEEPEST = {name: curve.steepest for name, curve in CURVES.items()} | {
+    name: max(FAMILY[name][:2]) for name in ("elu", "selu")
+}
+
+
 def activate(z: Array, gates: Gates) -> Array:
     """Apply each lane's activation to its pre-activations ``[lane, batch, unit]``."""
     below = ops.minimum(z, 0.0)
     y = (
-        _wide(gates.positive) * ops.maximum(z, 0.0)
-        + _wide(gates.exponential) * (ops.exp(below) - 1.0)
-        + _wide(gates.linear) * below
+        wide(gates.positive) * ops.maximum(z, 0.0)
+        + wide(gates.exponential) * (ops.exp(below) - 1.0)
+        + wide(gates.linear) * below
     )
     for name, chosen in _curves(gates):
-        y = ops.where(_wide(chosen) > 0.0, CURVES[name].value(z), y)
+        y = ops.where(wide(chosen) > 0.0, CURVES[name].value(z), y)
     return y
 
 
@@ -109,11 +115,11 @@ def activation_slope(z: Array, y: Array, gates: Gates) -> Array:
     Below zero the exponential's derivative is the function plus its factor, so that the family
     needs no ``z``.
     """
-    exponential = _wide(gates.exponential)
-    below = ops.where(exponential > 0.0, y + exponential, _wide(gates.linear))
-    slope = ops.where(y > 0.0, _wide(gates.positive), below)
+    exponential = wide(gates.exponential)
+    below = ops.where(exponential > 0.0, y + exponential, wide(gates.linear))
+    slope = ops.where(y > 0.0, wide(gates.positive), below)
     for name, chosen in _curves(gates):
-        slope = ops.where(_wide(chosen) > 0.0, CURVES[name].slope(z, y), slope)
+        slope = ops.where(wide(chosen) > 0.0, CURVES[name].slope(z, y), slope)
     return slope
 
 
@@ -128,8 +134,3 @@ def steepest(gates: Gates) -> Array:
 
 def _curves(gates: Gates) -> list[tuple[str, Array]]:
     return [(name, gates.options[name]) for name in CURVES if name in gates.options]
-
-
-def _wide(values: Array) -> Array:
-    """Return ``[lane]`` as ``[lane, 1, 1]``."""
-    return values[:, None, None]

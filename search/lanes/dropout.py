@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from keras import ops
 
-from search.lanes.gates import Array, Gates
+from search.lanes.gates import FAMILY, Array, Gates, wide
 
 # What alpha dropout puts in a dropped output's place: selu's limit at minus infinity.
-DROPPED = -1.7580993408473766
+DROPPED = -FAMILY["selu"][1]
 
 
 class Fed(NamedTuple):
@@ -36,9 +36,9 @@ def feed(outputs: Array, gates: Gates, step: Array, layer: int) -> Fed:
         scale = ops.where(alpha > 0.0, own, scale)
         offset = ops.where(alpha > 0.0, -own * DROPPED * rate, offset)
         dropped = ops.where(alpha > 0.0, own * DROPPED + offset, dropped)
-    kept = uniform(gates.options["seed"], step, layer, outputs.shape[1:]) >= _wide(rate)
-    values = ops.where(kept, _wide(scale) * outputs + _wide(offset), _wide(dropped))
-    return Fed(values, ops.where(kept, _wide(scale), 0.0))
+    kept = uniform(gates.options["seed"], step, layer, outputs.shape[1:]) >= wide(rate)
+    values = ops.where(kept, wide(scale) * outputs + wide(offset), wide(dropped))
+    return Fed(values, ops.where(kept, wide(scale), 0.0))
 
 
 def uniform(seed: Array, step: Array, layer: int, shape: tuple[int, int]) -> Array:
@@ -47,7 +47,7 @@ def uniform(seed: Array, step: Array, layer: int, shape: tuple[int, int]) -> Arr
     counter = ops.reshape(ops.cast(ops.arange(batch * units), "uint32"), (1, batch, units))
     stream = _mixed(_mixed(seed) + ops.cast(step, "uint32"))
     key = _mixed(stream + ops.cast(layer, "uint32"))
-    bits = _mixed(ops.bitwise_xor(_wide(key), _mixed(counter)))
+    bits = _mixed(ops.bitwise_xor(wide(key), _mixed(counter)))
     return ops.cast(_shifted(bits, 8), "float32") * 2.0**-24
 
 
@@ -60,8 +60,3 @@ def _mixed(x: Array) -> Array:
 
 def _shifted(x: Array, places: int) -> Array:
     return ops.right_shift(x, ops.cast(places, "uint32"))
-
-
-def _wide(values: Array) -> Array:
-    """Return ``[lane]`` as ``[lane, 1, 1]``."""
-    return values[:, None, None]

@@ -102,3 +102,8 @@ def set_gates(gates: Gates, place: int, one: Gates) -> None:
         values[place] = value
     for name, values in gates.options.items():
         values[place] = one.options.get(name, OFF[name])
+
+
+def wide(values: Array) -> Array:
+    """Return ``[lane]`` as ``[lane, 1, 1]``."""
+    return values[:, None, None]

@@ -17,7 +17,7 @@ from keras import ops
 
 from search.lanes.activations import activate, activation_slope
 from search.lanes.dropout import Fed, feed
-from search.lanes.gates import Array, Gates
+from search.lanes.gates import Array, Gates, wide
 
 MOVING = 0.99  # Keras' defaults for batch normalization: the moving statistics' momentum,
 EPSILON = 1e-3  # and what is added to a variance
@@ -70,7 +70,7 @@ def moments(sums: Array) -> tuple[Array, Array]:
 
 def norm(mean: Array, variance: Array, shift: Array, gamma: Array, gates: Gates) -> Norm:
     """Fold batch normalization, or the bias in its place, into one scale and one offset."""
-    on = _wide(gates.batch_norm) > 0.0
+    on = wide(gates.batch_norm) > 0.0
     inverse = ops.rsqrt(variance + EPSILON)
     scale = ops.where(on, gamma[:, None, :] * inverse, 1.0)
     offset = ops.where(on, shift[:, None, :] - mean * scale, shift[:, None, :])
@@ -177,7 +177,7 @@ def _shortened(kernel: Array, longest: Array) -> Array:
 
 def _through_norm(slope: Array, shift: Array, done: Pass, gates: Gates) -> tuple[Array, Array]:
     """Return the slope before normalization, and gamma's gradient ``[lane, unit]``."""
-    on = _wide(gates.batch_norm) > 0.0
+    on = wide(gates.batch_norm) > 0.0
     count = slope.shape[1]
     centred = (done.sums - done.norm.mean) * done.norm.inverse
     gamma = ops.sum(slope * centred, axis=1, keepdims=True)
@@ -273,11 +273,6 @@ def _moved(moving: Array, new: Array, gates: Gates) -> Array:
         return moving * MOVING + new * (1.0 - MOVING)
     momentum = like(momentum, new)
     return moving * momentum + new * (1.0 - momentum)
-
-
-def _wide(values: Array) -> Array:
-    """Return ``[lane]`` as ``[lane, 1, 1]``."""
-    return values[:, None, None]
 
 
 def like(values: Array, array: Array) -> Array:
