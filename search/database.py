@@ -6,6 +6,7 @@ being although many start at once, and how writers take turns.
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from sqlalchemy.engine import URL
 from search import tables
 from search.errors import StoreError, UsageError
 from search.patience import STORE_ERRORS, Patience, reading, reason
+
+# What is interrupted while it closes a connection needs no traceback.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 EXAMPLES = "sqlite:///runs/search.db or postgresql+psycopg://user@host/database"
 BUSY_SECONDS = 60  # how long a SQLite writer waits for the others before it gives up

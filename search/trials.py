@@ -246,8 +246,12 @@ class TrialQueue:
 
     def surrender(self, reason: str) -> None:
         """Give up all trials as if this worker had died, for it can neither go on nor stop."""
-        for loss in self._leases.surrender(self.worker, reason, MAX_ATTEMPTS):
-            self._lose(loss)
+        # The trials first: once they are free, others would end them without this reason.
+        why = f"its worker {identity(self.worker)} died: {reason}"
+        for ticket, trial in self._leases.held().items():
+            if ticket in self._holding and trial is not None:
+                self._fail(self._trial(trial), why)
+        self._leases.surrender(self.worker, reason, MAX_ATTEMPTS)
 
     def reap(self) -> None:
         """Take the trials of dead workers away from them, and fail trials that nobody holds."""

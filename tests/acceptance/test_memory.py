@@ -1,13 +1,13 @@
-"""Hundreds of trials in one process must not fill its memory."""
+"""Many trials in one process must not fill its memory."""
 
 import subprocess
 import sys
 
 import pytest
 
-TRIALS = 200
-WARM = 40  # trials after which all that is allocated once has been
-GROWTH = 40  # MiB; a trial whose graph is kept costs 1.6
+TRIALS = 60
+WARM = 20  # trials after which all that is allocated once has been
+GROWTH = 25  # MiB; a trial whose graph is kept costs 1.6
 
 CODE = """
 import sys, keras, psutil
@@ -39,7 +39,7 @@ print((psutil.Process().memory_info().rss - before) / 2**20)
 
 
 @pytest.mark.parametrize("trainer", ["fit", "lanes"])
-def test_two_hundred_trials_need_no_more_memory_than_forty(trainer: str) -> None:
+def test_many_trials_need_no_more_memory_than_a_few(trainer: str) -> None:
     command = [sys.executable, "-c", CODE, trainer, str(TRIALS), str(WARM)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
