@@ -23,7 +23,7 @@ mnist: $(STAMP)  ## search, prove and report the best MNIST network
 	.venv/bin/python -m search.run --study mnist
 
 test: $(STAMP)  ## run all tests
-	.venv/bin/python -m pytest --numprocesses 4 --dist loadfile --durations 40
+	.venv/bin/python -m pytest --numprocesses 4 --dist loadfile
 	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/test_contract.py tests/test_lanes.py \
 		--numprocesses auto -k '$(ON_JAX)'
 

@@ -51,6 +51,12 @@ def make(request: pytest.FixtureRequest) -> Make:
 @pytest.fixture(scope="module")
 def trainer(make: Make, dataset: Dataset) -> Trainer:
     """One trainer for all tests of a module: a trainer is used again and again."""
+    return make(dataset, cadence=never)
+
+
+@pytest.fixture(scope="module")
+def looking(make: Make, dataset: Dataset) -> Trainer:
+    """One that looks at its trials' health, which takes its time."""
     return make(dataset)
 
 
@@ -61,10 +67,12 @@ def another(make: Make, dataset: Dataset) -> Trainer:
 
 
 @pytest.fixture(autouse=True)
-def free_lanes(trainer: Trainer) -> Iterator[None]:
+def free_lanes(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    for lane in trainer.epoch():
-        trainer.stop(lane)
+    for name in {"trainer", "looking", "another"} & set(request.fixturenames):
+        trainer = request.getfixturevalue(name)
+        for lane in trainer.epoch():
+            trainer.stop(lane)
 
 
 def recipe(
@@ -200,8 +208,8 @@ def test_the_model_takes_raw_inputs_and_gives_probabilities(
 # -- health ----------------------------------------------------------------------------------
 
 
-def test_it_looks_before_the_first_step_after_rungs_and_at_the_end(trainer: Trainer) -> None:
-    outcome, _ = run(trainer, recipe(epochs=5))
+def test_it_looks_before_the_first_step_after_rungs_and_at_the_end(looking: Trainer) -> None:
+    outcome, _ = run(looking, recipe(epochs=5))
     looks = [[s.epoch for s in r.health.snapshots] if r.health else [] for r in outcome.curve]
     assert looks == [[0, 1], [], [0, 1, 3], [], [0, 1, 3, 5]]
     assert outcome.health == outcome.curve[-1].health
@@ -212,9 +220,9 @@ def test_it_looks_before_the_first_step_after_rungs_and_at_the_end(trainer: Trai
             assert layer.weight_norm != later.weight_norm
 
 
-def test_looking_changes_nothing(trainer: Trainer, make: Make, dataset: Dataset) -> None:
+def test_looking_changes_nothing(looking: Trainer, make: Make, dataset: Dataset) -> None:
     one = recipe(batch_norm=True, clipnorm=0.1, best_weights=False)
-    outcome, model = run(trainer, one)
+    outcome, model = run(looking, one)
     blind, its_model = run(make(dataset, cadence=never), one)
     assert blind.health == Health()
     assert blind.curve == tuple(replace(result, health=None) for result in outcome.curve)
@@ -223,14 +231,14 @@ def test_looking_changes_nothing(trainer: Trainer, make: Make, dataset: Dataset)
 
 @pytest.mark.parametrize(("clipnorm", "share"), [(None, None), (1e-6, 1.0), (1e6, 0.0)])
 def test_it_counts_clipped_steps(
-    trainer: Trainer, clipnorm: float | None, share: float | None
+    looking: Trainer, clipnorm: float | None, share: float | None
 ) -> None:
-    outcome, _ = run(trainer, recipe(clipnorm=clipnorm, epochs=1))
+    outcome, _ = run(looking, recipe(clipnorm=clipnorm, epochs=1))
     assert [snapshot.clipped for snapshot in outcome.health.snapshots] == [None, share]
 
 
-def test_it_says_at_which_step_a_trial_diverged(trainer: Trainer) -> None:
-    outcome, _ = run(trainer, recipe(learning_rate=1e30))
+def test_it_says_at_which_step_a_trial_diverged(looking: Trainer) -> None:
+    outcome, _ = run(looking, recipe(learning_rate=1e30))
     assert outcome.health.diverged_step == 2, "the first step's loss is that of the fresh network"
     verdict = judge(outcome.health)
     assert (verdict.kind, verdict.hopeless) == (Kind.DIVERGED, True)
@@ -272,11 +280,11 @@ def equal(some: Weights, others: Weights) -> bool:
 
 
 def test_a_trial_continues_elsewhere_as_if_nothing_had_happened(
-    trainer: Trainer, another: Trainer
+    looking: Trainer, another: Trainer
 ) -> None:
     one = recipe(batch_norm=True, clipnorm=0.2, epochs=3, best_weights=False)
     one = replace(one, training=replace(one.training, decay=0.7))
-    outcome, weights, checkpoints = saved(trainer, one)
+    outcome, weights, checkpoints = saved(looking, one)
     assert len(checkpoints) == 2
     for checkpoint in checkpoints:
         continued, its_weights = resumed(another, one, checkpoint)
@@ -285,10 +293,10 @@ def test_a_trial_continues_elsewhere_as_if_nothing_had_happened(
 
 
 def test_a_checkpoint_holds_the_kept_weights_and_the_patience(
-    trainer: Trainer, another: Trainer
+    looking: Trainer, another: Trainer
 ) -> None:
     one = recipe(learning_rate=0.3, epochs=60, patience=2)
-    outcome, weights, checkpoints = saved(trainer, one)
+    outcome, weights, checkpoints = saved(looking, one)
     assert outcome.end is End.EARLY
     assert len(checkpoints) > outcome.kept_epoch
     continued, its_weights = resumed(another, one, checkpoints[-1])

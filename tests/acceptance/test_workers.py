@@ -397,7 +397,8 @@ def test_a_hung_trial_is_given_up_and_the_others_go_on(local: Site) -> None:
     assert [trial.user_attrs["seed"] for trial in hung] == [simulated.FIRST] * 2
     for trial in hung:
         assert "hung: no epoch ended within the time limit of 0.4 s" in trial.user_attrs["failure"]
-    assert local.said().count("ended with status 1; starting it again.") == 2
+    # The second one's end may end the study too, and then nobody starts it again.
+    assert local.said().count("ended with status 1; starting it again.") in (1, 2)
 
 
 def test_a_slow_trial_is_ended_and_kept_with_its_reason(local: Site) -> None:
