@@ -60,9 +60,7 @@ class Artifacts:
         """Return the files whose keys begin so, by key, in one query."""
 
         def read() -> dict[str, bytes]:
-            query = sa.select(artifacts.c.key, artifacts.c.content).where(
-                artifacts.c.key.startswith(prefix, autoescape=True)
-            )
+            query = sa.select(artifacts.c.key, artifacts.c.content).where(_begins(prefix))
             with self._engine.begin() as connection:
                 return {row.key: row.content for row in connection.execute(query)}
 
@@ -72,9 +70,7 @@ class Artifacts:
         """Return the keys that begin so, sorted."""
 
         def read() -> list[str]:
-            # Not LIKE, which on SQLite takes the study "a" for the study "A".
-            beginning = sa.func.substr(artifacts.c.key, 1, len(prefix))
-            query = sa.select(artifacts.c.key).where(beginning == prefix)
+            query = sa.select(artifacts.c.key).where(_begins(prefix))
             with self._engine.begin() as connection:
                 return sorted(connection.execute(query).scalars())
 
@@ -122,3 +118,8 @@ class Artifacts:
     def _key(self, artifact_id: str) -> str:
         """Return a file's key; that of one which came through Optuna is its id."""
         return next((key for key in self.keys("") if self.id(key) == artifact_id), artifact_id)
+
+
+def _begins(prefix: str) -> sa.ColumnElement[bool]:
+    # Not LIKE, which on SQLite takes the study "a" for the study "A".
+    return sa.func.substr(artifacts.c.key, 1, len(prefix)) == prefix

@@ -34,6 +34,8 @@ def test_keys_are_found_by_exactly_their_beginning(artifacts: Artifacts) -> None
     assert artifacts.keys("my_study/") == ["my_study/a", "my_study/b"]
     assert artifacts.keys("%") == ["%"]
     assert len(artifacts.keys("")) == 6
+    assert sorted(artifacts.all("my_study/")) == ["my_study/a", "my_study/b"]
+    assert sorted(artifacts.all("%")) == ["%"]
 
 
 def test_of_many_writers_of_one_key_one_wins(artifacts: Artifacts) -> None:
