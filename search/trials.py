@@ -106,9 +106,11 @@ class TrialQueue:
     def _repeat(self, before: FrozenTrial) -> optuna.Trial:
         # It may have ended before it drew all that a user had fixed for it.
         fixed = {**before.system_attrs.get("fixed_params", {}), **before.params}
+        # In the transaction that creates it, for this attempt may die before its next one.
+        seed = {name: before.user_attrs[name] for name in ("seed",) if name in before.user_attrs}
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            user_attrs={"repeats": before.number},
+            user_attrs={"repeats": before.number, **seed},
             system_attrs={"fixed_params": fixed},
         )
         study_id = self._store.storage.get_study_id_from_name(self._study.study_name)
@@ -123,7 +125,7 @@ class TrialQueue:
             values = {
                 name: suggest(trial, name, space.parameters[name]) for name in space.parameters
             }
-        seed = derive(self._spec.seed, "trial", trial.number)
+        seed = trial.user_attrs.get("seed", derive(self._spec.seed, "trial", trial.number))
         attributes = {
             "seed": seed,
             "worker": identity(self.worker),
@@ -131,7 +133,6 @@ class TrialQueue:
         }
         checkpoint = None
         if before is not None:
-            seed = attributes["seed"] = before.user_attrs.get("seed", seed)
             attributes["attempt"] = ticket.attempt
             checkpoint = self._leases.saved(ticket.number)
         with self._losing(ticket.number, trial):
