@@ -158,6 +158,8 @@ class Fitted:
         """Train until so many epochs are done or nothing improves; say whether it was pruned."""
         import keras
 
+        pruned = False
+
         def after(_epoch: int, logs: dict[str, float]) -> None:
             nonlocal pruned
             self._epoch += 1
@@ -168,7 +170,6 @@ class Fitted:
             stale = self._epoch - self._best_epoch >= self._patience
             self._model.stop_training = pruned or stale
 
-        pruned = False
         train, validation = self._dataset.train, self._dataset.validation
         self._model.fit(
             train.x,
