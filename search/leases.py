@@ -239,28 +239,32 @@ class Leases:
                 to it in an answer that got lost, and is given again.
 
         """
-        own = sa.and_(
+        own = self._first(
             tickets.c.state == "held",
             tickets.c.worker == worker,
             tickets.c.number.not_in(list(holding)),
         )
-        wanted = sa.select(tickets).where(self._of_study, sa.or_(tickets.c.state == "free", own))
+        free = self._first(tickets.c.state == "free")
+        taken = (
+            tickets.update()
+            .where(self._of_study, tickets.c.number == sa.func.coalesce(own, free))
+            .values(
+                state="held",
+                worker=worker,
+                attempt=tickets.c.attempt + sa.case((tickets.c.state == "free", 1), else_=0),
+            )
+            .returning(tickets.c.number, tickets.c.attempt, tickets.c.trial)
+        )
         with self._engine.begin() as connection:
             self._beat(connection, worker)  # or nobody would notice if it died now
-            row = connection.execute(
-                wanted.order_by(tickets.c.state.desc(), tickets.c.number)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            ).first()
-            if row is None:
-                return None
-            attempt = row.attempt + (row.state == "free")
-            connection.execute(
-                tickets.update()
-                .where(self._of_study, tickets.c.number == row.number)
-                .values(state="held", worker=worker, attempt=attempt)
-            )
-            return Ticket(row.number, attempt, row.trial)
+            row = connection.execute(taken).first()
+            return None if row is None else Ticket(row.number, row.attempt, row.trial)
+
+    def _first(self, *conditions: sa.ColumnElement[bool]) -> "sa.ScalarSelect[int]":
+        """Return the query for the first such ticket that nobody else is about to change."""
+        wanted = sa.select(tickets.c.number).where(self._of_study, *conditions)
+        wanted = wanted.order_by(tickets.c.number).limit(1)
+        return wanted.with_for_update(skip_locked=True).scalar_subquery()
 
     @_patiently
     def link(self, worker: str, ticket: int, trial: int) -> bool:

@@ -144,10 +144,11 @@ class Worker:
         results: dict[int, EpochResult] = {}
         with self._blaming(list(self._held)), self._busy():
             results = self._trainer.epoch()
-        for lane, result in results.items():
-            self._held[lane].trained = True
-            self._progress.trained(lane, result)
-            self._judge(lane, result)
+        with self._queue.look():
+            for lane, result in results.items():
+                self._held[lane].trained = True
+                self._progress.trained(lane, result)
+                self._judge(lane, result)
         self._save(CHECKPOINT_SECONDS)
 
     def _judge(self, lane: int, result: EpochResult) -> None:

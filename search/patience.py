@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy.exc
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 
 T = TypeVar("T")
 
@@ -138,24 +137,8 @@ class PatientStorage(BaseStorage):
         self._storage = storage
         self._patience = patience
 
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
-        """End a trial; it may have been done by the try whose answer was lost."""
-        tries = 0
-
-        def end() -> bool:
-            nonlocal tries
-            tries += 1
-            try:
-                return self._storage.set_trial_state_values(trial_id, state, values)
-            except UpdateFinishedTrialError:
-                if tries > 1 and self._storage.get_trial(trial_id).state is state:
-                    return True
-                raise
-
-        return self._patience(end)
-
 
 for _name in vars(BaseStorage):
-    if not _name.startswith("_") and _name not in vars(PatientStorage):
+    if not _name.startswith("_"):
         setattr(PatientStorage, _name, _patiently(_name))
 abc.update_abstractmethods(PatientStorage)  # type: ignore[type-abstract]

@@ -1,18 +1,13 @@
 """The store: a database as an Optuna storage, and a specification as an Optuna study in it."""
 
 import contextlib
-import json
 import logging
-from collections.abc import Mapping
-from typing import Any
+from contextlib import AbstractContextManager
 
 import optuna
-import sqlalchemy as sa
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.storages._rdb import models
-from optuna.trial import TrialState
 
+from search.cache import CachedStorage
 from search.database import Database
 from search.patience import PatientStorage
 from search.samplers import pruner, sampler
@@ -28,9 +23,10 @@ class Store:
 
     def __init__(self, url: str, create: bool) -> None:
         self.database = Database(url, create)
-        cached = optuna.storages.get_storage(self.database.rdb)
-        self.storage: BaseStorage = PatientStorage(  # type: ignore[abstract]  # its methods come by themselves
-            cached, self.database.patience
+        # The methods of both come by themselves.
+        self._cache = CachedStorage(self.database.rdb)  # type: ignore[abstract]
+        self.storage: BaseStorage = PatientStorage(  # type: ignore[abstract]
+            self._cache, self.database.patience
         )
 
     def study(self, name: str, spec: StudySpec, seed: int) -> optuna.Study:
@@ -51,36 +47,18 @@ class Store:
             return True
         return False
 
-    def annotate(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
-        """Set user attributes of a trial in one transaction; Optuna takes one for each.
+    def together(self, trial_id: int) -> AbstractContextManager[None]:
+        """Write all that this thread changes of a trial within the block in one transaction.
 
         Raises:
-            UpdateFinishedTrialError: the trial is over.
+            UpdateFinishedTrialError: the trial is over, as the end of the block finds.
 
         """
-        column = models.TrialUserAttributeModel.__table__.c
-        its = column.trial_id == trial_id
-        rows = [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-            for key, value in attributes.items()
-        ]
-        running = (
-            sa.select(models.TrialModel.trial_id)
-            .where(models.TrialModel.trial_id == trial_id)
-            .where(models.TrialModel.state == TrialState.RUNNING)
-            .with_for_update()  # it must not end meanwhile
-        )
+        return self._cache.together(trial_id, lambda write: self.database.patience(write))
 
-        def write() -> None:
-            with self.database.engine.begin() as connection:
-                if connection.execute(running).first() is None:
-                    raise UpdateFinishedTrialError(f"trial {trial_id} is over")
-                connection.execute(
-                    sa.delete(column.key.table).where(its, column.key.in_(list(attributes)))
-                )
-                connection.execute(sa.insert(column.key.table), rows)
-
-        self.database.patience(write)
+    def look(self) -> AbstractContextManager[None]:
+        """Read trials at most once within the block, in this thread."""
+        return self._cache.look()
 
     def close(self) -> None:
         """Give the connections back."""

@@ -1,7 +1,7 @@
 """Our own tables, beside Optuna's in the same database."""
 
 import sqlalchemy as sa
-from sqlalchemy import Column, Float, ForeignKey, Integer, LargeBinary, String, Text
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, String, Text
 
 SCHEMA = 1  # of the tables below; a store of another number is refused
 
@@ -41,6 +41,8 @@ tickets = sa.Table(
     Column("attempt", Integer, nullable=False, default=0),  # times it was taken
     Column("worker", String(32)),  # the last holder
     Column("trial", Integer),  # the latest attempt's trial number
+    Index("search_tickets_state", "study", "state", "number"),  # the next free one
+    Index("search_tickets_worker", "worker", "state"),  # what a worker holds or has done
 )
 checkpoints = sa.Table(
     "search_checkpoints",

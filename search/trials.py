@@ -85,12 +85,13 @@ class TrialQueue:
             if before is not None and before.state in COUNTED:
                 self._leases.done(self.worker, ticket.number)
                 continue
-            trial = self._repeat(before) if before else self._study.ask()
-            if self._leases.link(self.worker, ticket.number, trial.number):
-                self._holding[ticket.number] = trial.number
-                # Linked too late, after a long pause, it was ended as an orphan.
-                with contextlib.suppress(TrialLost):
-                    return self._assign(ticket, trial, before, trainer)
+            with self._store.look():
+                trial = self._repeat(before) if before else self._study.ask()
+                if self._leases.link(self.worker, ticket.number, trial.number):
+                    self._holding[ticket.number] = trial.number
+                    # Linked too late, after a long pause, it was ended as an orphan.
+                    with contextlib.suppress(TrialLost):
+                        return self._assign(ticket, trial, before, trainer)
         return None
 
     def _settled(self, number: int) -> FrozenTrial:
@@ -121,30 +122,29 @@ class TrialQueue:
         self, ticket: Ticket, trial: optuna.Trial, before: FrozenTrial | None, trainer: str
     ) -> Assignment:
         space = self._spec.search_space
-        with self._losing(ticket.number, trial):
+        seed = trial.user_attrs.get("seed", derive(self._spec.seed, "trial", trial.number))
+        with self._changing(ticket.number, trial):
             values = {
                 name: suggest(trial, name, space.parameters[name]) for name in space.parameters
             }
-        seed = trial.user_attrs.get("seed", derive(self._spec.seed, "trial", trial.number))
-        attributes = {
-            "seed": seed,
-            "worker": identity(self.worker),
-            "trainer": trainer,
-        }
-        checkpoint = None
-        if before is not None:
-            attributes["attempt"] = ticket.attempt
-            checkpoint = self._leases.saved(ticket.number)
-        with self._losing(ticket.number, trial):
-            self._store.annotate(trial._trial_id, attributes)
+            trial.set_user_attr("seed", seed)
+            trial.set_user_attr("worker", identity(self.worker))
+            trial.set_user_attr("trainer", trainer)
+            if before is not None:
+                trial.set_user_attr("attempt", ticket.attempt)
+        checkpoint = None if before is None else self._leases.saved(ticket.number)
         recipe = self._spec.recipe(space.config(values))
         return Assignment(ticket.number, trial, recipe, seed, checkpoint)
 
     # -- while it trains -----------------------------------------------------------------------
 
+    def look(self) -> contextlib.AbstractContextManager[None]:
+        """Read the other trials at most once within the block, for all lanes together."""
+        return self._store.look()
+
     def resume(self, assignment: Assignment, curve: Sequence[EpochResult]) -> None:
         """Record the epochs of the attempt that a trial goes on from."""
-        with self._losing(assignment.ticket, assignment.trial):
+        with self._changing(assignment.ticket, assignment.trial):
             for result in curve:
                 assignment.trial.report(score(result), result.epoch)
 
@@ -154,7 +154,7 @@ class TrialQueue:
 
     def report(self, assignment: Assignment, result: EpochResult) -> str | None:
         """Record an epoch, and return why the trial should be stopped; None to go on."""
-        with self._losing(assignment.ticket, assignment.trial):
+        with self._changing(assignment.ticket, assignment.trial):
             assignment.trial.report(score(result), result.epoch)
             # A trial that is over has used all it may use; pruning it would save nothing.
             if result.end is not None:
@@ -201,8 +201,9 @@ class TrialQueue:
         attributes: Mapping[str, Any],
         value: float | None,
     ) -> FrozenTrial:
-        with self._losing(assignment.ticket, assignment.trial):
-            self._store.annotate(assignment.trial._trial_id, attributes)
+        with self._changing(assignment.ticket, assignment.trial):
+            for name, content in attributes.items():
+                assignment.trial.set_user_attr(name, content)
             frozen = self._study.tell(assignment.trial, value, state, skip_if_finished=True)
             if frozen.state is not state:
                 raise UpdateFinishedTrialError
@@ -211,10 +212,11 @@ class TrialQueue:
         return frozen
 
     @contextlib.contextmanager
-    def _losing(self, ticket: int, trial: optuna.Trial) -> Iterator[None]:
-        """Raise `TrialLost` where somebody else has ended the trial."""
+    def _changing(self, ticket: int, trial: optuna.Trial) -> Iterator[None]:
+        """Change a trial in one transaction; raise `TrialLost` where somebody else has ended it."""
         try:
-            yield
+            with self._store.together(trial._trial_id):
+                yield
         except UpdateFinishedTrialError as error:
             # What a reaper ended is to be repeated. What a person ended, in the dashboard say,
             # counts as it stands. Neither changes a ticket that is no longer ours.
@@ -294,12 +296,16 @@ class TrialQueue:
         """End a trial as failed; False when it was over already, by whomever."""
         storage, identity = self._store.storage, trial._trial_id
         with contextlib.suppress(UpdateFinishedTrialError):
-            storage.set_trial_user_attr(identity, "failure", reason)
-            return storage.set_trial_state_values(identity, TrialState.FAIL)
+            with self._store.together(identity):
+                storage.set_trial_user_attr(identity, "failure", reason)
+                storage.set_trial_state_values(identity, TrialState.FAIL)
+            return True
         return False
 
     def _trial(self, number: int) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[number]
+        storage = self._store.storage
+        study_id = storage.get_study_id_from_name(self._study.study_name)
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
 def health_key(study: str, number: int) -> str:

@@ -113,7 +113,7 @@ def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
     frozen = queue.finish(assignment, Outcome(0.0, 0, (last,)), stopped=None)
     assert (frozen.state, frozen.value) == (TrialState.PRUNED, 0.0)
     assert frozen.user_attrs["end"] == End.DIVERGED
-    with pytest.raises(ValueError, match="not exist"):
+    with pytest.raises(ValueError, match="No trials are completed"):
         _ = bench.study.best_trial
 
 
