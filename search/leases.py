@@ -19,7 +19,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -217,15 +217,16 @@ class Leases:
     def leave(self, worker: str) -> None:
         """Let go of all that the worker holds, and end it."""
         with self._engine.begin() as connection:
-            self._end(connection, {worker: LEFT})
             self._free(connection, [worker], attempt=tickets.c.attempt - 1, state="free")
+            self._end(connection, {worker: LEFT})
 
     def _end(self, connection: sa.Connection, reasons: Mapping[str, str]) -> None:
         for worker, reason in reasons.items():
             connection.execute(workers.update().where(workers.c.id == worker).values(ended=reason))
-        connection.execute(
-            studies.update().where(studies.c.confirmer.in_(list(reasons))).values(confirmer=None)
-        )
+        for office in (studies.c.confirmer, studies.c.reaper):
+            connection.execute(
+                studies.update().where(office.in_(list(reasons))).values({office: None})
+            )
 
     # -- tickets -----------------------------------------------------------------------------
 
@@ -323,72 +324,85 @@ class Leases:
         with self._engine.begin() as connection:
             return connection.execute(query).scalar()
 
-    def _forget_checkpoints(self, connection: sa.Connection) -> None:
-        """Delete those from which nobody will go on."""
-        spent = sa.select(tickets.c.number).where(self._of_study, tickets.c.state == "done")
-        connection.execute(
-            checkpoints.delete().where(
-                checkpoints.c.study == self._study, checkpoints.c.ticket.in_(spent)
-            )
-        )
-
     def _saved(self, ticket: int) -> sa.ColumnElement[bool]:
         return sa.and_(checkpoints.c.study == self._study, checkpoints.c.ticket == ticket)
 
     # -- the dead ----------------------------------------------------------------------------
 
     @_patiently
-    def surrender(self, worker: str, reason: str, max_attempts: int) -> list[Loss]:
+    def surrender(self, worker: str, reason: str, max_attempts: int) -> None:
         """End a worker that is stuck, as if it had died, and free what it holds."""
         with self._engine.begin() as connection:
-            return self._bury(connection, {worker: reason}, max_attempts)
+            self._bury(connection, {worker: reason}, max_attempts)
 
     @_patiently
-    def reap(self, max_attempts: int) -> list[Loss]:
-        """Free the tickets of dead workers, and spend those that were tried too often."""
-        with self._engine.begin() as connection:
-            return self._bury(connection, self._dead(connection), max_attempts)
+    def appoint(self, worker: str) -> bool:
+        """Make the worker the one that looks for the dead of all machines, unless another is.
 
-    def _bury(
-        self, connection: sa.Connection, dead: Mapping[str, str], max_attempts: int
-    ) -> list[Loss]:
-        if not dead:
-            return []
-        identities = {member.id: member.identity for member in self._members(connection)}
-        state = sa.case((tickets.c.attempt >= max_attempts, "done"), else_="free")
-        lost = self._free(connection, list(dead), state=state)
-        self._forget_checkpoints(connection)
-        self._end(connection, dead)
+        One is enough; if each did, what that costs would grow with the square of the fleet. Who
+        has not looked for a quarter of the grace period is replaced.
+        """
+        with self._engine.begin() as connection:
+            now = _clock(connection)
+            vacant = sa.or_(
+                studies.c.reaper.is_(None),
+                studies.c.reaper == worker,
+                studies.c.looked < now - GRACE_SECONDS / 4,
+            )
+            change = studies.update().where(studies.c.name == self._study, vacant)
+            return connection.execute(change.values(reaper=worker, looked=now)).rowcount == 1
+
+    @_patiently
+    def reap(self, max_attempts: int, everywhere: bool = True) -> list[Loss]:
+        """Free the tickets of dead workers, and spend those that were tried too often.
+
+        Args:
+            max_attempts: from which on a ticket was.
+            everywhere: look for the dead of all machines, not only of this one.
+
+        """
+        with self._engine.begin() as connection:
+            dead = {row.id: row for row in self._dead(connection, everywhere)}
+            reasons = {id: GONE if _seen_gone(row) else SILENT for id, row in dead.items()}
+            lost = self._bury(connection, reasons, max_attempts)
         return [
-            Loss(trial, f"its worker {identities[worker]} died: {dead[worker]}")
+            Loss(trial, f"its worker {_of(dead[worker])} died: {reasons[worker]}")
             for worker, trial in lost
         ]
 
+    def _bury(
+        self, connection: sa.Connection, dead: Mapping[str, str], max_attempts: int
+    ) -> list[tuple[str, int | None]]:
+        """End these workers for these reasons; return holder and trial of each ticket lost."""
+        if not dead:
+            return []
+        state = sa.case((tickets.c.attempt >= max_attempts, "done"), else_="free")
+        lost = self._free(connection, list(dead), state=state)
+        given_up = [row.number for row in lost if row.state == "done"]
+        if given_up:
+            its = sa.and_(checkpoints.c.study == self._study, checkpoints.c.ticket.in_(given_up))
+            connection.execute(checkpoints.delete().where(its))
+        self._end(connection, dead)
+        return [(row.worker, row.trial) for row in lost]
+
     def _free(
         self, connection: sa.Connection, holders: list[str], **values: Any
-    ) -> list[tuple[str, int | None]]:
-        """Change what these workers hold; return holder and trial of each ticket."""
+    ) -> "Sequence[sa.Row[Any]]":
+        """Change what these workers hold, and return it."""
         held = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker.in_(holders))
-        freed = (
-            tickets.update()
-            .where(held)
-            .values(**values)
-            .returning(tickets.c.worker, tickets.c.trial)
-        )
-        return [(row.worker, row.trial) for row in connection.execute(freed)]
+        freed = tickets.update().where(held).values(**values).returning(tickets)
+        return connection.execute(freed).all()
 
-    def _dead(self, connection: sa.Connection) -> dict[str, str]:
-        """Return the dead, who have not been buried yet, with how that is known."""
+    def _dead(self, connection: sa.Connection, everywhere: bool) -> "Iterator[sa.Row[Any]]":
+        """Return the dead who have not been buried yet."""
         alive = sa.and_(workers.c.study == self._study, workers.c.ended.is_(None))
-        silence = (_clock(connection) - workers.c.beat).label("silence")
-        dead = {}
-        for row in connection.execute(sa.select(workers, silence).where(alive)):
-            # On its own machine a look at the process spares the wait for the grace period.
-            if _seen_gone(row):
-                dead[row.id] = GONE
-            elif row.silence > GRACE_SECONDS:
-                dead[row.id] = SILENT
-        return dead
+        silent = (workers.c.beat < _clock(connection) - GRACE_SECONDS).label("silent")
+        # On its own machine a look at the process spares the wait for the grace period.
+        shown = workers.c.host == _host()
+        suspects = sa.select(workers, silent).where(
+            alive, sa.or_(shown, silent) if everywhere else shown
+        )
+        return (row for row in connection.execute(suspects) if row.silent or _seen_gone(row))
 
     # -- the confirmation --------------------------------------------------------------------
 
@@ -427,10 +441,14 @@ class Leases:
             rows = connection.execute(query.group_by(tickets.c.state)).all()
             return Counter({row.state: row.total for row in rows})
 
+    @_patiently
     def exhausted(self) -> bool:
         """Say whether the budget is met: no ticket is free or held."""
-        counts = self.counts()
-        return counts["free"] + counts["held"] == 0
+        left = sa.select(tickets.c.number).where(
+            self._of_study, tickets.c.state.in_(["free", "held"])
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(left.limit(1)).first() is None
 
     def held(self) -> dict[int, int | None]:
         """Return the held tickets' numbers with the trials they run."""
@@ -495,6 +513,10 @@ def _clock(connection: sa.Connection) -> sa.ColumnElement[float]:
 def identity(worker: str) -> str:
     """Return how a worker in this process is called; see `Member.identity`."""
     return _identity(platform.node(), os.getpid(), worker)
+
+
+def _of(row: "sa.Row[Any]") -> str:
+    return _identity(row.host.split()[0], int(row.process.split()[0]), row.id)
 
 
 def _identity(host: str, process: int, worker: str) -> str:

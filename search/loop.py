@@ -89,7 +89,7 @@ class Worker:
         """
         reason: str | None = None
         self._queue.reap()
-        with beating(self._queue.beat, self._queue.reap, self._watch):
+        with beating(self._queue.beat, self._queue.watch, self._watch):
             try:
                 while not (reason := self._stop()):
                     self._fill()

@@ -118,7 +118,7 @@ class Shift:
         trials = session.study.get_trials(deepcopy=False)
         shown = {trial.number for trial in trials if trial.state.is_finished()}
         session.leases.equip(queue.worker, "follows", 0)
-        with crew, beating(queue.beat, queue.reap):
+        with crew, beating(queue.beat, queue.watch):
             while not (reason := stop()):
                 counts = session.leases.counts()
                 self._follow(shown)
@@ -149,7 +149,7 @@ class Shift:
     def _prove(self, queue: TrialQueue) -> None:
         """See to it that the best trials are confirmed."""
         leases = self._session.leases
-        with beating(queue.beat, queue.reap):
+        with beating(queue.beat, queue.watch):
             while self._unproven():
                 if leases.confirm(queue.worker):
                     # Another worker may have finished between the look and the lease.

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, String, Text
 
-SCHEMA = 1  # of the tables below; a store of another number is refused
+SCHEMA = 2  # of the tables below; a store of another number is refused
 
 metadata = sa.MetaData()
 
@@ -18,6 +18,8 @@ studies = sa.Table(
     Column("trials", Integer, nullable=False),  # the budget
     Column("joined", Integer, nullable=False, default=0),  # workers so far
     Column("confirmer", String(32)),  # the worker that confirms and reports
+    Column("reaper", String(32)),  # the worker that looks for the dead on other machines
+    Column("looked", Float),  # when it last did, by the database's clock
 )
 workers = sa.Table(
     "search_workers",
@@ -31,6 +33,7 @@ workers = sa.Table(
     Column("started", Float, nullable=False),  # seconds since the epoch, database's clock
     Column("beat", Float, nullable=False),
     Column("ended", Text),  # why it no longer works; NULL while it does
+    Index("search_workers_host", "study", "host"),  # those a worker can look at itself
 )
 tickets = sa.Table(
     "search_tickets",

@@ -258,11 +258,21 @@ class TrialQueue:
 
     def reap(self) -> None:
         """Take the trials of dead workers away from them, and fail trials that nobody holds."""
+        self._bury(everywhere=True)
+        self._fail_orphans()
+
+    def watch(self) -> None:
+        """Reap on this machine, and everywhere if this worker is the one that does."""
+        if self._leases.appoint(self.worker):
+            self.reap()
+        else:
+            self._bury(everywhere=False)
+
+    def _bury(self, everywhere: bool) -> None:
         # After a while without the database the others, too, had no chance to say they are alive.
         if time.monotonic() - self._store.database.patience.restored >= GRACE_SECONDS:
-            for loss in self._leases.reap(MAX_ATTEMPTS):
+            for loss in self._leases.reap(MAX_ATTEMPTS, everywhere):
                 self._lose(loss)
-        self._fail_orphans()
 
     def _lose(self, loss: Loss) -> None:
         if loss.trial is not None:

@@ -114,6 +114,49 @@ def test_nobody_dies_of_a_clock_that_is_set(
     assert set(leases.held()) == {0}
 
 
+def test_one_worker_looks_for_the_dead_of_all_machines(store: Store, leases: Leases) -> None:
+    first, second, dead = (leases.join()[0] for _ in range(3))
+    leases.take(dead)
+    silence(store, dead, GRACE_SECONDS + 10)
+    assert leases.appoint(first)
+    assert leases.appoint(first), "it stays"
+    assert not leases.appoint(second)
+    assert leases.reap(max_attempts=3, everywhere=False) == []
+    assert len(leases.reap(max_attempts=3)) == 1
+
+
+def test_who_does_not_look_for_the_dead_is_replaced(store: Store, leases: Leases) -> None:
+    first, second = (leases.join()[0] for _ in range(2))
+    assert leases.appoint(first)
+    with store.database.engine.begin() as connection:
+        earlier = tables.studies.c.looked - GRACE_SECONDS / 2
+        connection.execute(tables.studies.update().values(looked=earlier))
+    assert leases.appoint(second)
+    assert not leases.appoint(first)
+    leases.leave(second)
+    assert leases.appoint(first), "who leaves makes room at once"
+
+
+def test_the_silent_of_a_large_fleet_are_found(store: Store, leases: Leases) -> None:
+    leases.join()
+    rows = [
+        {
+            "id": str(number),
+            "study": "study",
+            "host": "elsewhere",
+            "process": "1 1",
+            "started": 1e12,
+            "beat": 1e12 if number % 100 else 0.0,
+        }
+        for number in range(1000)
+    ]
+    with store.database.engine.begin() as connection:
+        connection.execute(tables.workers.insert(), rows)
+    assert leases.reap(max_attempts=3) == []
+    ended = [member.id for member in leases.members() if member.ended]
+    assert len(ended) == 10
+
+
 def test_a_ticket_that_kills_its_workers_is_given_up(store: Store, leases: Leases) -> None:
     for attempt in range(1, 4):
         worker = leases.join()[0]

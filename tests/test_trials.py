@@ -78,6 +78,16 @@ def test_orphans_end_also_when_the_database_was_away_just_now(bench: Bench) -> N
     assert bench.states() == [TrialState.FAIL]
 
 
+def test_one_worker_of_the_fleet_looks_for_what_nobody_holds(bench: Bench) -> None:
+    (first, _), (second, _) = bench.worker(), bench.worker()
+    first.watch()
+    bench.study.ask()
+    second.watch()
+    assert bench.states() == [TrialState.RUNNING]
+    first.watch()
+    assert bench.states() == [TrialState.FAIL]
+
+
 def result(epoch: int, accuracy: float, end: End | None = None) -> EpochResult:
     loss = float("nan") if end is End.DIVERGED else 1.0
     return EpochResult(epoch, loss, accuracy, loss, accuracy, end)
