@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import os
+import traceback
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,52 +167,107 @@ def trials_csv(result: "Result") -> str:
     return text.getvalue()
 
 
-def write(result: "Result", out: Path, model: bytes | None) -> list[Path]:
-    """Write the files of a result, and the winner's model, into a folder, and return them."""
-    out.mkdir(parents=True, exist_ok=True)
-    files = {name: text.encode() for name, text in texts(result).items()}
-    if model is not None:
-        files["best.keras"] = model
-    for name, content in files.items():
-        beside = out / f".{name}.{os.getpid()}"
-        beside.write_bytes(content)
-        beside.replace(out / name)
-    return [out / name for name in files]
+def texts(
+    result: "Result", evidence: "Callable[[], Result]", fault: Callable[[str, Exception], None]
+) -> Iterator[tuple[str, str]]:
+    """Return the report's files one by one, name and contents, what programs read first.
 
+    Args:
+        result: what the study has come to.
+        evidence: returns the same with all that the page shows.
+        fault: told what of the files for people cannot be made and why; the rest is made.
 
-def texts(result: "Result") -> dict[str, str]:
-    """Return the report's files: name -> contents."""
+    """
     from search.page import page  # here, so that --help needs neither Optuna nor Plotly
+    from search.patience import STORE_ERRORS
 
-    return {
-        "best.json": json.dumps(best_json(result), indent=2, allow_nan=False) + "\n",
-        "report.md": markdown(result),
-        "report.html": page(result),
-        "trials.csv": trials_csv(result),
-    }
+    yield "best.json", json.dumps(best_json(result), indent=2, allow_nan=False) + "\n"
+    yield "trials.csv", trials_csv(result)
+    builders = {"report.md": lambda: markdown(result), "report.html": lambda: page(evidence())}
+    for name, build in builders.items():
+        try:
+            text = build()
+        except STORE_ERRORS:
+            raise
+        except Exception as error:  # whatever it is, a long search must not end in it
+            fault(name, error)
+        else:
+            yield name, text
+
+
+class Faults:
+    """Tells of what could not be made, in a line each, and remembers that there was something.
+
+    Args:
+        verbose: show the traceback too.
+
+    """
+
+    def __init__(self, verbose: bool) -> None:
+        self._verbose = verbose
+        self.names: list[str] = []
+
+    def __call__(self, name: str, error: Exception) -> None:
+        """Tell of one."""
+        self.names.append(name)
+        hint = "" if self._verbose else " (-v shows where)"
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        click.echo(f"warning: {name} cannot be made and stays as it was: {why}{hint}", err=True)
+        if self._verbose:
+            traceback.print_exception(error)
+
+
+def _replace(file: Path, content: bytes) -> None:
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside.write_bytes(content)
+    beside.replace(file)
+
+
+def announce(
+    result: "Result",
+    made: Iterable[tuple[str, str]],
+    out: Path,
+    model: bytes | None,
+    as_json: bool,
+) -> dict[str, str]:
+    """Write a result's files, each as soon as it is made, and print it on standard output.
+
+    Returns the texts by their files' names.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if model is not None:
+        _replace(out / "best.keras", model)
+    written = {}
+    for name, text in made:
+        _replace(out / name, text.encode())
+        written[name] = text
+    if as_json:
+        click.echo(json.dumps(best_json(result), indent=2, allow_nan=False))
+    else:
+        files = [*written, "best.keras"] if model is not None else written
+        click.echo("\n".join(sentences(result)))
+        click.echo("Files: " + ", ".join(str(out / name) for name in files))
+    return written
+
+
+def exit_status(result: "Result") -> int:
+    """Return the exit status that a result has."""
+    return 3 if result.target_met is False else 0
 
 
 @click.command(help="Write a study's report again from the store.")
 @cli.study_options()
 def report(**arguments: Any) -> int:
-    """Write the report; return the exit status."""
+    """Write the report; return the exit status, 1 if a part of it cannot be made."""
     options = cli.take_options(arguments)
     from search.session import Session
 
-    session = Session(options)
+    session, faults = Session(options), Faults(options.verbose)
     with session.store.database.errors():
-        return announce(session.evidence(), session.out, session.ledger.kept_model(), options.json)
-
-
-def announce(result: "Result", out: Path, model: bytes | None, as_json: bool) -> int:
-    """Write a result's files, print it on standard output and return the exit status."""
-    files = write(result, out, model)
-    if as_json:
-        click.echo(json.dumps(best_json(result), indent=2, allow_nan=False))
-    else:
-        click.echo("\n".join(sentences(result)))
-        click.echo("Files: " + ", ".join(map(str, files)))
-    return 3 if result.target_met is False else 0
+        result, model = session.result(), session.ledger.kept_model()
+        made = texts(result, session.evidence, faults)
+        announce(result, made, session.out, model, options.json)
+        return 1 if faults.names else exit_status(result)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def run(
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
     from search import machine
-    from search.report import announce
+    from search.report import Faults, announce, exit_status, texts
     from search.session import Session
     from search.shift import Plan, Shift
     from search.showcase import publish
@@ -72,10 +72,12 @@ def run(
             interrupted = Shift(session, plan, progress).work()
         if interrupted is not None:
             return interrupted
-        result = session.evidence()
-        if not plan.confirm:  # else the shift has done so, for the workers that report nothing
-            publish(session, result)
-        return announce(result, session.out, session.ledger.kept_model(), options.json)
+        result, faults = session.result(), Faults(options.verbose)
+        made = texts(result, session.evidence, faults)
+        # Files first: they are what was asked for.
+        written = announce(result, made, session.out, session.ledger.kept_model(), options.json)
+        publish(session, result, written)
+        return exit_status(result)
 
 
 def progress_of(session: "Session") -> "Lines":

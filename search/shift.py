@@ -20,7 +20,6 @@ from search.patience import STORE_ERRORS
 from search.progress import Lines
 from search.results import mistakes_key
 from search.session import Session
-from search.showcase import publish
 from search.trials import TrialQueue
 
 if TYPE_CHECKING:
@@ -68,7 +67,6 @@ class Shift:
                 return interrupted
             if self._plan.confirm:
                 self._prove(queue)
-                publish(self._session, self._session.evidence())
         return None
 
     # -- searching ---------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard.artifact import get_artifact_path
 
 from search.artifacts import Artifacts
-from search.report import texts
 from search.words import sentences
 
 if TYPE_CHECKING:
@@ -22,20 +21,20 @@ RULE = "\n---\n"  # ends what is written here; what people write below it stays 
 _ATTRIBUTE = "artifacts:"  # Optuna's prefix of a study's attributes that describe files
 
 
-def publish(session: "Session", result: "Result") -> None:
-    """Show a result in the dashboard, in place of an earlier one.
+def publish(session: "Session", result: "Result", texts: Mapping[str, str]) -> None:
+    """Show a result and its report's texts in the dashboard, in place of earlier ones.
 
     Whoever is killed in between leaves what the next one completes, and where nothing has
     changed, nothing is written.
     """
-    files = {**_models(session), **_report(session, result)}
+    files = {**_models(session), **_report(session, texts)}
     _describe(session, files)
     _annotate(session, result, files)
 
 
-def _report(session: "Session", result: "Result") -> Mapping[str, str]:
+def _report(session: "Session", texts: Mapping[str, str]) -> Mapping[str, str]:
     """Keep the report's files; return key -> file name."""
-    files = {f"{session.name}/report/{name}": text.encode() for name, text in texts(result).items()}
+    files = {f"{session.name}/report/{name}": text.encode() for name, text in texts.items()}
     for key, content in files.items():
         if session.artifacts.get(key) != content:
             session.artifacts.put(key, content)

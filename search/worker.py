@@ -95,14 +95,21 @@ def _studies(options: Options, wait: bool, done: set[str]) -> dict[str, Options]
 
 def _work(options: Options, plan: "Plan") -> int | None:
     """Work on one study until all is done; return an exit status when a signal came first."""
+    from search.report import Faults, texts
     from search.run import progress_of
     from search.session import Session
     from search.shift import Shift
+    from search.showcase import publish
 
     session = Session(options, create=True)
     database = session.store.database
     with contextlib.closing(database), database.errors(), progress_of(session) as progress:
-        return Shift(session, plan, progress).work()
+        interrupted = Shift(session, plan, progress).work()
+        if interrupted is None and plan.confirm:
+            result = session.result()
+            made = texts(result, session.evidence, Faults(options.verbose))
+            publish(session, result, dict(made))
+        return interrupted
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from search.cli import Options
 from search.interval import Interval
 from search.progress import Lines
 from search.proof import Proof, Run
+from search.report import Faults, texts
+from search.results import Result
 from search.session import Session
 from search.shift import Plan, Shift
 from tests.fakes import ScriptedTrainer
@@ -46,3 +48,11 @@ def prove(session: Session, place: int = 0) -> None:
         model_seed=SEEDS[1],
     )
     session.ledger.keep(proof, 1.0, {"versions": {}, "hardware": {}})
+
+
+def written(result: Result) -> dict[str, str]:
+    """Return the report's texts by their files' names, all of which can be made."""
+    faults = Faults(verbose=True)
+    made = dict(texts(result, lambda: result, faults))
+    assert not faults.names
+    return made

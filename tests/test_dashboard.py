@@ -26,7 +26,7 @@ from search.pages import pages
 from search.showcase import publish
 from search.store import Store
 from tests.acceptance.process import LIMIT, Folder
-from tests.finished import finished, prove
+from tests.finished import finished, prove, written
 
 NEW = {"study_name": "new", "directions": ["minimize"]}
 HTML = b"<script>fetch('/api/studies/1', {method: 'DELETE'})</script>"
@@ -96,7 +96,7 @@ def site(
 def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
     session = finished(tmp_path_factory.mktemp("store"))
     prove(session)
-    publish(session, session.result())
+    publish(session, result := session.result(), written(result))
     session.store.close()
     return session.options.storage
 

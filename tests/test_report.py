@@ -10,7 +10,7 @@ import pytest
 
 from search.interval import Interval
 from search.proof import Proof, Run
-from search.report import announce, best_json, markdown, trials_csv, write
+from search.report import Faults, announce, best_json, exit_status, markdown, texts, trials_csv
 from search.results import Result, TrialRow
 from search.space import Config
 from search.spec import MLP, StudySpec, Training
@@ -117,6 +117,12 @@ PROMISED: dict[str, tuple[str, ...]] = {
 }
 
 
+def deliver(result: Result, out: Path, model: bytes | None = None, as_json: bool = False) -> Faults:
+    faults = Faults(verbose=False)
+    announce(result, texts(result, lambda: result, faults), out, model, as_json)
+    return faults
+
+
 def test_best_json_holds_what_is_promised() -> None:
     best = strictly(json.dumps(best_json(MET)))
 
@@ -163,19 +169,19 @@ def test_without_a_proof_the_best_trial_leads() -> None:
 def test_only_the_intervals_low_end_meets_a_target(
     result: Result, met: bool | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = announce(result, tmp_path, None, as_json=True)
+    deliver(result, tmp_path, as_json=True)
 
     said = strictly(capsys.readouterr().out)
     assert said["target_met"] is met
     assert said == strictly((tmp_path / "best.json").read_text())
-    assert status == (3 if met is False else 0)
+    assert exit_status(result) == (3 if met is False else 0)
 
 
 def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
     broken = replace(MET, hardware={"memory_gib": math.nan})
 
     with pytest.raises(ValueError, match="JSON"):
-        write(broken, tmp_path, None)
+        deliver(broken, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -211,7 +217,7 @@ def test_the_result_in_words(result: Result, said: list[str], unsaid: list[str])
 
 
 def test_the_terminal_names_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    announce(MET, tmp_path, b"a model", as_json=False)
+    deliver(MET, tmp_path, b"a model")
 
     assert (tmp_path / "best.keras").read_bytes() == b"a model"
     *said, files = capsys.readouterr().out.splitlines()
@@ -220,6 +226,40 @@ def test_the_terminal_names_the_files(tmp_path: Path, capsys: pytest.CaptureFixt
         assert str(tmp_path / name) in files
         assert (tmp_path / name).exists()
     assert len(list(tmp_path.iterdir())) == 5  # nothing half-written is left beside them
+
+
+def test_a_page_that_cannot_be_made_is_one_line_and_keeps_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.html").write_text("an earlier one")
+    # A study of another program's trials may well lack what the page relies on.
+    broken = replace(MET, health={1: "no health\nat all"})
+    faults = deliver(broken, tmp_path, b"a model")
+
+    said = capsys.readouterr()
+    [line] = said.err.splitlines()
+    assert line.startswith("warning: report.html cannot be made and stays as it was: Attribute")
+    assert line.endswith("(-v shows where)")
+    assert faults.names == ["report.html"]
+    assert (tmp_path / "report.html").read_text() == "an earlier one"
+    assert "report.html" not in said.out
+    for name in ("best.json", "report.md", "trials.csv", "best.keras"):
+        assert str(tmp_path / name) in said.out
+        assert (tmp_path / name).exists()
+    assert exit_status(broken) == exit_status(MET)
+
+
+def test_what_programs_read_is_there_before_the_page_is_begun(tmp_path: Path) -> None:
+    """Whatever ends the process while it draws, even what cannot be caught."""
+
+    def killed() -> Result:
+        raise KeyboardInterrupt
+
+    made = texts(MET, killed, Faults(verbose=False))
+    with pytest.raises(KeyboardInterrupt):
+        announce(MET, made, tmp_path, b"a model", as_json=False)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"best.json", "best.keras", "report.md", "trials.csv"}
 
 
 # -- report.md -------------------------------------------------------------------------------

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from optuna.artifacts import download_artifact, get_all_artifact_meta
 from optuna_dashboard import get_note, save_note
-from rich.console import Console
 from sqlalchemy import event
 
-from search.progress import Lines
-from search.report import texts
+from search.report import report
+from search.run import run
 from search.session import Session
-from search.shift import Plan, Shift
 from search.showcase import publish
-from tests.finished import finished, options_in, prove
+from search.trials import health_prefix
+from search.worker import worker
+from tests.finished import finished, options_in, prove, written
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def session(searched: Path, tmp_path: Path) -> Iterator[Session]:
 
 
 def show(session: Session) -> None:
-    publish(session, session.result())
+    publish(session, result := session.result(), written(result))
 
 
 def described(session: Session) -> dict[str, tuple[str, str]]:
@@ -59,7 +59,7 @@ def test_a_proof_is_shown_as_files_that_optuna_can_fetch(session: Session, tmp_p
     winner = session.result().ranked[0].number
     assert content(session, "best.keras", tmp_path) == f"model {winner} 11".encode()
     assert content(session, "seed-10.keras", tmp_path) == f"model {winner} 10".encode()
-    for name, text in texts(session.result()).items():
+    for name, text in written(session.result()).items():
         assert content(session, name, tmp_path) == text.encode()
     types = {name: kind for name, (_, kind) in described(session).items()}
     assert types == {
@@ -79,7 +79,7 @@ def test_no_model_is_kept_twice(session: Session) -> None:
     show(session)
 
     added = set(session.artifacts.keys("")) - set(before)
-    assert added == {f"blobs/report/{name}" for name in texts(session.result())}
+    assert added == {f"blobs/report/{name}" for name in written(session.result())}
 
 
 def test_the_note_states_the_result_and_links_every_file(session: Session) -> None:
@@ -130,7 +130,7 @@ def test_without_a_proof_the_report_says_so(session: Session) -> None:
     show(session)
 
     assert "It is not confirmed" in get_note(session.study)
-    assert described(session).keys() == texts(session.result()).keys()
+    assert described(session).keys() == written(session.result()).keys()
 
 
 def test_what_people_add_stays(session: Session) -> None:
@@ -154,10 +154,30 @@ def test_what_people_add_stays(session: Session) -> None:
     assert "mine.txt" in described(session)
 
 
+def words(session: Session) -> list[str]:
+    options = session.options
+    return ["--study", options.study, "--storage", options.storage, "--out", str(options.out), "-q"]
+
+
 def test_whoever_finds_the_proof_kept_shows_it(session: Session) -> None:
     """The worker that confirmed may have died before it could."""
     prove(session)
-    Shift(session, Plan(), Lines(Console(quiet=True))).work()
+    assert worker.main(words(session), standalone_mode=False) == 0
 
     assert "95 % interval" in get_note(session.study)
-    assert "best.keras" in described(session)
+    assert described(session).keys() > {"best.keras", "report.html"}
+
+
+def test_what_the_page_cannot_show_costs_the_page_alone(
+    session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prove(session)
+    session.artifacts.put(health_prefix(session.name) + "0", b"{")
+
+    assert run.main(words(session), standalone_mode=False) == 0, "what was searched for is found"
+    assert "warning: report.html cannot be made" in capsys.readouterr().err
+    assert described(session).keys() > {"best.keras", "best.json", "report.md", "trials.csv"}
+    assert not {"report.html"} & {*described(session), *(path.name for path in tmp_path.iterdir())}
+    assert report.main([*words(session), "-v"], standalone_mode=False) == 1, "which was asked for"
+    assert "Traceback" in capsys.readouterr().err
+    assert (tmp_path / "report.md").exists()

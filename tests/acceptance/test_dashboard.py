@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from search.showcase import publish
 from tests.acceptance.process import LIMIT, Folder
-from tests.finished import finished, prove
+from tests.finished import finished, prove, written
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     session = finished(folder)
     prove(session)
-    publish(session, session.result())
+    publish(session, result := session.result(), written(result))
     session.artifacts.write(UPLOADED, io.BytesIO(PAGE))
     described = {"artifact_id": UPLOADED, "filename": "page.html", "mimetype": "text/html"}
     session.store.storage.set_study_system_attr(
