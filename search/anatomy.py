@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from search import probe
 from search.health import FIGURES
 from search.lanes.activations import STEEPEST
-from search.lanes.backend import fetch, gradients
+from search.lanes.backend import fetch, gradients, traced
 from search.probe import Array
 
 _ACTIVATIONS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.PReLU)
@@ -39,8 +39,14 @@ class _Run(NamedTuple):
     passed: list[tuple[Array, Array]]  # pre-activations and outputs, [batch, ..., unit]
 
 
+_figures = traced(probe.figures)
+
+
 def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float32]:
     """Measure all layers in training mode, ``[figure, layer]``, and leave the model as it was.
+
+    The model runs as it stands, forth and back once: each trial has one of its own, and to trace
+    it takes longer than the few looks at a trial. What serves the layers of all models is traced.
 
     Args:
         model: built and compiled.
@@ -49,23 +55,28 @@ def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.
 
     """
     run, slopes, deltas = _differentiate(model, x, y)
-    changes = _changes(model, slopes)
+    layers = _layers(run.activations)
+    output = layers[-1] if layers else None
+    layers = [layer for layer in layers if layer[0].trainable]
+    if not layers:
+        return np.zeros((len(FIGURES), 0), np.float32)
+    derivatives = _derivatives(run, [index for _, index in layers])
     numbers = {id(weight): number for number, weight in enumerate(model.trainable_variables)}
+    kernels = [numbers[id(kernel)] for kernel, _ in layers]
+    changes = _changes(model, slopes, kernels)
     figures = []
-    for kernel, index, is_output in _layers(run.activations):
-        number, (pre, outputs) = numbers[id(kernel)], run.passed[index]
-        if is_output:  # whatever makes probabilities of its pre-activations is left out
+    for number, layer, derivative in zip(kernels, layers, derivatives, strict=True):
+        kernel, index = layer
+        pre, outputs = run.passed[index]
+        steepest = STEEPEST.get(run.activations[index].name, 0.0)
+        if layer is output:  # whatever makes probabilities of its pre-activations is left out
             outputs, derivative, steepest = pre, ops.ones_like(pre), 0.0
-        else:
-            activation = run.activations[index]
-            derivative = _derivative(activation.function, pre)
-            steepest = STEEPEST.get(activation.name, 0.0)
         parts = (kernel.value, slopes[number], changes[number], pre, deltas[index], outputs)
         # A convolution's positions are examples like any other.
         matrices = (ops.reshape(part, (-1, part.shape[-1])) for part in (*parts, derivative))
-        layer = probe.Layer._make([*matrices, ops.convert_to_tensor(steepest, "float32")])
-        figures.append(fetch(probe.figures(layer)))
-    return np.stack(figures, axis=1) if figures else np.zeros((len(FIGURES), 0), np.float32)
+        steepness = ops.convert_to_tensor(steepest, "float32")
+        figures.append(_figures(probe.Layer._make([*matrices, steepness])))
+    return np.stack(list(map(fetch, figures)), axis=1)
 
 
 def _differentiate(
@@ -75,19 +86,17 @@ def _differentiate(
 
     The gradient is that in each weight, and that in each call's pre-activation.
     """
-    weights = model.trainable_variables
-    with _stateless(model, weights), _listening(model, []) as one:
-        model(x[:1], training=True)
-    shifts = [np.zeros((len(x), *pre.shape[1:]), np.float32) for pre, _ in one.passed]
 
-    def loss(arguments: tuple[list[Array], list[Array]]) -> tuple[Array, Any]:
-        values, shifts = arguments
-        with _stateless(model, values), _listening(model, shifts) as run:
+    def loss(values: list[Array], watched: Callable[[Array], Array]) -> tuple[Array, Any]:
+        with _stateless(model, values), _listening(model, watched) as run:
             value = model.compute_loss(x=x, y=y, y_pred=model(x, training=True))
+        heard.append(run.activations)
         return value, run.passed
 
-    (slopes, deltas), passed = gradients(loss, ([weight.value for weight in weights], shifts))
-    return _Run(one.activations, passed), slopes, deltas
+    heard: list[list[_Activation]] = []
+    values = [weight.value for weight in model.trainable_variables]
+    slopes, deltas, passed = gradients(loss, values)
+    return _Run(heard[-1], passed), slopes, deltas
 
 
 def _stateless(model: keras.Model, values: list[Any]) -> keras.StatelessScope:
@@ -96,18 +105,16 @@ def _stateless(model: keras.Model, values: list[Any]) -> keras.StatelessScope:
 
 
 @contextmanager
-def _listening(model: keras.Model, shifts: list[Array]) -> Iterator[_Run]:
+def _listening(model: keras.Model, watched: Callable[[Array], Array]) -> Iterator[_Run]:
     """Let the model's activations tell of their calls while the block runs.
 
-    To each call's argument its shift is added, so that the loss's gradient in the shift is that in
-    the pre-activation.
+    Each call's argument is given to ``watched``, and what comes back takes its place.
     """
     run = _Run([], [])
 
     def told(activation: _Activation) -> Callable[..., Array]:
         def telling(pre: Array, *arguments: Any, **settings: Any) -> Array:
-            if shifts:
-                pre = pre + ops.cast(shifts[len(run.passed)], pre.dtype)
+            pre = watched(pre)
             outputs = activation.function(pre, *arguments, **settings)
             run.activations.append(activation)
             run.passed.append((pre, outputs))
@@ -138,31 +145,43 @@ def _parts(model: keras.Model) -> Iterator[keras.Layer]:
             yield layer
 
 
-def _layers(activations: list[_Activation]) -> Iterator[tuple[Any, int, bool]]:
-    """Return each layer's kernel, its activation's position, and whether it is the last layer."""
+def _layers(activations: list[_Activation]) -> list[tuple[Any, int]]:
+    """Return each layer's kernel and its activation's position."""
     layers: list[tuple[Any, int]] = []
     for index, activation in enumerate(activations):
         if activation.kernel is not None:
             layers.append((activation.kernel, index))
         elif layers:
             layers[-1] = (layers[-1][0], index)
-    for kernel, index in layers:
-        if kernel.trainable:
-            yield kernel, index, index == layers[-1][1]
+    return layers
 
 
-def _derivative(function: Callable[..., Array], pre: Array) -> Array:
-    """Return the derivative of a function of each number alone."""
-    return gradients(lambda z: (ops.sum(function(z)), None), pre)[0]
+def _derivatives(run: _Run, wanted: list[int]) -> list[Array]:
+    """Return f'(z) at each of these activations.
+
+    Each is a function of each number alone, so the gradient of the sum of all is all of them.
+    """
+
+    def total(arguments: list[Array], _: object) -> tuple[Array, None]:
+        parts = [run.activations[i].function(z) for i, z in zip(wanted, arguments, strict=True)]
+        return sum(map(ops.sum, parts)), None
+
+    slopes: list[Array] = gradients(total, [run.passed[index][0] for index in wanted])[0]
+    return slopes
 
 
-def _changes(model: keras.Model, slopes: list[Array]) -> list[Array]:
-    """Return what the optimizer's next step would change in each weight."""
+def _changes(model: keras.Model, slopes: list[Array], wanted: list[int]) -> dict[int, Array]:
+    """Return what the optimizer's next step would change in each of these weights."""
     weights, optimizer = model.trainable_variables, model.optimizer
-    state = [*weights, *optimizer.variables]
-    before = [fetch(variable.value) for variable in state]
-    type(optimizer).apply(optimizer, slopes, weights)  # the class's own, which nobody counts
-    changes = [fetch(weight.value) - old for weight, old in zip(weights, before, strict=False)]
+    if optimizer.global_clipnorm is not None or optimizer.use_ema:
+        wanted = list(range(len(weights)))  # one weight's step depends on all gradients
+    chosen = [weights[number] for number in wanted]
+    state = [*chosen, *optimizer.variables]
+    before = [ops.copy(variable.value) for variable in state]
+    # The class's own, which nobody counts.
+    type(optimizer).apply(optimizer, [slopes[number] for number in wanted], chosen)
+    pairs = zip(wanted, chosen, before, strict=False)
+    changes = {number: weight.value - old for number, weight, old in pairs}
     for variable, value in zip(state, before, strict=True):
         variable.assign(value)
     return changes

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from search.lanes.backend import fetch
@@ -46,11 +47,12 @@ class Tally:
 
     def _counting(self, gradients: Any, weights: Any = None) -> Any:
         known = [ops.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
-        # A loss that is not finite shows in every gradient on its way, first in the last one.
-        finite = ops.isfinite(ops.sum(known[-1]))
-        clipped = self._clipped(known)
-        counts = ops.stack([clipped, finite])
-        self._counts.assign_add(ops.cast(counts, "float32"))
+        # A loss that is not finite shows in every gradient on its way, first in the last one. Each
+        # operation here is one more in every step, so there are as few as can be.
+        counts = ops.cast(ops.isfinite(ops.sum(known[-1])), "float32") * np.float32([0, 1])
+        if self.clips:
+            counts += ops.cast(self._clipped(known), "float32") * np.float32([1, 0])
+        self._counts.assign_add(counts)
         return self._apply(gradients, weights)
 
     def _clipped(self, gradients: list[Any]) -> Any:
@@ -59,8 +61,6 @@ class Tally:
         if one.clipvalue is not None:
             sizes = [ops.max(ops.abs(gradient)) for gradient in gradients]
             return ops.max(ops.stack(sizes)) > one.clipvalue
-        if not self.clips:
-            return ops.zeros((), bool)
         # The same sums as for the clipping itself, so that they are made once.
         squares = [ops.sum(ops.square(gradient), keepdims=True) for gradient in gradients]
         lengths = ops.stack([ops.reshape(square, ()) for square in squares])

@@ -131,6 +131,27 @@ def test_any_model_is_examined_and_nothing_of_it_changed(name: str) -> None:
         assert ("call" in vars(layer)) is ("call" in own)
 
 
+def small(**settings: Any) -> keras.Model:
+    model = keras.Sequential([layers.Dense(8, "relu"), layers.Dense(2, "softmax")])
+    return compiled(model, learning_rate=0.1, **settings)
+
+
+def test_the_global_norm_is_that_of_biases_too() -> None:
+    found = examined(small(global_clipnorm=1e-3))
+    length = np.hypot(*(y.update_ratio * y.weight_norm for y in found.layers))
+    assert 0.8e-4 < length < 0.995e-4
+
+
+def test_averages_put_in_place_of_weights_are_part_of_a_step_and_taken_back() -> None:
+    model = small(use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=1)
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    model.optimizer.iterations.assign(1)  # the averages are zero, as if of steps before
+    before = model.get_weights()
+    found = examined(model)
+    assert [y.update_ratio for y in found.layers] == pytest.approx([0.5, 0.5], abs=0.1)
+    assert [w.tobytes() for w in model.get_weights()] == [w.tobytes() for w in before]
+
+
 def test_a_convolutions_positions_are_examples() -> None:
     model = compiled(convolutional())
     seen = np.asarray(keras.ops.convert_to_numpy(keras.Sequential(model.layers[:2])(X)))

@@ -84,20 +84,65 @@ def rows(array: Any, indices: Any) -> Any:
     return tf.gather(array, indices)
 
 
-def gradients(function: Callable[[Any], tuple[Any, Any]], arguments: Any) -> tuple[Any, Any]:
-    """Differentiate a function of nested arrays that returns a number and something besides.
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function of nested arrays such that Python runs it but once or twice.
 
-    Returns the gradient, nested as the arguments are, and what was returned besides. The function
-    runs as it stands and is not compiled.
+    It is not compiled: on TensorFlow the trace soon serves arrays of any size, on JAX each size
+    has its own.
     """
     if _JAX:
-        slopes, besides = jax.grad(function, has_aux=True)(arguments)
-        return slopes, besides
+        return jax.jit(function)  # type: ignore[no-any-return]
+    return tf.function(function, autograph=False, reduce_retracing=True)  # type: ignore[no-any-return]
+
+
+def gradients(
+    function: Callable[[Any, Callable[[Any], Any]], tuple[Any, Any]], arguments: Any
+) -> tuple[Any, list[Any], Any]:
+    """Differentiate a function of nested arrays, also in arrays that it makes on its way.
+
+    The function returns a number and something besides. Its second argument is a function that it
+    gives such an array to, and goes on with what comes back. It runs as it stands and is not
+    compiled.
+
+    Returns:
+        The gradient in the arguments, nested as they are; that in the arrays on the way, in their
+        order; and what was returned besides.
+
+    """
+    if _JAX:
+        return _shifted_gradients(function, arguments)
     arguments = keras.tree.map_structure(tf.convert_to_tensor, arguments)
+    inner: list[Any] = []
     with tf.GradientTape() as tape:
+
+        def watched(array: Any) -> Any:
+            tape.watch(array)
+            inner.append(array)
+            return array
+
         tape.watch(arguments)
-        value, besides = function(arguments)
-    return tape.gradient(value, arguments, unconnected_gradients="zero"), besides
+        value, besides = function(arguments, watched)
+    slopes = tape.gradient(value, (arguments, inner), unconnected_gradients="zero")
+    return slopes[0], slopes[1], besides
+
+
+def _shifted_gradients(function: Callable[..., tuple[Any, Any]], arguments: Any) -> Any:
+    """To each array on the way add zeros; the gradient in them is that in the array."""
+    zeros: list[Any] = []
+
+    def noted(array: Any) -> Any:
+        zeros.append(np.zeros(array.shape, array.dtype))
+        return array
+
+    jax.eval_shape(lambda values: function(values, noted)[0], arguments)
+
+    def shifted(values: Any, shifts: list[Any]) -> tuple[Any, Any]:
+        rest = iter(shifts)
+        return function(values, lambda array: array + next(rest))
+
+    both = jax.grad(shifted, argnums=(0, 1), has_aux=True)
+    (slopes, deltas), besides = both(arguments, zeros)
+    return slopes, deltas, besides
 
 
 def fetch(array: Any) -> NDArray[Any]:
