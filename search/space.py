@@ -100,6 +100,17 @@ class Dimension:
         drawn = self.quantile_of.ppf(quantile)
         return int(drawn) if _discrete(self.quantile_of) else float(drawn)
 
+    @property
+    def count(self) -> float:
+        """How many values there are; infinite where they are not whole or have no end."""
+        *_switch, parameter = self.parameters.values()
+        found = math.inf
+        if isinstance(parameter, Choice):
+            found = len(parameter.choices)
+        elif parameter.integer:
+            found = parameter.high - parameter.low + 1
+        return found + self.switched
+
     def extremes(self) -> list[Any]:
         """Return all choices, or the ends of the range, as values of the hyperparameter."""
         *_switch, (name, parameter) = self.parameters.items()

@@ -60,11 +60,16 @@ PRUNERS = ("asha", "median", "hyperband", "none")
 class MLP:
     """A multilayer perceptron: dense hidden layers and a softmax over the classes.
 
+    Its layers are given one by one, as ``hidden``, or all alike, as ``depth`` and ``width``; then
+    ``hidden`` follows from these.
+
     `search.model` has the sources of its initializers and of its penalties,
     `search.lanes.activations` those of its activations, `search.lanes.dropout` those of dropout.
     """
 
-    hidden: tuple[int, ...]  # units of each hidden layer
+    hidden: tuple[int, ...] = ()  # units of each hidden layer
+    depth: int | None = None  # hidden layers
+    width: int | None = None  # units of each of them
     activation: str = "relu"
     negative_slope: float = 0.2  # of "leaky_relu"
     initializer: str = "glorot_uniform"  # of every kernel; biases start at zero
@@ -80,10 +85,7 @@ class MLP:
     standardize: bool = True  # inputs to mean 0, variance 1 over the training split
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise SpecError(f"hidden is {self.hidden}; give each layer's units, like (300, 100)")
-        for units in self.hidden:
-            _whole("hidden", units)
+        self._settle_layers()
         _one_of("activation", self.activation, ACTIVATIONS)
         _within("negative_slope", self.negative_slope, 0, 1)
         if self.dropout is not None and not (_is_number(self.dropout) and 0 < self.dropout < 1):
@@ -93,6 +95,34 @@ class MLP:
             if (value := getattr(self, name)) is not None:
                 _positive(name, value)
         _one_of("initializer", self.initializer, INITIALIZERS)
+
+    def _settle_layers(self) -> None:
+        if self.depth is not None or self.width is not None:
+            if self.hidden:
+                raise SpecError(
+                    "hidden gives each layer's units, and depth and width give them too; "
+                    "leave one of the two ways"
+                )
+            depth, width = _whole("depth", self.depth), _whole("width", self.width)
+            object.__setattr__(self, "hidden", (width,) * depth)
+        if not isinstance(self.hidden, tuple) or not self.hidden:
+            raise SpecError(
+                f"hidden is {self.hidden}; give each layer's units, like (300, 100), or depth "
+                "and width"
+            )
+        for units in self.hidden:
+            _whole("hidden", units)
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+        """Return the network with other settings.
+
+        Raises:
+            SpecError: a changed setting is not usable.
+
+        """
+        # What follows from depth and width is given anew.
+        layers = {"hidden": ()} if self.depth is not None else {}
+        return replace(self, **layers | dict(settings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +262,11 @@ class StudySpec:
             if unknown := names - known:
                 searchable = ", ".join(sorted(known - _UNSEARCHABLE))
                 raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
+            if self.model.depth is None and (layers := names & {"depth", "width"}):
+                raise SpecError(
+                    f"space: it searches {min(layers)}, but the model gives each layer's units; "
+                    "say MLP(depth=3, width=100) instead of hidden"
+                )
             if self._values("alpha_dropout", self.model.alpha_dropout) != {False} and not (
                 self.model.dropout or "dropout" in names
             ):
@@ -303,7 +338,7 @@ class StudySpec:
         """
         model = self.model
         if isinstance(model, MLP):
-            model = replace(model, **_fields_in(config, MLP))
+            model = model.with_settings(_fields_in(config, MLP))
         return Recipe(config, model, replace(self.training, **_fields_in(config, Training)))
 
     @property
@@ -439,9 +474,10 @@ def _find(name_or_path: str) -> Path:
     )
 
 
-def _whole(name: str, value: int, least: int = 1) -> None:
+def _whole(name: str, value: object, least: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SpecError(f"{name} is {value!r}; it must be a whole number from {least} upwards")
+    return value
 
 
 def _is_number(value: object) -> bool:

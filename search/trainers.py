@@ -6,7 +6,7 @@ from search.data import Dataset
 from search.errors import SpecError
 from search.fit import FitTrainer
 from search.lanes.calibrate import calibrate, fitting
-from search.lanes.structure import Structure, why_not
+from search.lanes.structure import Structure, structures_of, why_not
 from search.lanes.trainer import LanesTrainer
 from search.spec import StudySpec
 from search.trainer import Trainer
@@ -37,13 +37,13 @@ def trainer_for(
         if (lanes or 1) > 1:
             raise SpecError("the fit trainer has one lane; leave out --lanes or use lanes")
         return FitTrainer(dataset)
-    structure = Structure.of_study(spec)
+    structure, structures = Structure.of_study(spec), structures_of(spec)
     trainer: LanesTrainer
     if lanes is None:
-        trainer, choice = calibrate(dataset, structure, most=spec.trials)
+        trainer, choice = calibrate(dataset, structure, spec.trials, structures)
         say(f"Lanes: {choice}.")
     else:
-        trainer = fitting(dataset, structure, lanes)
+        trainer = fitting(dataset, structure, lanes, structures)
         if trainer.lanes < lanes:
             say(f"Lanes: memory does not hold {lanes}; going on with {trainer.lanes}.")
     return trainer

@@ -39,6 +39,7 @@ LADDER = (
         "lanes.optimizers",
         "lanes.programs",
         "lanes.stack",
+        "lanes.groups",
         "lanes.trainer",
         "lanes.calibrate",
         "trainers",

@@ -37,7 +37,7 @@ def test_lanes_are_doubled_while_that_pays(
     rates: dict[int, float], lanes: int, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        LanesTrainer, "lane_steps_per_second", lambda _, stacks=None, **__: rates[stacks]
+        LanesTrainer, "lane_steps_per_second", lambda _, lanes=None, **__: rates[lanes]
     )
     trainer, reason = calibrate(blobs(), STRUCTURE, most=100)
     assert trainer.lanes == lanes
@@ -67,9 +67,9 @@ def test_an_accelerator_takes_what_its_memory_holds(monkeypatch: pytest.MonkeyPa
 
 
 def test_lanes_are_halved_until_memory_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = LanesTrainer(blobs(), STRUCTURE, lanes=1)
-    monkeypatch.setattr(lanes_module, "free_memory", lambda: 5.5 * one._lane_bytes())
+    one = LanesTrainer(blobs(), STRUCTURE, lanes=1)._group(STRUCTURE)
+    monkeypatch.setattr(lanes_module, "free_memory", lambda: 5.5 * one.lane_bytes)
     assert fitting(blobs(), STRUCTURE, lanes=40).lanes == 5
-    monkeypatch.setattr(lanes_module, "free_memory", lambda: 0.5 * one._lane_bytes())
+    monkeypatch.setattr(lanes_module, "free_memory", lambda: 0.5 * one.lane_bytes)
     with pytest.raises(LanesExhausted, match="does not hold 1 lane"):
         fitting(blobs(), STRUCTURE, lanes=40)

@@ -321,10 +321,10 @@ def test_health_is_that_of_the_keras_model(optimizer: str) -> None:
                 assert astuple(layer) == pytest.approx(astuple(its), rel=2e-3, abs=1e-5), trial
 
 
-def test_another_structure_is_refused_and_the_lane_stays_free() -> None:
+def test_what_no_program_serves_is_refused_and_the_lane_stays_free() -> None:
     lanes = trainer("nesterov")
-    with pytest.raises(SpecError, match="batch_size is 32, but the lanes were compiled for 16"):
-        lanes.start(0, recipe(batch_size=32), 1)
+    with pytest.raises(SpecError, match="compiled without tanh, which the study does not name"):
+        lanes.start(0, recipe(activation="tanh"), 1)
     with pytest.raises(SpecError, match="builds its own model"):
         lanes.start(0, replace(recipe(), model=lambda _: keras.Sequential()), 1)
     lanes.start(0, recipe(), 1)
@@ -338,7 +338,8 @@ def test_exhausted_memory_frees_all_lanes(monkeypatch: pytest.MonkeyPatch) -> No
     lanes = LanesTrainer(blobs(), Structure.of(recipe()), lanes=1)
     lanes.start(0, recipe(epochs=1), 1)
     with monkeypatch.context() as patch:
-        patch.setattr(lanes._programs, "train", Program(exhausted))
+        programs = lanes._library.programs(Structure.of(recipe()))
+        patch.setattr(programs, "train", Program(exhausted))
         with pytest.raises(LanesExhausted, match="use fewer"):
             lanes.epoch()
     assert in_lanes(lanes, {0: (recipe(epochs=1), 1)})[0][2].kept_epoch == 1

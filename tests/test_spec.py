@@ -51,6 +51,16 @@ def test_a_model_of_ones_own_takes_every_key_that_is_no_training_setting() -> No
     assert recipe.training == replace(SPEC.training, batch_size=16)
 
 
+def test_depth_and_width_are_searched_where_the_model_has_them() -> None:
+    even = replace(SPEC, model=MLP(depth=2, width=30), space={"depth": stats.randint(1, 41)})
+
+    assert MLP(depth=2, width=30).hidden == (30, 30)
+    assert even.recipe(Config({"depth": 40})).model == MLP(depth=40, width=30)
+    assert even.recipe(Config({"activation": "elu"})).model.hidden == (30, 30)  # type: ignore[union-attr]
+    described = even.describe()
+    assert (described["model.hidden"], described["model.width"]) == ([30, 30], 30)
+
+
 @pytest.mark.parametrize(
     ("clipping", "limit"),
     [("clipnorm", {"clipnorm": 2.0}), ("clipvalue", {"clipvalue": 0.5}), ("none", {})],
@@ -121,6 +131,14 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "hidden is ()": lambda: MLP(hidden=()),
     "hidden is 300": lambda: MLP(hidden=300),  # type: ignore[arg-type]
     "hidden is 0": lambda: MLP(hidden=(30, 0)),
+    "hidden is (); give each layer's units, like (300, 100), or depth": lambda: MLP(),
+    "hidden gives each layer's units, and depth and width": lambda: MLP(hidden=(3,), depth=1),
+    "width is None": lambda: MLP(depth=3),
+    "depth is 0": lambda: MLP(depth=0, width=3),
+    "space: it searches depth, but the model gives each layer's units": lambda: _own(
+        space={"depth": [1, 2]}
+    ),
+    "space: width is 2.5": lambda: _own(space={"width": [2, 2.5]}, model=MLP(depth=1, width=2)),
     "dropout is 0": lambda: MLP(hidden=(30,), dropout=0),
     "dropout is 1.0": lambda: MLP(hidden=(30,), dropout=1.0),
     "l2 is -1": lambda: MLP(hidden=(30,), l2=-1),

@@ -34,15 +34,6 @@ def test_a_study_of_one_structure_can_be_stacked() -> None:
     assert why_not(STUDY) is None
 
 
-@pytest.mark.parametrize("name", ["batch_size", "nesterov", "standardize"])
-def test_a_study_that_searches_its_structure_cannot(name: str) -> None:
-    choices = [16, 32] if name == "batch_size" else [True, False]
-    reason = why_not(replace(STUDY, space={name: choices}))
-    assert reason is not None
-    assert f"the space searches {name}" in reason
-    assert "--trainer fit" in reason
-
-
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [

@@ -180,9 +180,9 @@ def test_a_program_has_what_the_study_names_and_no_more() -> None:
     structure = Structure.of_study(spec)
     assert structure.features == {"gelu", "tanh", "global_clipnorm"}
     for values in product(*(d.extremes() for d in spec.search_space.dimensions)):
-        structure.check(spec.recipe(Config(dict(zip(spec.space, values, strict=True)))))
+        structure.serving(spec.recipe(Config(dict(zip(spec.space, values, strict=True)))))
     with pytest.raises(SpecError, match="compiled without mish, which the study"):
-        structure.check(spec.recipe(Config({"activation": "mish"})))
+        structure.serving(spec.recipe(Config({"activation": "mish"})))
 
 
 # -- dropout -------------------------------------------------------------------------------------

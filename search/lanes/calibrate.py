@@ -9,13 +9,16 @@ from search.lanes.trainer import LanesTrainer
 WORTH = 1.1  # twice the lanes must train so many times as fast, or the trials only wait longer
 
 
-def calibrate(dataset: Dataset, structure: Structure, most: int) -> tuple[LanesTrainer, str]:
+def calibrate(
+    dataset: Dataset, structure: Structure, most: int, structures: float = 1
+) -> tuple[LanesTrainer, str]:
     """Double the lanes as long as that pays, and say in one line what was chosen and why.
 
     Args:
         dataset: what will be trained on; a few steps of it are.
-        structure: of the trials.
+        structure: the largest among the trials'.
         most: no more lanes than this, since there is no work for them.
+        structures: how many the trials have.
 
     Raises:
         LanesExhausted: memory does not hold one lane.
@@ -23,11 +26,11 @@ def calibrate(dataset: Dataset, structure: Structure, most: int) -> tuple[LanesT
     """
     if not accelerated():
         return _by_cores(dataset, structure, min(most, threads()))
-    best = LanesTrainer(dataset, structure, lanes=1)
+    best = LanesTrainer(dataset, structure, 1, structures=structures)
     rates = {1: best.lane_steps_per_second()}
     while (lanes := 2 * best.lanes) <= most:
         try:
-            trainer = LanesTrainer(dataset, structure, lanes)
+            trainer = LanesTrainer(dataset, structure, lanes, structures=structures)
             rates[lanes] = trainer.lane_steps_per_second()
         except LanesExhausted:
             return best, _reason(rates, best.lanes, f"memory does not hold {lanes}")
@@ -58,7 +61,9 @@ def _reason(rates: dict[int, float], best: int, end: str) -> str:
     return f"{best} {'lane' if best == 1 else 'lanes'}: batches a second {measured}; {end}"
 
 
-def fitting(dataset: Dataset, structure: Structure, lanes: int) -> LanesTrainer:
+def fitting(
+    dataset: Dataset, structure: Structure, lanes: int, structures: float = 1
+) -> LanesTrainer:
     """Return a trainer with so many lanes, or with half as many as often as memory demands.
 
     Raises:
@@ -67,7 +72,7 @@ def fitting(dataset: Dataset, structure: Structure, lanes: int) -> LanesTrainer:
     """
     while True:
         try:
-            trainer = LanesTrainer(dataset, structure, lanes)
+            trainer = LanesTrainer(dataset, structure, lanes, structures=structures)
             if accelerated():
                 trainer.lane_steps_per_second(steps=1)  # compiled programs take memory too
         except LanesExhausted:

@@ -12,7 +12,6 @@ from search.lanes.backend import rows
 from search.lanes.gates import Array, Gates
 from search.lanes.network import Statistics, Variables
 from search.lanes.structure import Structure
-from search.model import Problem
 
 VALIDATION_BATCH = 250  # examples; large enough for the matrix rate, small beside the weights
 
@@ -39,13 +38,15 @@ class Data(NamedTuple):
     y: Array  # [example]
     validation_x: Array  # [example, input] raw
     validation_y: Array  # [example]
+    factor: Array  # of raw inputs, before the offset, where the study standardizes them
+    offset: Array
 
 
 Epoch: TypeAlias = Callable[[State, Gates, Array, Array, Array, Data], tuple[State, Array]]
 Look: TypeAlias = Callable[[State, Gates, Data], Array]
 
 
-def epoch_of(structure: Structure, problem: Problem) -> Epoch:
+def epoch_of(structure: Structure) -> Epoch:
     """Return the function that trains all lanes for an epoch and validates them.
 
     It takes the state, the gates, the order of the examples ``[step, lane, batch]``, the learning
@@ -55,13 +56,11 @@ def epoch_of(structure: Structure, problem: Problem) -> Epoch:
     finite.
     """
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
-    inputs = _scaled(structure, problem)
+    inputs = _scaled(structure)
 
     def step(state: State, x: Array, y: Array, gates: Gates) -> tuple[State, Array]:
         (variables, statistics), slots, moment = state
-        logits, passes, statistics = network.forward(
-            variables, statistics, inputs(x), gates, moment.step
-        )
+        logits, passes, statistics = network.forward(variables, statistics, x, gates, moment.step)
         loss, right, slope = network.cross_entropy(logits, y)
         loss = loss + network.penalty(variables, gates) * x.shape[1]
         gradient, _ = network.backward(variables, passes, slope, gates)
@@ -78,7 +77,8 @@ def epoch_of(structure: Structure, problem: Problem) -> Epoch:
             state, sums = carry
             chosen = rows(order, index)
             now = gates._replace(learning_rate=rows(rates, index))
-            state, more = step(state, rows(data.x, chosen), rows(data.y, chosen), now)
+            x = inputs(rows(data.x, chosen), data)
+            state, more = step(state, x, rows(data.y, chosen), now)
             return state, sums + more
 
         state, sums = ops.fori_loop(0, count, body, (state, ops.zeros((4, order.shape[1]))))
@@ -88,18 +88,18 @@ def epoch_of(structure: Structure, problem: Problem) -> Epoch:
     return epoch
 
 
-def look_of(structure: Structure, problem: Problem) -> Look:
+def look_of(structure: Structure) -> Look:
     """Return the function that measures the health of all lanes, and changes nothing.
 
     It takes the state, the gates and the data, and returns ``[figure, layer, lane]``; the figures
     are `search.health.FIGURES`.
     """
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
-    inputs = _scaled(structure, problem)
+    inputs = _scaled(structure)
 
     def look(state: State, gates: Gates, data: Data) -> Array:
         (variables, statistics), slots, moment = state
-        x = inputs(data.validation_x[:LOOK_BATCH])
+        x = inputs(data.validation_x[:LOOK_BATCH], data)
         x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
         logits, passes, _ = network.forward(variables, statistics, x, gates, moment.step)
         _, _, slope = network.cross_entropy(logits, data.validation_y[None, :LOOK_BATCH])
@@ -125,21 +125,22 @@ def look_of(structure: Structure, problem: Problem) -> Look:
     return look
 
 
-def _scaled(structure: Structure, problem: Problem) -> Callable[[Array], Array]:
+def _scaled(structure: Structure) -> Callable[[Array, Data], Array]:
     """Return the function from raw inputs to those of the first layer."""
-    factor, offset = 1.0, 0.0
     if structure.standardize:
-        factor, offset = 1 / problem.scale, -problem.mean / problem.scale
-    return lambda raw: ops.cast(raw, "float32") * factor + offset
+        return lambda raw, data: ops.cast(raw, "float32") * data.factor + data.offset
+    return lambda raw, _: ops.cast(raw, "float32")
 
 
-def _validated(kept: Kept, gates: Gates, inputs: Callable[[Array], Array], data: Data) -> Array:
+def _validated(
+    kept: Kept, gates: Gates, inputs: Callable[[Array, Data], Array], data: Data
+) -> Array:
     """Return the validation split's summed loss and right answers, ``[2, lane]``."""
 
     def chunk(start: Array, size: int) -> Array:
         x = ops.slice(data.validation_x, (start, 0), (size, data.validation_x.shape[1]))
         y = ops.slice(data.validation_y, (start,), (size,))
-        logits = network.infer(*kept, inputs(x), gates)
+        logits = network.infer(*kept, inputs(x, data), gates)
         loss, right, _ = network.cross_entropy(logits, y[None])
         return ops.stack([loss, right])
 

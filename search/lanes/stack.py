@@ -13,20 +13,19 @@ from search.lanes.gates import Gates, closed, set_gates
 from search.lanes.optimizers import rule_of
 from search.lanes.programs import Data, Kept
 from search.lanes.structure import Structure
-from search.model import Problem
 
 
 class Programs:
     """The compiled programs of one structure; stacks of one width share them."""
 
-    def __init__(self, structure: Structure, problem: Problem) -> None:
+    def __init__(self, structure: Structure) -> None:
         slots = rule_of(structure.optimizer, structure.nesterov)[1]
         self.fresh = Program(lambda kernels: programs.fresh(kernels, slots))
         self.refill = Program(programs.refilled, donated=(0, 1))
         self.restore = Program(programs.written, donated=(0, 1))
-        self.train = Program(programs.epoch_of(structure, problem), donated=(0,))
+        self.train = Program(programs.epoch_of(structure), donated=(0,))
         self.keep = Program(programs.keeping, donated=(0,))
-        self.look = Program(programs.look_of(structure, problem))
+        self.look = Program(programs.look_of(structure))
 
 
 class Stack:
@@ -40,7 +39,7 @@ class Stack:
         features: Iterable[str],
     ) -> None:
         self.width = width
-        self._programs = programs
+        self.programs = programs
         self._gates = closed(width, features)
         empty = tuple(np.zeros((width, *shape), np.float32) for shape in shapes)
         self._state = programs.fresh(empty)
@@ -48,7 +47,7 @@ class Stack:
 
     def refill(self, place: int, kernels: tuple[NDArray[np.float32], ...], gates: Gates) -> None:
         """Put an untrained network with these kernels, ``[1, input, unit]`` each, in a place."""
-        self._state, self._kept = self._programs.refill(
+        self._state, self._kept = self.programs.refill(
             self._state, self._kept, np.int32(place), kernels
         )
         set_gates(self._gates, place, gates)
@@ -57,7 +56,7 @@ class Stack:
         """Put into a place what `read` gave for one, of whatever stack of this structure."""
         one = [array[None] for array in arrays]
         new = tree.pack_sequence_as((self._state, self._kept), one)
-        self._state, self._kept = self._programs.restore(
+        self._state, self._kept = self.programs.restore(
             self._state, self._kept, np.int32(place), *new
         )
         set_gates(self._gates, place, gates)
@@ -88,19 +87,19 @@ class Stack:
 
         Returns the sums of `programs.epoch_of`, ``[6, lane]``.
         """
-        self._state, sums = self._programs.train(
+        self._state, sums = self.programs.train(
             self._state, self._gates, order, rates, np.int32(steps), data
         )
         return fetch(sums)
 
     def look(self, data: Data) -> NDArray[np.float32]:
         """Measure the health of all lanes, ``[figure, layer, lane]``."""
-        return fetch(self._programs.look(self._state, self._gates, data))
+        return fetch(self.programs.look(self._state, self._gates, data))
 
     def keep(self, better: NDArray[np.bool_]) -> None:
         """Keep the current networks of the lanes that are better, ``[lane]``."""
         if better.any():
-            self._kept = self._programs.keep(self._kept, self._state.current, better)
+            self._kept = self.programs.keep(self._kept, self._state.current, better)
 
     def kept(self, place: int) -> Kept:
         """Return what is kept in a place, without the lane axis."""

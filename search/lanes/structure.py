@@ -1,15 +1,23 @@
 """What trials must have in common to be stacked: one compiled program serves one structure."""
 
-from dataclasses import dataclass, fields, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from search.errors import SpecError
 from search.lanes.gates import CURVES, OFF
+from search.lanes.optimizers import rule_of
+from search.space import Config
 from search.spec import MLP, Recipe, StudySpec, Training
 
 
 @dataclass(frozen=True)
 class Structure:
-    """The settings that shape a compiled program; all others may differ from lane to lane."""
+    """The settings that shape a compiled program; all others may differ from lane to lane.
+
+    Trials of equal structure are a group: they share programs and, on an accelerator, stacks.
+    """
 
     hidden: tuple[int, ...]
     standardize: bool
@@ -36,13 +44,15 @@ class Structure:
             model.standardize,
             training.batch_size,
             training.optimizer,
-            training.nesterov,
+            training.nesterov and training.optimizer == "sgd",
             _features(model, training),
         )
 
     @classmethod
     def of_study(cls, spec: StudySpec) -> "Structure":
-        """Return the structure that serves all of a study's trials.
+        """Return the largest structure of a study's trials, with the features of all of them.
+
+        The largest has the longest and widest networks, batches and optimizer's memory of all.
 
         Raises:
             SpecError: the study's trials cannot be stacked.
@@ -50,30 +60,45 @@ class Structure:
         """
         if reason := why_not(spec):
             raise SpecError(reason)
-        structures = [cls.of(spec.recipe(corner)) for corner in spec.corners()]
-        features = frozenset[str]().union(*(structure.features for structure in structures))
-        return replace(structures[0], features=features)
+        corners = list(spec.corners())
+        features = frozenset[str]().union(*(cls.of(spec.recipe(c)).features for c in corners))
+        largest = dict(corners[0])
+        for dimension in spec.search_space.dimensions:
+            if size := _SIZES.get(dimension.name):
+                largest[dimension.name] = max(dimension.extremes(), key=size)
+        return replace(cls.of(spec.recipe(Config(largest))), features=features)
 
-    def check(self, recipe: Recipe) -> None:
-        """Refuse a recipe of another structure.
+    def serving(self, recipe: Recipe) -> "Structure":
+        """Return the structure of the program that trains a recipe, with this one's features.
 
         Raises:
-            SpecError: the recipe cannot be trained beside those of this structure.
+            SpecError: the recipe cannot be trained in lanes, or not with these features.
 
         """
-        other = Structure.of(recipe)
-        if more := sorted(other.features - self.features):
+        own = Structure.of(recipe)
+        if more := sorted(own.features - self.features):
             raise SpecError(
                 f"the lanes were compiled without {more[0]}, which the study does not name; "
                 "use --trainer fit"
             )
-        for field in fields(self):
-            ours, theirs = getattr(self, field.name), getattr(other, field.name)
-            if ours != theirs and field.name != "features":
-                raise SpecError(
-                    f"{field.name} is {theirs}, but the lanes were compiled for {ours}; all "
-                    "trials in lanes share it: use --trainer fit"
-                )
+        # The other features a trial may switch off; this one comes with its optimizer.
+        others = set() if own.optimizer == "adamw" else {"weight_decay"}
+        return replace(own, features=self.features - others)
+
+
+# What makes a structure large, of what a study may search.
+_SIZES: Mapping[str, Callable[[Any], float]] = {
+    "depth": int,
+    "width": int,
+    "batch_size": int,
+    "optimizer": lambda name: rule_of(name, False)[1],
+}
+
+
+def structures_of(spec: StudySpec) -> float:
+    """Return how many structures a study's trials may have; infinite where nobody can count."""
+    names = {*_SIZES, "nesterov", "standardize"}
+    return math.prod(d.count for d in spec.search_space.dimensions if d.name in names)
 
 
 def _features(model: MLP, training: Training) -> frozenset[str]:
@@ -101,13 +126,6 @@ def why_not(spec: StudySpec) -> str | None:
     """Return why a study's trials cannot be stacked, in one line; None when they can be."""
     if not isinstance(spec.model, MLP):
         return _OWN_MODEL
-    names = {dimension.name for dimension in spec.search_space.dimensions}
-    searched = sorted(names & {field.name for field in fields(Structure)})
-    if searched:
-        return (
-            f"the space searches {searched[0]}, which all trials in lanes share; "
-            "fix it or use --trainer fit"
-        )
     for corner in spec.corners():
         model = spec.recipe(corner).model
         if isinstance(model, MLP) and (reason := _unstacked(model)):

@@ -1,9 +1,14 @@
 """The trainer contract for MLPs: many trials at once, stacked in compiled programs.
 
-A lane is a place in a *stack*, and a stack's lanes are one axis of every array in one program.
-An accelerator trains all lanes as one stack. On a CPU a network fills the matrix units by
-itself, and wider stacks only leave the caches; there each lane is a stack of its own, and as many
-are trained at a time as there are cores.
+A lane is a place in a *stack*, and a stack's lanes are one axis of every array in one program, so
+they are of one structure. Each new trial takes a place in a stack of its own structure; a stack is
+made when the first trial needs it, and given up when it is empty and another one is to be made.
+
+An accelerator wants few wide stacks. With one structure all lanes are one stack; with several a
+stack is as wide as a structure's equal share of the lanes, since a place without a trial costs as
+much as any other, and a structure that happens to need more takes another stack of the same
+programs. On a CPU a network fills the matrix units by itself, and wider stacks only leave the
+caches; there each lane is a stack of its own, and as many are trained at a time as there are cores.
 """
 
 import math
@@ -11,7 +16,6 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import keras
 import numpy as np
@@ -23,9 +27,9 @@ from search.errors import LanesExhausted
 from search.health import Cadence, at_rungs, layers_of
 from search.lanes.backend import accelerated, fetch, free_memory, put, threads
 from search.lanes.gates import Gates, gates_of
-from search.lanes.optimizers import rule_of
+from search.lanes.groups import Group, Library
 from search.lanes.programs import Data
-from search.lanes.stack import Programs, Stack
+from search.lanes.stack import Stack
 from search.lanes.structure import Structure
 from search.model import Problem
 from search.seeds import data_order
@@ -35,6 +39,15 @@ from search.trainer import Checkpoint, Course, EpochResult, Outcome
 KIND = "lanes"  # of its checkpoints
 
 
+@dataclass(eq=False)
+class _Bench:
+    """A stack, and whose trials sit in it."""
+
+    group: Group
+    stack: Stack
+    lanes: dict[int, int]  # place -> lane, of those with a trial
+
+
 @dataclass
 class _Trial:
     """The trial in a lane."""
@@ -42,19 +55,22 @@ class _Trial:
     recipe: Recipe
     seed: int
     course: Course
+    bench: _Bench
+    place: int  # in its stack
 
 
 class LanesTrainer:
-    """Trains up to ``lanes`` trials of one structure at once; see `search.trainer.Trainer`.
+    """Trains up to ``lanes`` trials at once; see `search.trainer.Trainer`.
 
-    A stack without a trial costs nothing, a free lane in a stack as much as any other.
+    A stack without a trial costs nothing, a free place in a stack as much as any other.
 
     Args:
         dataset: what to train and validate on.
-        structure: of all trials.
+        structure: the largest among the trials', with all features that any trial may have.
         lanes: how many.
-        width: lanes of a stack; all on an accelerator and one on a CPU unless given.
+        width: lanes of a stack; an equal share on an accelerator and one on a CPU unless given.
         cadence: when the trials' health is looked at.
+        structures: how many the trials have, as far as that is known.
 
     Raises:
         LanesExhausted: the device's memory does not hold so many lanes. `start` and `epoch` may
@@ -69,48 +85,51 @@ class LanesTrainer:
         lanes: int,
         width: int | None = None,
         cadence: Cadence = at_rungs,
+        structures: float = 1,
     ) -> None:
         self.lanes = lanes
         self.label = f"lanes {lanes}"
-        self._width = width or (lanes if accelerated() else 1)
-        assert lanes % self._width == 0, f"{lanes} lanes are not stacks of {self._width}"
-        self._structure = structure
+        share = max(1, math.ceil(lanes / structures))
+        self._width = width or (share if accelerated() else 1)
+        self._largest = structure
         self._cadence = cadence
         self._problem = Problem.of(dataset)
         self._size = len(dataset.train)
-        self._batch = min(structure.batch_size, self._size)
-        self._steps = self._size // self._batch  # an incomplete last batch is left out
-        self._counted = np.array(
-            [[self._steps * self._batch]] * 2 + [[len(dataset.validation)]] * 2
-        )
-        if lanes * self._lane_bytes() > free_memory():
+        self._validated = len(dataset.validation)
+        self._library = Library()
+        if lanes * self._group(structure).lane_bytes > free_memory():
             raise LanesExhausted(f"memory does not hold {lanes} lanes; use fewer")
-        self._data = Data(*_on_device(dataset.train), *_on_device(dataset.validation))
-        self._programs = Programs(structure, self._problem)
+        self._data = Data(
+            *_on_device(dataset.train),
+            *_on_device(dataset.validation),
+            put(np.array(1 / self._problem.scale, np.float32)),
+            put(np.array(-self._problem.mean / self._problem.scale, np.float32)),
+        )
         self._threads = ThreadPoolExecutor(threads())
         self._free_all()
 
     def _free_all(self) -> None:
         self._trials: dict[int, _Trial] = {}
-        self._stacks = [
-            Stack(self._programs, self._kernel_shapes(), self._width, self._structure.features)
-            for _ in range(self.lanes // self._width)
-        ]
+        self._benches: list[_Bench] = []
 
-    def _kernel_shapes(self) -> list[tuple[int, int]]:
-        inputs = math.prod(self._problem.input_shape)
-        return list(pairwise((inputs, *self._structure.hidden, self._problem.classes)))
+    def _group(self, structure: Structure) -> Group:
+        return Group(structure, self._library.programs(structure), self._problem, self._size)
 
-    def _lane_bytes(self) -> int:
-        weights = sum(inputs * units for inputs, units in self._kernel_shapes())
-        slots = rule_of(self._structure.optimizer, self._structure.nesterov)[1]
-        # The current and the kept weights, the optimizer's arrays, the gradient, and a copy.
-        return 4 * weights * (4 + slots)
+    def _bench(self, structure: Structure) -> tuple[_Bench, int]:
+        """Return a stack of this structure with a free place, and that place."""
+        group = self._group(structure)
+        for bench in self._benches:
+            free = set(range(self._width)) - bench.lanes.keys()
+            if bench.group.programs is group.programs and free:
+                return bench, min(free)
+        self._benches = [bench for bench in self._benches if bench.lanes]
+        self._benches.append(_Bench(group, group.stack(self._width), {}))
+        return self._benches[-1], 0
 
     @property
     def compilations(self) -> dict[str, int]:
-        """How often each program was compiled so far."""
-        return {name: program.compilations for name, program in vars(self._programs).items()}
+        """How often each program was compiled so far, over all structures."""
+        return self._library.compilations
 
     def start(
         self, lane: int, recipe: Recipe, seed: int, checkpoint: Checkpoint | None = None
@@ -118,54 +137,58 @@ class LanesTrainer:
         """Begin a trial in a free lane, or continue it from its checkpoint.
 
         Raises:
-            SpecError: the recipe's structure is not this trainer's.
+            SpecError: the recipe cannot be trained in lanes, or needs a feature of no program.
             ValueError: the checkpoint does not fit; see `search.trainer.Trainer`.
 
         """
         assert 0 <= lane < self.lanes, f"there is no lane {lane} among {self.lanes}"
         assert lane not in self._trials, "the lane is not free"
-        self._structure.check(recipe)
-        index, place = divmod(lane, self._width)
-        stack = self._stacks[index]
+        bench, place = self._bench(self._largest.serving(recipe))
         if checkpoint is None:
-            stack.refill(place, self._kernels(recipe, seed), _gates(recipe, seed))
+            kernels = self._kernels(recipe, seed, bench.group)
+            bench.stack.refill(place, kernels, _gates(recipe, seed))
             course = Course(recipe.training)
         else:
-            checkpoint.check(KIND, stack.shapes)
+            checkpoint.check(KIND, bench.stack.shapes)
             course = Course(recipe.training, checkpoint.curve)
-            stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
-        self._trials[lane] = _Trial(recipe, seed, course)
+            bench.stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
+        self._trials[lane] = _Trial(recipe, seed, course, bench, place)
+        bench.lanes[place] = lane
 
-    def _kernels(self, recipe: Recipe, seed: int) -> tuple[NDArray[np.float32], ...]:
+    def _kernels(self, recipe: Recipe, seed: int, group: Group) -> tuple[NDArray[np.float32], ...]:
         """Return the initial kernels, ``[1, input, unit]`` each."""
         assert isinstance(recipe.model, MLP)
         return tuple(
             fetch(networks.kernel_initializer(recipe.model, seed, layer)(shape))[None]
-            for layer, shape in enumerate(self._kernel_shapes())
+            for layer, shape in enumerate(group.kernel_shapes)
         )
 
     def epoch(self) -> dict[int, EpochResult]:
         """Train for one epoch, and return the results of the trials that had not ended."""
         running = {lane: trial for lane, trial in self._trials.items() if not trial.course.over}
-        stacks = sorted({lane // self._width for lane in running})
+        benches = self._benches_of(running)
         untrained = [lane for lane, trial in running.items() if not trial.course.epochs]
         try:
             self._look(untrained, dict.fromkeys(untrained, (0, 0)))
-            sums = self._threads.map(lambda stack: self._train(stack, running), stacks)
-            metrics = dict(zip(stacks, sums, strict=True))
-            better, counts = np.zeros(self.lanes, bool), {}
+            sums = self._threads.map(lambda bench: self._train(bench, running), benches)
+            metrics = dict(zip(benches, sums, strict=True))
+            better = {bench: np.zeros(self._width, bool) for bench in benches}
+            counts = {}
             for lane, trial in running.items():
-                stack, place = divmod(lane, self._width)
-                *scores, clipped, finite = metrics[stack][:, place].tolist()
-                better[lane] = trial.course.add(*scores)
+                *scores, clipped, finite = metrics[trial.bench][:, trial.place].tolist()
+                better[trial.bench][trial.place] = trial.course.add(*scores)
                 counts[lane] = int(clipped), int(finite)
-            for stack in stacks:
-                self._stacks[stack].keep(better[self._lanes_of(stack)])
+            for bench in benches:
+                bench.stack.keep(better[bench])
             self._look(list(running), counts)
         except BaseException:
             self._free_all()
             raise
         return {lane: trial.course.last for lane, trial in running.items()}
+
+    def _benches_of(self, lanes: Iterable[int]) -> list[_Bench]:
+        taken = {self._trials[lane].bench for lane in lanes}
+        return [bench for bench in self._benches if bench in taken]
 
     def _look(self, lanes: list[int], counts: dict[int, tuple[int, int]]) -> None:
         """Look at the health of the lanes whose turn it is.
@@ -175,55 +198,58 @@ class LanesTrainer:
             counts: lane -> clipped steps and finite steps of the latest epoch.
 
         """
-        courses = {lane: self._trials[lane].course for lane in lanes}
-        due = [lane for lane, c in courses.items() if self._cadence(c.epochs, c.over)]
-        stacks = sorted({lane // self._width for lane in due})
-        found = self._threads.map(lambda stack: self._stacks[stack].look(self._data), stacks)
-        figures = dict(zip(stacks, found, strict=True))
+        trials = {lane: self._trials[lane] for lane in lanes}
+        due = [lane for lane, t in trials.items() if self._cadence(t.course.epochs, t.course.over)]
+        benches = self._benches_of(due)
+        found = self._threads.map(lambda bench: bench.stack.look(self._data), benches)
+        figures = dict(zip(benches, found, strict=True))
         for lane in due:
-            stack, place = divmod(lane, self._width)
-            clipped, finite = counts[lane]
-            clips = courses[lane].epochs and self._trials[lane].recipe.training.limit
-            courses[lane].look(
-                layers_of(figures[stack][:, :, place].tolist()),
-                clipped / self._steps if clips else None,
+            trial, (clipped, finite) = trials[lane], counts[lane]
+            steps = trial.bench.group.steps
+            clips = trial.course.epochs and trial.recipe.training.limit
+            trial.course.look(
+                layers_of(figures[trial.bench][:, :, trial.place].tolist()),
+                clipped / steps if clips else None,
                 finite,
-                self._steps,
+                steps,
             )
 
-    def _train(self, stack: int, running: dict[int, _Trial]) -> NDArray[np.float64]:
+    def _train(self, bench: _Bench, running: dict[int, _Trial]) -> NDArray[np.float64]:
         """Train a stack; returns ``[metric, lane]`` as `programs.epoch_of`, of means not sums."""
-        order = np.zeros((self._steps, self._width, self._batch), np.int32)
-        rates = np.zeros(order.shape[:2], np.float32)
-        for place, lane in enumerate(range(self.lanes)[self._lanes_of(stack)]):
+        steps, batch = bench.group.steps, bench.group.batch
+        order, rates = self._nothing(bench.group)
+        for place, lane in bench.lanes.items():
             if trial := running.get(lane):
-                rates[:, place] = trial.course.rates(self._steps)
-                self._stacks[stack].set_learning_rate(place, rates[-1, place])
+                rates[:, place] = trial.course.rates(steps)
+                bench.stack.set_learning_rate(place, rates[-1, place])
                 examples = data_order(trial.seed, trial.course.epochs, self._size)
-                order[:, place] = examples[: self._steps * self._batch].reshape(self._steps, -1)
-        sums = self._stacks[stack].train(order, rates, self._steps, self._data)
-        return np.concatenate([sums[:4] / self._counted, sums[4:]])
+                order[:, place] = examples[: steps * batch].reshape(steps, -1)
+        sums = bench.stack.train(order, rates, steps, self._data)
+        counted = np.array([[steps * batch]] * 2 + [[self._validated]] * 2)
+        return np.concatenate([sums[:4] / counted, sums[4:]])
 
-    def _lanes_of(self, stack: int) -> slice:
-        return slice(stack * self._width, (stack + 1) * self._width)
+    def _nothing(self, group: Group) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return an epoch's order and rates for a stack in which nobody learns."""
+        order = np.zeros((group.steps, self._width, group.batch), np.int32)
+        return order, np.zeros(order.shape[:2], np.float32)
 
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the lane's trial stands."""
-        stack, place = divmod(lane, self._width)
-        return self._trials[lane].course.checkpoint(KIND, self._stacks[stack].read(place))
+        trial = self._trials[lane]
+        return trial.course.checkpoint(KIND, trial.bench.stack.read(trial.place))
 
     def model(self, lane: int) -> keras.Model:
         """Return a new model of standard layers with the lane's kept weights."""
         trial = self._trials[lane]
         model = networks.build(trial.recipe, self._problem, trial.seed)
-        model.set_weights(list(self._weights(lane, trial.recipe)))
+        model.set_weights(list(self._weights(trial)))
         return model
 
-    def _weights(self, lane: int, recipe: Recipe) -> Iterable[NDArray[np.float32]]:
-        """Yield a lane's kept weights in Keras' order."""
+    def _weights(self, trial: _Trial) -> Iterable[NDArray[np.float32]]:
+        """Yield a trial's kept weights in Keras' order."""
+        recipe = trial.recipe
         assert isinstance(recipe.model, MLP)
-        stack, place = divmod(lane, self._width)
-        (kernels, shifts, gammas), (means, variances) = self._stacks[stack].kept(place)
+        (kernels, shifts, gammas), (means, variances) = trial.bench.stack.kept(trial.place)
         for layer, kernel in enumerate(kernels):
             yield kernel
             if recipe.model.batch_norm and layer < len(gammas):
@@ -233,32 +259,34 @@ class LanesTrainer:
 
     def stop(self, lane: int) -> Outcome:
         """End the lane's trial and free the lane."""
-        return self._trials.pop(lane).course.outcome()
+        trial = self._trials.pop(lane)
+        del trial.bench.lanes[trial.place]
+        return trial.course.outcome()
 
-    def lane_steps_per_second(self, stacks: int | None = None, steps: int = 40) -> float:
-        """Measure how fast stacks, or all, train together; only while all lanes are free."""
+    def lane_steps_per_second(self, lanes: int | None = None, steps: int = 40) -> float:
+        """Measure how fast lanes, or all, of the largest structure train together.
+
+        Only while all lanes are free.
+        """
         assert not self._trials, "the lanes are not free"
-        order = np.zeros((self._steps, self._width, self._batch), np.int32)
-        rates = np.zeros(order.shape[:2], np.float32)
-        measured = self._stacks[:stacks]
+        group = self._group(self._largest)
+        stacks = [group.stack(self._width) for _ in range(0, lanes or self.lanes, self._width)]
+        order, rates = self._nothing(group)
 
         def seconds(count: int) -> float:
             begun = time.perf_counter()
-            list(self._threads.map(lambda s: s.train(order, rates, count, self._data), measured))
+            list(self._threads.map(lambda s: s.train(order, rates, count, self._data), stacks))
             return time.perf_counter() - begun
 
         seconds(1)  # compiles
         # What is fixed, validation above all, is in both and falls out of the difference.
         long, short = (min(seconds(n) for _ in range(5)) for n in (1 + steps, 1))
-        self._free_all()
-        return len(measured) * self._width * steps / max(long - short, 1e-9)
+        return len(stacks) * self._width * steps / max(long - short, 1e-9)
 
     def shrink(self, lanes: int) -> None:
         """Do with so many lanes from now on; only while all lanes are free."""
         assert not self._trials, "the lanes are not free"
-        assert lanes % self._width == 0, f"{lanes} lanes are not stacks of {self._width}"
         self.lanes, self.label = lanes, f"lanes {lanes}"
-        self._free_all()
 
 
 def _gates(recipe: Recipe, seed: int) -> Gates:
