@@ -6,6 +6,7 @@ COMMANDS = {
     "search.status": "how far a study is, and who works on it",
     "search.report": "write a study's report again from the store",
     "search.replay": "train a trial again and compare its score with the recorded one",
+    "search.findings": "compare the arms of an experiment, with intervals",
     "search.dashboard": "show a store's studies in the browser",
     "search.data": "fetch and verify a data set",
 }

@@ -54,6 +54,8 @@ def pairs(result: "Result") -> list[tuple[Factor, Factor]]:
 
 
 def _factor(dimension: Dimension) -> Factor | None:
+    if dimension.name == "repetition":  # changes nothing but the seed
+        return None
     if dimension.switched:
         return Factor(dimension.name, ("on", "off"), switched=True)
     parameter = dimension.parameters.get(dimension.name)

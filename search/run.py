@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @cli.study_options()
 @click.option("--trials", type=click.IntRange(1), help="Budget of the whole study.")
 @click.option("--epochs", type=click.IntRange(1), help="Most epochs of a trial.")
+@click.option("--full", is_flag=True, help="The study's full budget, in place of one of minutes.")
 @cli.timeout_option
 @click.option(
     "--trial-seconds",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @cli.trainer_option
 @cli.lanes_option
 def run(
+    full: bool,
     timeout: float | None,
     stop_at_target: bool,
     no_confirm: bool,
@@ -66,7 +68,7 @@ def run(
     if workers is None and len(machine.gpus()) > 1:
         workers = len(machine.gpus())
     plan = Plan(kind, lanes, not no_confirm, deadline, stop_at_target, workers)
-    session = Session(options, settings, create=True)
+    session = Session(options, settings, create=True, full=full)
     with session.store.database.errors():
         with progress_of(session) as progress:
             interrupted = Shift(session, plan, progress).work()

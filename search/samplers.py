@@ -1,7 +1,7 @@
 """How a study searches: its sampler and its pruner, as Optuna's."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -24,7 +24,8 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 return optuna.samplers.QMCSampler(seed=spec.seed, scramble=True)
         case "grid":
-            return _Grid(_grid(spec), seed=seed)
+            # All workers must number the points alike: a trial's number says which one it takes.
+            return _Grid(_grid(spec), seed=spec.seed)
         case "cmaes":
             return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
         case _:
@@ -32,7 +33,18 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
 
 
 class _Grid(optuna.samplers.GridSampler):
-    """Walks the grid; the budget ends the study."""
+    """Walks the grid; the budget ends the study.
+
+    The order is random, but one repetition of all configurations comes after the other, so that
+    a budget smaller than the grid compares them fairly: Fisher's randomized blocks (Fisher 1935,
+    The design of experiments, chapter 4).
+    """
+
+    def __init__(self, points: Mapping[str, Sequence[Any]], seed: int) -> None:
+        super().__init__(points, seed)
+        if "repetition" in points:
+            block = self._param_names.index("repetition")
+            self._all_grids.sort(key=lambda point: points["repetition"].index(point[block]))
 
     def after_trial(self, *_arguments: Any) -> None:
         """Leave the study alone: Optuna's own would stop an `optimize` that does not run."""

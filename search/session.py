@@ -37,6 +37,7 @@ class Session:
         settings: the command line's changes to the study's specification; those of earlier
             runs still hold.
         create: create the study, and its store, where they do not exist.
+        full: take the study's full budget, where ``settings`` do not say otherwise.
 
     Raises:
         StudyNotFound: there is no such study, and it is not to be created.
@@ -50,21 +51,27 @@ class Session:
         options: Options,
         settings: Mapping[str, Any] | None = None,
         create: bool = False,
+        full: bool = False,
     ) -> None:
         self.options = options
         file = load_study(options.study)
+        if full and not file.full:
+            raise UsageError(
+                f"{file.name} names no full budget; leave out --full, or give --trials"
+            )
+        settings = {**(file.full if full else {}), **(settings or {})}
         if options.name is not None:
             file = replace(file, name=options.name)
         self.name = file.name
-        self.spec = file.with_settings(settings or {})  # complains before a store is created
+        self.spec = file.with_settings(settings)  # complains before a store is created
         self.store = Store(options.storage, create)
         self.leases = Leases(self.store.database, self.name)
         self.artifacts = Artifacts(self.store.database)
         with self.store.database.errors():
             if create:
-                self._create(file, dict(settings or {}))
+                self._create(file, settings)
             else:
-                self._open(file, dict(settings or {}))
+                self._open(file, settings)
             self.study = self.store.study(self.name, self.spec, seed=0)
         self.ledger = Ledger(self.study, self.artifacts)
 

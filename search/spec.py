@@ -54,6 +54,7 @@ OPTIMIZERS = ("sgd", "rmsprop", "adam", "nadam", "adamw")
 SCHEDULES = ("constant", "exponential", "cosine", "1cycle", "plateau")
 SAMPLERS = ("tpe", "random", "cmaes", "qmc", "grid")
 PRUNERS = ("asha", "median", "hyperband", "none")
+FULL = ("epochs", "trials")  # what a study's full budget may set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,10 +146,12 @@ class Training:
     clipping: str | None = None  # which of these three applies; None = the only one there is
     patience: int | None = None  # epochs without a better validation score before it stops
     best_weights: bool = True  # keep the best epoch's weights and score, not the last one's
+    repetition: int = 0  # tells trials of one configuration apart; each has a seed of its own
 
     def __post_init__(self) -> None:
         _whole("epochs", self.epochs)
         _whole("batch_size", self.batch_size)
+        _whole("repetition", self.repetition, 0)
         _positive("learning_rate", self.learning_rate)
         _positive("decay", self.decay)
         _one_of("schedule", self.schedule, SCHEDULES)
@@ -233,6 +236,8 @@ class StudySpec:
     seed: int = 0  # every trial's own seed is derived from it
     confirm: Confirm = field(default_factory=Confirm)
     trial_seconds: float | None = None  # that a trial may take; None = as long as it likes
+    expected: str | None = None  # what the literature says will be seen, with its source
+    full: Mapping[str, int] = field(default_factory=dict)  # the budget of ``--full``
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
@@ -251,6 +256,7 @@ class StudySpec:
         if not isinstance(self.model, MLP):
             _source(self.model)
         self._check_space()
+        self._check_full()
 
     def _check_space(self) -> None:
         names = {dimension.name for dimension in self.search_space.dimensions}
@@ -290,6 +296,20 @@ class StudySpec:
                 self.recipe(corner)
             except SpecError as error:
                 raise SpecError(f"space: {error}") from None
+
+    def _check_full(self) -> None:
+        if not self.full:
+            return
+        if unknown := self.full.keys() - set(FULL):
+            raise SpecError(f"full: it sets {min(unknown)}; it may set {' and '.join(FULL)}")
+        try:
+            full = replace(self, full={}).with_settings(self.full)
+        except SpecError as error:
+            raise SpecError(f"full: {error}") from None
+        if full.trials < self.trials:
+            raise SpecError(
+                f"full: {full.trials} trials are fewer than the {self.trials} without --full"
+            )
 
     def _check_owners(self, names: set[str]) -> None:
         """Refuse settings that no trial could use."""

@@ -25,7 +25,9 @@ def sentences(result: "Result") -> list[str]:
         )
     else:
         said.append(_proven(result))
-    return [*said, *_target(result), *_unconfirmed(result), _counts(result)]
+    expected = result.spec.expected
+    beside = [f"Expected was: {expected}"] if expected else []
+    return [*said, *_target(result), *_unconfirmed(result), _counts(result), *beside]
 
 
 def _proven(result: "Result") -> str:

@@ -72,7 +72,7 @@ LADDER = (
     {"crew", "showcase"},
     {"shift"},
     {"gate", "pages"},
-    {"run", "worker", "status", "replay", "dashboard", "data.__main__"},
+    {"run", "worker", "status", "replay", "findings", "dashboard", "data.__main__"},
 )
 RANK = {module: rank for rank, modules in enumerate(LADDER) for module in modules}
 MODULES = sorted(RANK)
@@ -206,7 +206,7 @@ def test_commands_load_nothing_heavy() -> None:
     code = """
 import sys
 import search.cli, search.run, search.worker, search.status, search.report, search.replay
-import search.dashboard
+import search.dashboard, search.findings
 print(*{name.split(".")[0] for name in sys.modules} & {"keras", "optuna", "tensorflow"})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

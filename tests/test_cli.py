@@ -53,7 +53,7 @@ class Case:
 NEW = "--storage sqlite:///new/new.db"
 CASES = {
     "no study": Case("run", 2, ("--study",)),
-    "unknown study": Case(f"run --study nist {NEW}", 2, ("'nist'", "blobs, mnist", "path")),
+    "unknown study": Case(f"run --study nist {NEW}", 2, ("'nist'", "blobs, ", "path")),
     "unknown file": Case(f"run --study gone.py {NEW}", 2, ("gone.py",)),
     "reversed range": Case(f"run --study reversed.py {NEW}", 2, ("learning_rate", "lower end")),
     "empty choice": Case(f"run --study empty.py {NEW}", 2, ("activation", "at least one")),
