@@ -19,6 +19,7 @@ from search.errors import UsageError
 from search.factors import Factor, factors, tried
 
 if TYPE_CHECKING:
+    from search.health import Snapshot
     from search.results import Result, TrialRow
 
 CONFIDENCE = 0.95  # of the intervals around means
@@ -45,6 +46,10 @@ class Arm:
     reached: int  # trials that came to the given score
     steps_to_reach: float | None  # those trials' average; None where there is none
     verdicts: Mapping[str, int]
+    # The rest from health, where it was read. The medians of `Snapshot.decades`, by epoch: negative
+    # where gradients vanish on their way to the input.
+    decades: Mapping[int, float]
+    output_norms: Mapping[int, float]  # epoch -> mean norm of the output layer's kernel
 
 
 def arms(
@@ -103,7 +108,25 @@ def _arm(
         reached=len(arrivals),
         steps_to_reach=statistics.fmean(arrivals) if arrivals else None,
         verdicts=Counter(row.verdict for row in rows if row.verdict is not None),
+        decades={
+            epoch: statistics.median(one.decades for one in looks)
+            for epoch, looks in _looks(result, rows).items()
+        },
+        output_norms={
+            epoch: statistics.fmean(one.layers[-1].weight_norm for one in looks)
+            for epoch, looks in _looks(result, rows).items()
+        },
     )
+
+
+def _looks(result: "Result", rows: "Sequence[TrialRow]") -> dict[int, list["Snapshot"]]:
+    """Return the snapshots with finite figures by their epochs."""
+    found: dict[int, list[Snapshot]] = {}
+    for row in rows:
+        for snapshot in result.health[row.number].snapshots if row.number in result.health else ():
+            if snapshot.layers and snapshot.finite:
+                found.setdefault(snapshot.epoch, []).append(snapshot)
+    return dict(sorted(found.items()))
 
 
 def _steps(result: "Result", row: "TrialRow", examples: int) -> int:
@@ -142,6 +165,8 @@ def markdown(found: Sequence[Arm], reach: float | None = None) -> str:
     ]
     headings += [f"steps to {reach:g}", "reached by"] if reach is not None else []
     headings.append("gradients")
+    if with_health := any(arm.output_norms for arm in found):
+        headings += ["decades to the first layer, by epoch", "output kernel's norm, by epoch"]
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for arm in found:
         cells = [
@@ -155,6 +180,8 @@ def markdown(found: Sequence[Arm], reach: float | None = None) -> str:
             steps = arm.steps_to_reach
             cells += ["never" if steps is None else f"{steps:,.0f}", str(arm.reached)]
         cells.append(", ".join(f"{count} {kind}" for kind, count in arm.verdicts.items()))
+        if with_health:
+            cells += [_course(arm.decades, 1), _course(arm.output_norms, 2)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -162,6 +189,10 @@ def markdown(found: Sequence[Arm], reach: float | None = None) -> str:
 def _shown(one: Estimate, digits: int) -> str:
     mean = f"{one.mean:.{digits}f}"
     return mean if one.margin is None else f"{mean} ± {one.margin:.{digits}f}"
+
+
+def _course(values: Mapping[int, float], digits: int) -> str:
+    return ", ".join(f"{epoch}: {value:.{digits}f}" for epoch, value in values.items())
 
 
 def as_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
@@ -179,6 +210,8 @@ def as_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
             "reached": arm.reached,
             "steps_to_reach": arm.steps_to_reach,
             "verdicts": dict(arm.verdicts),
+            "decades": dict(arm.decades),
+            "output_norms": dict(arm.output_norms),
         }
         for arm in found
     ]
@@ -188,14 +221,16 @@ def as_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
 @cli.study_options()
 @click.option("--by", multiple=True, metavar="NAME", help="Tell arms apart by this; repeatable.")
 @click.option("--reach", type=float, metavar="SCORE", help="Count the steps to this score too.")
-def findings(by: tuple[str, ...], reach: float | None, **arguments: Any) -> int:
+@click.option("--health", is_flag=True, help="Show how gradients and the last layer fared too.")
+def findings(by: tuple[str, ...], reach: float | None, health: bool, **arguments: Any) -> int:
     """Print the arms; return the exit status."""
     options = cli.take_options(arguments)
     from search.session import Session
 
     session = Session(options)
     with session.store.database.errors():
-        found = arms(session.result(), len(session.dataset.train), by, reach)
+        result = session.evidence() if health else session.result()
+        found = arms(result, len(session.dataset.train), by, reach)
     click.echo(json.dumps(as_json(found)) if options.json else markdown(found, reach))
     return 0
 

@@ -12,7 +12,7 @@ STUDY = StudySpec(
     },
     model=MLP(hidden=(100,) * 20),
     training=Training(
-        epochs=20, batch_size=32, optimizer="nadam", learning_rate=7e-4, schedule="constant"
+        epochs=12, batch_size=32, optimizer="nadam", learning_rate=7e-4, schedule="constant"
     ),
     trials=12,
     sampler="grid",

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from scipy import stats
 
 from search.errors import UsageError
-from search.findings import Arm, arms, as_json, estimate, findings, markdown
+from search.findings import arms, as_json, estimate, findings, markdown
+from search.health import Health, LayerHealth, Snapshot
 from search.results import Result, TrialRow
 from search.space import Config
 from search.spec import MLP, StudySpec, Training
@@ -29,6 +30,9 @@ SPEC = StudySpec(
     trials=16,
     sampler="grid",
 )
+
+LAYER = LayerHealth(0.1, 2.0, 0.01, 0.05, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
+LAST = replace(LAYER, weight_norm=3.0)
 
 
 def row(number: int, activation: str, curve: tuple[float, ...], **settings: Any) -> TrialRow:
@@ -121,6 +125,23 @@ def test_the_table_has_a_line_for_each_arm() -> None:
     assert markdown([]) == "No trial has ended."
 
 
+def test_health_is_followed_over_the_epochs() -> None:
+    lost = replace(LAYER, gradient_norm=math.nan)
+    health = {
+        0: Health((Snapshot(0, (LAYER, LAST)), Snapshot(1, (LAYER, replace(LAST, weight_norm=6))))),
+        1: Health((Snapshot(0, (LAYER, replace(LAST, weight_norm=5))), Snapshot(1, (lost, LAST)))),
+    }
+    found = arms(replace(RESULT, health=health), 105, by=("activation",))
+
+    assert (found[0].output_norms, found[0].decades) == ({}, {})
+    assert found[1].output_norms == {0: 4, 1: 6}, "what is not finite is left out"
+    assert found[1].decades == {0: 0, 1: 0}, "one hidden layer has no slope"
+    assert "| 0: 4.00, 1: 6.00 |" in markdown(found)
+    three = Snapshot(0, (replace(LAYER, delta_norm=1e-4), replace(LAYER, delta_norm=0.1), LAST))
+    deep = arms(replace(RESULT, health={0: Health((three,))}), 105, by=("activation",))
+    assert deep[1].decades == {0: pytest.approx(-3)}, "the gradient shrinks a thousandfold"
+
+
 def test_the_command_prints_what_the_store_holds(tmp_path: Path) -> None:
     finished(tmp_path).store.close()
     words = ["--study", "blobs", "--storage", f"sqlite:///{tmp_path}/search.db"]
@@ -133,5 +154,4 @@ def test_the_command_prints_what_the_store_holds(tmp_path: Path) -> None:
     assert all(0 < arm["score"] < 1 for arm in found)
     table = CliRunner().invoke(findings, [*words, "--by", "activation"], standalone_mode=False)
     assert table.output.count("\n") == 2 + len(found)
-    assert isinstance(arms(RESULT, 105)[0], Arm)
     assert json.loads(json.dumps(as_json(arms(RESULT, 105)), allow_nan=False))
