@@ -80,7 +80,7 @@ def search_in_lanes(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None
         def started(self, *_told: Any) -> None: ...
 
         def trained(self, _lane: int, result: EpochResult) -> None:
-            clock.tick(result.val_accuracy)
+            clock.tick(result.val_score)
 
         def ended(self, *_told: Any) -> None: ...
 

@@ -14,7 +14,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     """Return a checkpoint as bytes, somewhat more of them than its arrays take."""
     # NumPy's format forgets the names of types that are not its own, such as bfloat16.
     header = [checkpoint.kind, *(array.dtype.name for array in checkpoint.arrays)]
-    curve = [(r.loss, r.accuracy, r.val_loss, r.val_accuracy) for r in checkpoint.curve]
+    curve = [(r.loss, r.score, r.val_loss, r.val_score) for r in checkpoint.curve]
     looks = json.dumps([result.health and result.health.to_json() for result in checkpoint.curve])
     records = (np.array(header), np.array(curve, np.float64), np.array(looks.encode()))
     buffer = io.BytesIO()

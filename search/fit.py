@@ -72,13 +72,15 @@ class FitTrainer:
         # Keras keeps every model it ever built in a global graph unless it is told to forget.
         keras.backend.clear_session()
         model = networks.build(recipe, self._problem, seed)
-        networks.compile_for(model, recipe.training)
+        networks.compile_for(model, recipe.training, self._problem)
         _forget_gradients()
         if not model.built:  # for want of an input layer
             model(self._dataset.train.x[:1])
+        self._check_outputs(model)
         model.optimizer.build(model.trainable_variables)
         state = [*model.variables, *model.optimizer.variables]
-        course = Course(recipe.training, checkpoint.curve if checkpoint else ())
+        past = checkpoint.curve if checkpoint else ()
+        course = Course(recipe.training, past, self._problem.metric)
         kept: list[Any] = []
         if checkpoint:
             checkpoint.check(KIND, (tuple(v.shape) for v in (*state, *model.weights)))
@@ -96,20 +98,42 @@ class FitTrainer:
         self._running = None  # until the epoch has gone well
         if not running.course.epochs:
             self._look(running)
-        logs = self._fit(running)
-        missing = {"loss", "accuracy", "val_loss", "val_accuracy"} - logs.keys()
-        if missing:
-            raise SpecError(
-                f"the study's model reports no {min(missing)}; compile it with "
-                "metrics=['accuracy'], or leave compiling to the study's training settings"
-            )
-        if running.course.add(
-            logs["loss"], logs["accuracy"], logs["val_loss"], logs["val_accuracy"]
-        ):
+        if running.course.add(*self._scores(self._fit(running))):
             running.kept = running.model.get_weights()
         self._look(running)
         self._running = running
         return {0: running.course.last}
+
+    def _check_outputs(self, model: keras.Model) -> None:
+        """Refuse a regression's model whose outputs Keras would stretch to the targets' shape."""
+        if self._problem.classes is None:
+            shape = tuple(model.compute_output_shape((1, *self._problem.input_shape)))
+            if shape != (1, 1):
+                raise SpecError(
+                    f"the study's model has outputs of shape {shape} for one example; a regression "
+                    "needs one number, (1, 1): end it with Dense(1)"
+                )
+
+    def _scores(self, logs: dict[str, float]) -> tuple[float, float, float, float]:
+        """Return loss and score, and both of the validation split."""
+        name = "mse" if self._problem.classes is None else "accuracy"
+        missing = {"loss", name, "val_loss", f"val_{name}"} - logs.keys()
+        if missing:
+            raise SpecError(
+                f"the study's model reports no {min(missing)}; compile it with "
+                f"metrics=['{name}'], or leave compiling to the study's training settings"
+            )
+        score, val_score = logs[name], logs[f"val_{name}"]
+        if self._problem.classes is None:
+            # Standardized targets have the variance 1 over the training split.
+            variance = self._problem.answers(self._dataset.validation).var(dtype=np.float64)
+            score, val_score = 1 - score, 1 - val_score / float(variance)
+        return logs["loss"], score, logs["val_loss"], val_score
+
+    def _answers(self, split: Split) -> NDArray[Any]:
+        """Return what the split's examples are to come to, in the shape that Keras wants."""
+        answers = self._problem.answers(split)
+        return answers[:, None] if self._problem.classes is None else answers
 
     def _look(self, running: _Running) -> None:
         """Look at the trial's health if it is its turn."""
@@ -117,7 +141,7 @@ class FitTrainer:
         if tally is None or not self._cadence(course.epochs, course.over):
             return
         validation = self._dataset.validation
-        x, y = validation.x[:LOOK_BATCH], validation.y[:LOOK_BATCH]
+        x, y = validation.x[:LOOK_BATCH], self._answers(validation)[:LOOK_BATCH]
         clipped, finite = tally.read()
         layers = layers_of(anatomy.measure(running.model, x, y).tolist())
         steps = len(self._dataset.train) // self._batch(running)
@@ -133,7 +157,6 @@ class FitTrainer:
         epoch = running.course.epochs
         batch = self._batch(running)
         order = data_order(running.seed, epoch, len(train))[: len(train) // batch * batch]
-        shuffled = Split(train.x[order], train.y[order])
         callbacks = []
         if not is_constant(running.recipe.training):
             rates = running.course.rates(len(order) // batch)
@@ -145,11 +168,11 @@ class FitTrainer:
         if running.tally:
             running.tally.reset()
         history = running.model.fit(
-            shuffled.x,
-            shuffled.y,
+            train.x[order],
+            self._answers(train)[order],
             batch_size=batch,
             shuffle=False,
-            validation_data=(validation.x, validation.y),
+            validation_data=(validation.x, self._answers(validation)),
             validation_batch_size=VALIDATION_BATCH,
             verbose=0,
             callbacks=callbacks,
@@ -169,7 +192,7 @@ class FitTrainer:
         assert self._running is not None, "the lane is free"
         if self._running.kept:
             self._running.model.set_weights(self._running.kept)
-        return self._running.model
+        return networks.finished(self._running.model, self._problem)
 
     def stop(self, lane: int) -> Outcome:
         """End the trial and free lane 0."""

@@ -22,7 +22,7 @@ class Ledger:
     # -- runs --------------------------------------------------------------------------------
 
     def validation(self, trial: int, seed: int) -> float | None:
-        """Return the validation accuracy of a run; None before it was made."""
+        """Return the validation score of a run; None before it was made."""
         value: float | None = self._runs().get(f"{trial}/{seed}")
         return value
 

@@ -1,12 +1,20 @@
-"""A configuration as a Keras model of standard layers, from raw inputs to class probabilities."""
+"""A configuration as a Keras model of standard layers, from raw inputs to predictions.
+
+Of a classification these are the probabilities of the classes. Of a regression a network is
+trained on targets that are standardized: less their mean over the training split, divided by
+their standard deviation there. Its loss is their mean squared error, so learning rates and
+penalties mean the same whatever the targets' unit. `finished` adds the layer that leads back.
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from search.data import Dataset
+from search.data import Dataset, Split
+from search.metric import ACCURACY, R2, Metric
 from search.schedules import is_stepwise
 from search.seeds import derive
 from search.spec import MLP, Recipe, Training
@@ -16,19 +24,41 @@ STEPS_PER_CALL = 10  # enough to hide Python's share of a step of a small networ
 
 @dataclass(frozen=True)
 class Problem:
-    """What a network must know of its data: the shapes at both ends and the inputs' scale."""
+    """What a network must know of its data: the shapes and the scales at both ends."""
 
     input_shape: tuple[int, ...]  # of one raw example
-    classes: int
+    classes: int | None  # None of a regression
     mean: float  # of all raw inputs of the training split
     scale: float  # their standard deviation
+    target_mean: float = 0.0  # of a regression's targets of the training split
+    target_scale: float = 1.0  # their standard deviation
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Problem":
         """Measure a data set."""
         x = dataset.train.x
         scale = float(np.std(x, dtype=np.float64)) or 1.0  # a constant input carries no scale
-        return cls(dataset.input_shape, dataset.classes, float(np.mean(x, dtype=np.float64)), scale)
+        targets = (0.0, 1.0)
+        if dataset.classes is None:
+            targets = float(dataset.train.y.mean()), float(dataset.train.y.std())
+        mean = float(np.mean(x, dtype=np.float64))
+        return cls(dataset.input_shape, dataset.classes, mean, scale, *targets)
+
+    @property
+    def outputs(self) -> int:
+        """Units of the output layer."""
+        return 1 if self.classes is None else self.classes
+
+    @property
+    def metric(self) -> Metric:
+        """How predictions are scored."""
+        return R2 if self.classes is None else ACCURACY
+
+    def answers(self, split: Split) -> NDArray[Any]:
+        """Return what a network is trained on: labels, int32, or standardized targets, float32."""
+        if self.classes is not None:
+            return split.y.astype(np.int32)
+        return ((split.y - self.target_mean) / self.target_scale).astype(np.float32)
 
 
 def build(recipe: Recipe, problem: Problem, seed: int) -> keras.Model:
@@ -83,8 +113,8 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
     initializer = kernel_initializer(mlp, seed, len(mlp.hidden))
     model.add(
         keras.layers.Dense(
-            problem.classes,
-            "softmax",
+            problem.outputs,
+            "linear" if problem.classes is None else "softmax",
             kernel_initializer=initializer,
             kernel_regularizer=_penalty(mlp),
         )
@@ -157,12 +187,22 @@ def optimizer(training: Training) -> keras.optimizers.Optimizer:
     return keras.optimizers.get({"class_name": training.optimizer, "config": settings})
 
 
-def compile_for(model: keras.Model, training: Training) -> None:
-    """Compile a classifier for training; one that its author compiled is left as it is."""
+def finished(model: keras.Model, problem: Problem) -> keras.Model:
+    """Return a trained model with outputs in the targets' unit; a classifier is left as it is."""
+    if problem.classes is not None:
+        return model
+    layers = model.layers if isinstance(model, keras.Sequential) else [model]
+    back = keras.layers.Rescaling(problem.target_scale, problem.target_mean)
+    return keras.Sequential([keras.Input(problem.input_shape), *layers, back])
+
+
+def compile_for(model: keras.Model, training: Training, problem: Problem) -> None:
+    """Compile a model for training; one that its author compiled is left as it is."""
     if not model.compiled:
+        regression = problem.classes is None
         model.compile(
             optimizer=optimizer(training),
-            loss="sparse_categorical_crossentropy",
-            metrics=["accuracy"],
+            loss="mse" if regression else "sparse_categorical_crossentropy",
+            metrics=["mse" if regression else "accuracy"],
             steps_per_execution=1 if is_stepwise(training) else STEPS_PER_CALL,
         )

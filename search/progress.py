@@ -159,7 +159,7 @@ class LiveTable(Lines):
                 else (
                     f"{result.epoch}/{assignment.recipe.training.epochs}",
                     f"{result.loss:.4f}",
-                    f"{result.val_accuracy:.4f}",
+                    f"{result.val_score:.4f}",
                 )
             )
             # As text, because a choice in brackets is not to be taken for markup.

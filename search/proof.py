@@ -14,7 +14,7 @@ class Run:
 
     trial: int  # that found it
     seed: int
-    validation: float  # accuracy
+    validation: float  # score
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Proof:
         return {run.trial for run in self.runs}
 
     def validation(self, trial: int) -> float:
-        """Return a candidate's mean validation accuracy over the fresh seeds."""
+        """Return a candidate's mean validation score over the fresh seeds."""
         return mean_validation(self.runs, trial)
 
     def is_of(self, trial: int, seeds: tuple[int, ...], confidence: float) -> bool:
@@ -59,5 +59,5 @@ class Proof:
 
 
 def mean_validation(runs: Sequence[Run], trial: int) -> float:
-    """Return a candidate's mean validation accuracy over its fresh seeds."""
+    """Return a candidate's mean validation score over its fresh seeds."""
     return statistics.mean(run.validation for run in runs if run.trial == trial)

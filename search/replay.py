@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A trial's recorded validation accuracies and those of its replay, by epoch."""
+    """A trial's recorded validation scores and those of its replay, by epoch."""
 
     trial: int
     recorded: dict[int, float]
@@ -72,8 +72,6 @@ def _find(session: "Session", number: int) -> "FrozenTrial":
 
 
 def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
-    from search.trials import score
-
     kind, _, lanes = trial.user_attrs["trainer"].partition(" ")
     trainer = session.trainer(kind, int(lanes) if lanes else None)
     config = session.spec.search_space.config(trial.params)
@@ -82,7 +80,7 @@ def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
     replayed: dict[int, float] = {}
     while len(replayed) < len(recorded):
         result = trainer.epoch()[0]
-        replayed[result.epoch] = score(result)
+        replayed[result.epoch] = result.val_score
         if result.end:
             break
     # A replay that ends sooner differs in all the epochs it did not reach.

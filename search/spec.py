@@ -59,7 +59,9 @@ FULL = ("epochs", "trials")  # what a study's full budget may set
 
 @dataclass(frozen=True, kw_only=True)
 class MLP:
-    """A multilayer perceptron: dense hidden layers and a softmax over the classes.
+    """A multilayer perceptron: dense hidden layers, and a softmax over the classes.
+
+    Of a regression it is one linear unit instead, see `search.model`.
 
     Its layers are given one by one, as ``hidden``, or all alike, as ``depth`` and ``width``; then
     ``hidden`` follows from these.
@@ -228,7 +230,7 @@ class StudySpec:
     model: MLP | BuildModel
     training: Training
     trials: int  # budget over all workers and restarts; see `StudySpec.budget`
-    target: float | None = None  # validation and test accuracy to reach
+    target: float | None = None  # accuracy, or R² of a regression, to reach
     sampler: str = "tpe"
     pruner: str = "asha"
     reduction_factor: int = 3  # asha and hyperband keep one in so many trials at each rung
@@ -250,7 +252,9 @@ class StudySpec:
         if self.trial_seconds is not None:
             _positive("trial_seconds", self.trial_seconds)
         if self.target is not None and not 0 < self.target <= 1:
-            raise SpecError(f"target is {self.target}; an accuracy is in (0, 1], 98 % is 0.98")
+            raise SpecError(
+                f"target is {self.target}; an accuracy or R² is in (0, 1], 98 % is 0.98"
+            )
         _one_of("sampler", self.sampler, SAMPLERS)
         _one_of("pruner", self.pruner, PRUNERS)
         if not isinstance(self.model, MLP):

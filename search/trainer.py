@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from search import schedules
 from search.health import Health, LayerHealth, Snapshot
+from search.metric import ACCURACY, Metric
 from search.spec import Recipe, Training
 
 if TYPE_CHECKING:
@@ -44,14 +45,16 @@ class End(StrEnum):
 class EpochResult:
     """What one epoch of one trial came to.
 
-    Losses are mean cross-entropies in nats, and the penalty of the weights on top.
+    Losses are mean cross-entropies in nats, or mean squared errors of a regression's standardized
+    targets, and the penalty of the weights on top. Scores are those of the data set's
+    `search.metric.Metric`.
     """
 
     epoch: int  # epochs done, from 1
     loss: float  # over the epoch, while the weights changed
-    accuracy: float
+    score: float
     val_loss: float  # over the validation split, after the epoch
-    val_accuracy: float
+    val_score: float  # finite; the metric's worst where the trial diverged
     end: End | None = None  # set when the trial needs no further epoch
     health: Health | None = None  # of the trial so far; set where it was looked at after this epoch
 
@@ -60,7 +63,7 @@ class EpochResult:
 class Outcome:
     """What a trial came to, whether it ran to its end or was stopped before."""
 
-    value: float  # validation accuracy of the kept weights; 0 when it diverged
+    value: float  # validation score of the kept weights; the metric's worst when it diverged
     kept_epoch: int  # the epoch whose weights are kept; 0 when there is none
     curve: tuple[EpochResult, ...]
 
@@ -170,19 +173,26 @@ class Course:
     Args:
         training: how the trial is trained.
         curve: of the epochs it has behind it, where it is continued.
+        metric: how it is scored.
 
     Raises:
         ValueError: a trial that is trained so does not have this curve, or ends with it.
 
     """
 
-    def __init__(self, training: Training, curve: Iterable[EpochResult] = ()) -> None:
+    def __init__(
+        self,
+        training: Training,
+        curve: Iterable[EpochResult] = (),
+        metric: Metric = ACCURACY,
+    ) -> None:
         self._training = training
+        self._metric = metric
         self._curve: list[EpochResult] = []
         self._kept = 0  # epoch of the kept weights
         self._health = Health()
         for past in curve:
-            self.add(past.loss, past.accuracy, past.val_loss, past.val_accuracy)
+            self.add(past.loss, past.score, past.val_loss, past.val_score)
             if self.over or self.last != replace(past, health=None):
                 raise ValueError("the checkpoint's curve is not one that this trial continues")
             self._curve[-1], self._health = past, past.health or self._health
@@ -196,12 +206,14 @@ class Course:
         """Return the learning rates of the next epoch's steps, ``[step]``."""
         return schedules.rates(self._training, steps, [result.val_loss for result in self._curve])
 
-    def add(self, loss: float, accuracy: float, val_loss: float, val_accuracy: float) -> bool:
+    def add(self, loss: float, score: float, val_loss: float, val_score: float) -> bool:
         """Record an epoch, and say whether its weights are the ones to keep."""
         epoch = len(self._curve) + 1
         finite = math.isfinite(loss) and math.isfinite(val_loss)
-        best = self._curve[self._kept - 1].val_accuracy if self._kept else -math.inf
-        keep = finite and (val_accuracy > best or not self._training.best_weights)
+        # Finite, and no other is lower, so that samplers learn from a trial that diverged.
+        val_score = max(val_score, self._metric.worst) if finite else self._metric.worst
+        best = self._curve[self._kept - 1].val_score if self._kept else -math.inf
+        keep = finite and (val_score > best or not self._training.best_weights)
         if keep:
             self._kept = epoch
         end = None
@@ -209,9 +221,9 @@ class Course:
             end = End.DIVERGED
         elif epoch >= self._training.epochs:
             end = End.EPOCHS
-        elif self._training.patience is not None and self._stale(epoch, val_accuracy):
+        elif self._training.patience is not None and self._stale(epoch, val_score):
             end = End.EARLY
-        self._curve.append(EpochResult(epoch, loss, accuracy, val_loss, val_accuracy, end))
+        self._curve.append(EpochResult(epoch, loss, score, val_loss, val_score, end))
         return keep
 
     def look(
@@ -234,9 +246,9 @@ class Course:
         if self._curve:
             self._curve[-1] = replace(self.last, health=self._health)
 
-    def _stale(self, epoch: int, val_accuracy: float) -> bool:
+    def _stale(self, epoch: int, val_score: float) -> bool:
         assert self._training.patience is not None
-        scores = [*(result.val_accuracy for result in self._curve), val_accuracy]
+        scores = [*(result.val_score for result in self._curve), val_score]
         best_epoch = scores.index(max(scores)) + 1
         return epoch - best_epoch >= self._training.patience
 
@@ -259,5 +271,5 @@ class Course:
     def outcome(self) -> Outcome:
         """Return what the trial has come to so far."""
         if not self._kept or self.last.end is End.DIVERGED:
-            return Outcome(0.0, 0, tuple(self._curve))
-        return Outcome(self._curve[self._kept - 1].val_accuracy, self._kept, tuple(self._curve))
+            return Outcome(self._metric.worst, 0, tuple(self._curve))
+        return Outcome(self._curve[self._kept - 1].val_score, self._kept, tuple(self._curve))

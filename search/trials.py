@@ -32,7 +32,6 @@ from search.store import Store
 from search.trainer import End, EpochResult, Outcome
 
 MAX_ATTEMPTS = 3  # a trial that took that many workers down with it is given up
-WORST = 0.0  # the accuracy reported for a diverged trial: finite, so that samplers learn from it
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -146,7 +145,7 @@ class TrialQueue:
         """Record the epochs of the attempt that a trial goes on from."""
         with self._changing(assignment.ticket, assignment.trial):
             for result in curve:
-                assignment.trial.report(score(result), result.epoch)
+                assignment.trial.report(result.val_score, result.epoch)
 
     def save(self, assignment: Assignment, checkpoint: bytes) -> None:
         """Keep a checkpoint, from which another attempt may go on."""
@@ -155,7 +154,7 @@ class TrialQueue:
     def report(self, assignment: Assignment, result: EpochResult) -> str | None:
         """Record an epoch, and return why the trial should be stopped; None to go on."""
         with self._changing(assignment.ticket, assignment.trial):
-            assignment.trial.report(score(result), result.epoch)
+            assignment.trial.report(result.val_score, result.epoch)
             # A trial that is over has used all it may use; pruning it would save nothing.
             if result.end is not None:
                 return None
@@ -326,11 +325,6 @@ def health_key(study: str, number: int) -> str:
 def health_prefix(study: str) -> str:
     """Return what the keys of all health of a study begin with."""
     return f"{study}/health/"
-
-
-def score(result: EpochResult) -> float:
-    """Return what is reported of an epoch: finite also where the loss is not."""
-    return WORST if result.end is End.DIVERGED else result.val_accuracy
 
 
 def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 LADDER = (
     {"errors", "interrupt", "", "__main__"},
     {"cli"},
-    {"space"},
+    {"space", "metric"},
     {"spec", "seeds", "schedules"},
     {"data", "data.formats", "data.forms", "data.transports", "data.sources", "data.catalog"},
     {"health"},

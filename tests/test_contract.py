@@ -115,7 +115,7 @@ def test_it_learns_and_gives_the_kept_epochs_model(trainer: Trainer, dataset: Da
     assert outcome.end is End.EPOCHS
     assert [result.epoch for result in outcome.curve] == [1, 2, 3]
     assert outcome.value > 0.85
-    assert outcome.value == max(result.val_accuracy for result in outcome.curve)
+    assert outcome.value == max(result.val_score for result in outcome.curve)
     assert validate(model, dataset) == pytest.approx(outcome.value, abs=1e-6)
 
 
@@ -126,7 +126,7 @@ def test_the_last_weights_are_kept_where_the_study_says_so(
     shaky = recipe(learning_rate=0.5, epochs=6, best_weights=False)
     outcome, model = run(trainer, shaky)
     assert outcome.kept_epoch == 6
-    assert outcome.value == outcome.curve[-1].val_accuracy
+    assert outcome.value == outcome.curve[-1].val_score
     assert validate(model, dataset) == pytest.approx(outcome.value, abs=1e-6)
 
 

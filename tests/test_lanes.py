@@ -142,8 +142,8 @@ def test_every_lane_follows_keras(optimizer: str) -> None:
             assert result.loss == pytest.approx(loss, abs=tolerance), trial
             assert result.val_loss == pytest.approx(val_loss, abs=tolerance), trial
             one_example = 1.01 / len(blobs().validation)
-            assert result.accuracy == pytest.approx(accuracy, abs=one_example), trial
-            assert result.val_accuracy == pytest.approx(val_accuracy, abs=one_example), trial
+            assert result.score == pytest.approx(accuracy, abs=one_example), trial
+            assert result.val_score == pytest.approx(val_accuracy, abs=one_example), trial
         assert distance(our_weights, weights) < tolerance, trial
         assert outcome.kept_epoch == EPOCHS
 
@@ -280,7 +280,7 @@ def test_the_model_scores_as_the_lane_did_on_raw_inputs(mixture: int) -> None:
     while lanes.epoch():
         pass
     model, outcome = lanes.model(0), lanes.stop(0)
-    scores = [result.val_accuracy for result in outcome.curve]
+    scores = [result.val_score for result in outcome.curve]
     assert outcome.value == max(scores)
     assert outcome.kept_epoch == scores.index(max(scores)) + 1
     validation = blobs().validation

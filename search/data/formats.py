@@ -119,10 +119,11 @@ def parse_idx(raw: bytes) -> Array:
 def read_npz(path: Path, keys: Iterable[str] = KEYS) -> Arrays:
     """Return the arrays ``keys`` of a NumPy archive; the others are not even read."""
     with reading(path), zipfile.ZipFile(path) as archive:
-        return {key: _read_member(archive, key) for key in keys}
+        return {key: read_member(archive, key) for key in keys}
 
 
-def _read_member(archive: zipfile.ZipFile, key: str) -> Array:
+def read_member(archive: zipfile.ZipFile, key: str) -> Array:
+    """Return the array ``key`` of a NumPy archive that is open."""
     with _member(archive, key) as stream:
         array: Array = npy.read_array(stream, allow_pickle=False)
         return array
@@ -181,6 +182,13 @@ def read_mnist_pickle(path: Path, member: str) -> Arrays:
     for key in ("x_train", "x_test"):
         arrays[key] = np.rint(arrays[key] * 256).reshape(-1, 28, 28)
     return {key: array.astype(np.uint8) for key, array in arrays.items()}
+
+
+def read_csv_member(path: Path, names: Iterable[str], *, member: str) -> Arrays:
+    """Return the numbers of a CSV file inside a zip file, ``[row, column]``, under each name."""
+    with reading(path), zipfile.ZipFile(path) as archive, archive.open(member) as stream:
+        rows = np.loadtxt(stream, delimiter=",", ndmin=2)
+    return dict.fromkeys(names, rows)
 
 
 class ArraysOnly(pickle.Unpickler):

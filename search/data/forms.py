@@ -5,6 +5,7 @@ files. Only parts that are verified are turned into the four arrays.
 """
 
 import hashlib
+import zipfile
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +13,17 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from search.data.formats import TEST, TRAIN, Array, Arrays, ArraysOnly, digest, parse_idx, reading
+from search.data.formats import (
+    TEST,
+    TRAIN,
+    Array,
+    Arrays,
+    ArraysOnly,
+    digest,
+    parse_idx,
+    read_member,
+    reading,
+)
 from search.errors import DataCorrupt
 
 
@@ -114,3 +125,60 @@ def _batch(name: str, raw: Array) -> tuple[Array, Array]:
             raise DataCorrupt("its images are not one for each label, of 3 x 32 x 32 bytes")
         colours_last = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         return np.ascontiguousarray(colours_last), labels
+
+
+class Rows:
+    """A NumPy archive of x and y, unsplit, as Keras has it; a part is all rows, targets last.
+
+    Rows that came in another file are the same rows: the digest is that of the array
+    ``[example, feature + 1]`` of float64, as `search.data.formats.digest` has it.
+
+    The split is the default one of Keras' ``load_data``: keras/src/datasets/boston_housing.py.
+    """
+
+    digest_name = "SHA-256"
+    PART = "rows"
+    SEED, TEST_SHARE = 113, 0.2
+
+    def parts(self, keys: Iterable[str]) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the one part."""
+        return (self.PART,)
+
+    def parse(self, raw: bytes) -> Array:
+        """Return the rows in the archive's bytes."""
+        with zipfile.ZipFile(BytesIO(raw)) as archive:
+            x, y = (read_member(archive, key) for key in ("x", "y"))
+        return np.column_stack([x, y]).astype(np.float64)
+
+    def digest(self, part: Array) -> str:
+        """Return the SHA-256 of the rows."""
+        return digest(part)
+
+    def arrays(self, parts: Arrays, keys: Iterable[str]) -> Arrays:
+        """Return inputs ``[example, feature]`` and targets ``[example]``, both float64."""
+        rows = self._rows(parts[self.PART])
+        order = np.arange(len(rows))
+        np.random.RandomState(self.SEED).shuffle(order)
+        front = int(len(rows) * (1 - self.TEST_SHARE))
+        arrays: Arrays = {}
+        for (x, y), chosen in ((TRAIN, order[:front]), (TEST, order[front:])):
+            arrays |= {x: rows[chosen, :-1], y: rows[chosen, -1]}
+        return {key: arrays[key] for key in keys}
+
+    def _rows(self, part: Array) -> Array:
+        return part
+
+
+class RowsFile(Rows):
+    """The same archive; the part is the file's bytes, since a digest of these is published."""
+
+    def parse(self, raw: bytes) -> Array:
+        """Return the bytes."""
+        return np.frombuffer(raw, np.uint8)
+
+    def digest(self, part: Array) -> str:
+        """Return the SHA-256 of the file."""
+        return hashlib.sha256(part.data).hexdigest()
+
+    def _rows(self, part: Array) -> Array:
+        return super().parse(part.tobytes())

@@ -65,10 +65,11 @@ class Published:
     name: str
     form: Form
     originals: Mapping[str, Original]  # one for each part of the form
-    archive: Archive
+    archive: Archive | None
     keras: str  # the file or folder in Keras' own cache
     validation: int  # how many of the first training examples are for validation
     sources: tuple[Source, ...]  # in the order in which they are tried
+    caveat: str | None = None  # what whoever uses it should know
 
     @property
     def sha256(self) -> str:
@@ -79,7 +80,7 @@ class Published:
     def files(self) -> str:
         """What a user can supply by hand, in words."""
         names = ", ".join(original.file for original in self.originals.values())
-        return f"{names} (raw or .gz), or {self.archive.file}"
+        return f"{names} (raw or .gz)" + (f", or {self.archive.file}" if self.archive else "")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def obtain(
 
     """
     keys = tuple(keys)
+    if dataset.caveat:
+        _warn(f"{dataset.name}: {dataset.caveat}")
     parts, found = _parts(dataset, dataset.form.parts(keys), data_dir)
     return dataset.form.arrays(parts, keys), found
 
@@ -121,14 +124,14 @@ def _parts(
 
 
 def _from_user(dataset: Published, names: tuple[str, ...], folder: Path) -> Arrays:
-    archive = folder / dataset.archive.file
+    archive = dataset.archive
     missing = _missing(dataset, folder)
-    if missing and archive.is_file():
-        return _verified(dataset, dataset.archive.read(archive, names), archive)
+    if missing and archive and (path := folder / archive.file).is_file():
+        return _verified(dataset, archive.read(path, names), path)
     if missing:
+        other = f", or {archive.file}" if archive else ""
         raise DataUnavailable(
-            f"{folder} lacks {', '.join(missing)}; "
-            f"put these there, raw or .gz, or {dataset.archive.file}"
+            f"{folder} lacks {', '.join(missing)}; put these there, raw or .gz{other}"
         )
     return _from_folder(dataset, names, folder)
 

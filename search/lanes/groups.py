@@ -31,7 +31,7 @@ class Group:
         self.batch = min(structure.batch_size, examples)
         self.steps = examples // self.batch  # an incomplete last batch is left out
         inputs = math.prod(problem.input_shape)
-        self.kernel_shapes = list(pairwise((inputs, *structure.hidden, problem.classes)))
+        self.kernel_shapes = list(pairwise((inputs, *structure.hidden, problem.outputs)))
 
     def stack(self, width: int) -> Stack:
         """Return so many lanes without a trial."""

@@ -11,8 +11,9 @@ Axis names: ``lane`` (K trials), ``batch``, ``unit`` (of a layer), ``input`` (of
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import keras
 from keras import ops
 
 from search.lanes.activations import activate, activation_slope
@@ -21,6 +22,9 @@ from search.lanes.gates import Array, Gates, wide
 
 MOVING = 0.99  # Keras' defaults for batch normalization: the moving statistics' momentum,
 EPSILON = 1e-3  # and what is added to a variance
+
+
+Judged: TypeAlias = tuple[Array, Array, Array]  # summed losses, summed scores, slope
 
 
 class Variables(NamedTuple):
@@ -185,7 +189,7 @@ def _through_norm(slope: Array, shift: Array, done: Pass, gates: Gates) -> tuple
     return ops.where(on, through, slope), ops.where(on, gamma, 0.0)[:, 0]
 
 
-def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array, Array]:
+def cross_entropy(logits: Array, labels: Array) -> Judged:
     """Compare logits ``[lane, batch, class]`` with labels ``[lane or 1, batch]``.
 
     Returns each lane's summed loss and number of right answers, ``[lane]``, and the slope of
@@ -199,6 +203,28 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array, Array]:
     slope = (powers / total - ops.cast(wanted, logits.dtype)) / logits.shape[1]
     right = ops.argmax(logits, axis=2) == ops.cast(labels, "int32")
     return ops.sum(losses, axis=(1, 2)), ops.sum(ops.cast(right, "float32"), axis=1), slope
+
+
+def judged(outputs: Array, answers: Array, variance: float | Array = 1.0) -> Judged:
+    """Compare outputs with labels or targets, whose types a program knows when it is compiled.
+
+    The variance is that of all targets: 1 over the training split, where they are standardized.
+    """
+    if "int" in keras.backend.standardize_dtype(answers.dtype):
+        return cross_entropy(outputs, answers)
+    return squared_error(outputs, answers, variance)
+
+
+def squared_error(outputs: Array, targets: Array, variance: float | Array) -> Judged:
+    """Compare outputs ``[lane, batch, 1]`` with standardized targets ``[lane or 1, batch]``.
+
+    Returns each lane's summed loss and sum of what each example adds to R², whose mean is R²
+    where ``variance`` is that of all targets, ``[lane]``, and the slope of the mean loss,
+    ``[lane, batch, 1]``.
+    """
+    errors = outputs - ops.expand_dims(targets, 2)
+    losses = ops.sum(ops.square(errors), axis=(1, 2))
+    return losses, outputs.shape[1] - losses / variance, errors * (2.0 / outputs.shape[1])
 
 
 def clipped(gradient: Variables, gates: Gates) -> tuple[Variables, Array]:

@@ -35,7 +35,7 @@ class Data(NamedTuple):
     """Both splits on the device. Images stay bytes there: they are read faster than floats."""
 
     x: Array  # [example, input] raw
-    y: Array  # [example]
+    y: Array  # [example] labels, int32, or standardized targets, float32
     validation_x: Array  # [example, input] raw
     validation_y: Array  # [example]
     factor: Array  # of raw inputs, before the offset, where the study standardizes them
@@ -51,7 +51,7 @@ def epoch_of(structure: Structure) -> Epoch:
 
     It takes the state, the gates, the order of the examples ``[step, lane, batch]``, the learning
     rates ``[step, lane]``, how many of these steps to make, and the data. It returns the state and
-    ``[6, lane]``: sums over all examples of loss and right answers, and both of the validation
+    ``[6, lane]``: sums over all examples of loss and score, and both of the validation
     split; how many steps were clipped, and how many were made before the first whose loss is not
     finite.
     """
@@ -61,14 +61,14 @@ def epoch_of(structure: Structure) -> Epoch:
     def step(state: State, x: Array, y: Array, gates: Gates) -> tuple[State, Array]:
         (variables, statistics), slots, moment = state
         logits, passes, statistics = network.forward(variables, statistics, x, gates, moment.step)
-        loss, right, slope = network.cross_entropy(logits, y)
+        loss, score, slope = network.judged(logits, y)
         loss = loss + network.penalty(variables, gates) * x.shape[1]
         gradient, _ = network.backward(variables, passes, slope, gates)
         gradient, clipped = network.clipped(gradient, gates)
         moment = optimizers.advance(moment)
         variables, slots = optimizers.apply(rule, variables, slots, gradient, gates, moment)
         counts = [ops.cast(of_lane, "float32") for of_lane in (clipped, ops.isfinite(loss))]
-        return State(Kept(variables, statistics), slots, moment), ops.stack([loss, right, *counts])
+        return State(Kept(variables, statistics), slots, moment), ops.stack([loss, score, *counts])
 
     def epoch(
         state: State, gates: Gates, order: Array, rates: Array, count: Array, data: Data
@@ -102,7 +102,7 @@ def look_of(structure: Structure) -> Look:
         x = inputs(data.validation_x[:LOOK_BATCH], data)
         x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
         logits, passes, _ = network.forward(variables, statistics, x, gates, moment.step)
-        _, _, slope = network.cross_entropy(logits, data.validation_y[None, :LOOK_BATCH])
+        _, _, slope = network.judged(logits, data.validation_y[None, :LOOK_BATCH])
         gradient, deltas = network.backward(variables, passes, slope, gates)
         shortened, _ = network.clipped(gradient, gates)
         moment = optimizers.advance(moment)
@@ -135,14 +135,15 @@ def _scaled(structure: Structure) -> Callable[[Array, Data], Array]:
 def _validated(
     kept: Kept, gates: Gates, inputs: Callable[[Array, Data], Array], data: Data
 ) -> Array:
-    """Return the validation split's summed loss and right answers, ``[2, lane]``."""
+    """Return the validation split's summed loss and score, ``[2, lane]``."""
+    variance = ops.var(ops.cast(data.validation_y, "float32"))  # of targets
 
     def chunk(start: Array, size: int) -> Array:
         x = ops.slice(data.validation_x, (start, 0), (size, data.validation_x.shape[1]))
         y = ops.slice(data.validation_y, (start,), (size,))
         logits = network.infer(*kept, inputs(x, data), gates)
-        loss, right, _ = network.cross_entropy(logits, y[None])
-        return ops.stack([loss, right])
+        loss, score, _ = network.judged(logits, y[None], variance)
+        return ops.stack([loss, score])
 
     batch = min(VALIDATION_BATCH, data.validation_x.shape[0])
     whole, rest = divmod(data.validation_x.shape[0], batch)

@@ -100,8 +100,8 @@ class LanesTrainer:
         if lanes * self._group(structure).lane_bytes > free_memory():
             raise LanesExhausted(f"memory does not hold {lanes} lanes; use fewer")
         self._data = Data(
-            *_on_device(dataset.train),
-            *_on_device(dataset.validation),
+            *_on_device(dataset.train, self._problem),
+            *_on_device(dataset.validation, self._problem),
             put(np.array(1 / self._problem.scale, np.float32)),
             put(np.array(-self._problem.mean / self._problem.scale, np.float32)),
         )
@@ -147,10 +147,10 @@ class LanesTrainer:
         if checkpoint is None:
             kernels = self._kernels(recipe, seed, bench.group)
             bench.stack.refill(place, kernels, _gates(recipe, seed))
-            course = Course(recipe.training)
+            course = Course(recipe.training, metric=self._problem.metric)
         else:
             checkpoint.check(KIND, bench.stack.shapes)
-            course = Course(recipe.training, checkpoint.curve)
+            course = Course(recipe.training, checkpoint.curve, self._problem.metric)
             bench.stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
         self._trials[lane] = _Trial(recipe, seed, course, bench, place)
         bench.lanes[place] = lane
@@ -243,7 +243,7 @@ class LanesTrainer:
         trial = self._trials[lane]
         model = networks.build(trial.recipe, self._problem, trial.seed)
         model.set_weights(list(self._weights(trial)))
-        return model
+        return networks.finished(model, self._problem)
 
     def _weights(self, trial: _Trial) -> Iterable[NDArray[np.float32]]:
         """Yield a trial's kept weights in Keras' order."""
@@ -294,8 +294,8 @@ def _gates(recipe: Recipe, seed: int) -> Gates:
     return gates_of(recipe.model, recipe.training, seed)
 
 
-def _on_device(split: Split) -> tuple[object, object]:
+def _on_device(split: Split, problem: Problem) -> tuple[object, object]:
     x = split.x.reshape(len(split), -1)
     if x.dtype != np.uint8:
         x = x.astype(np.float32)
-    return put(x), put(split.y.astype(np.int32))
+    return put(x), put(problem.answers(split))

@@ -1,0 +1,43 @@
+"""The scores of trials: the accuracy of classes, R² of numbers. The larger one is better.
+
+R², the coefficient of determination, is the share of the targets' variance that the predictions
+explain: ``1 - mean squared error / variance``, both over the same examples. It is 1 for a network
+that is always right and 0 for one that always says the mean (Draper and Smith 1998, Applied
+Regression Analysis, section 1.3).
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score, and how it is written."""
+
+    name: str  # in records
+    title: str  # in words
+    worst: float  # the score of a trial that diverged; none is lower
+    factor: int  # what a person reads is so many times the score
+    digits: int  # behind the point
+    unit: str
+
+    def text(self, score: float | None) -> str:
+        """Return a score as a person reads it."""
+        if score is None:
+            return "unknown"
+        return f"{self.factor * score:.{self.digits}f}{self.unit}"
+
+    def down(self, score: float) -> float:
+        """Round down to what `text` shows."""
+        steps = self.factor * 10**self.digits
+        return math.floor(score * steps) / steps
+
+    def up(self, score: float) -> float:
+        """Round up to what `text` shows."""
+        return -self.down(-score)
+
+
+ACCURACY = Metric("accuracy", "accuracy", worst=0.0, factor=100, digits=2, unit=" %")
+# Far below 0 all are equally useless: a few such scores would leave a figure no room for others.
+R2 = Metric("r2", "R²", worst=-1.0, factor=1, digits=3, unit="")
+METRICS = {metric.name: metric for metric in (ACCURACY, R2)}
