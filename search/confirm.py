@@ -5,18 +5,20 @@ by its mean validation score over fresh seeds. Only then is the test split opene
 the winner's models score there is stated with an interval. This is the only module that opens it.
 """
 
+import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from search.data import Split, open_test
-from search.interval import accuracy_interval
+from search.interval import accuracy_interval, regression_intervals
+from search.metric import R2, macro_f1
 from search.proof import Proof, Run, mean_validation
 from search.seeds import derive
 from search.spec import Confirm, Recipe
@@ -37,7 +39,7 @@ class Runs(Protocol):
     """The runs that were made so far, wherever they are kept."""
 
     def validation(self, trial: int, seed: int) -> float | None:
-        """Return the validation accuracy of a run; None before it was made."""
+        """Return the validation score of a run; None before it was made."""
 
     def model(self, trial: int, seed: int) -> bytes | None:
         """Return the model of a run, as a ``.keras`` file; None where it is not kept."""
@@ -98,16 +100,15 @@ class Confirmation:
         self._train([(winner, seed) for seed in seeds if not self._has_model(winner, seed)])
         if before is not None and stands:
             return replace(before, runs=runs)
-        correct = self._test(winner, seeds, open_test(data_name, data_dir))
+        test = open_test(data_name, data_dir)
         return Proof(
             trial=winner.trial,
             runs=runs,
             seeds=seeds,
-            per_seed=tuple(float(share) for share in correct.mean(axis=1)),
-            interval=accuracy_interval(correct, self._settings.confidence),
-            test_size=correct.shape[1],
+            test_size=len(test),
             openings=1 if before is None else before.openings + 1,
             model_seed=max(own, key=lambda run: run.validation).seed,
+            **self._scores(self._test(winner, seeds, test), test),
         )
 
     def _runs(self, candidates: Sequence[Candidate]) -> tuple[Run, ...]:
@@ -135,15 +136,29 @@ class Confirmation:
             self._ledger.add(candidate.trial, seed, outcome.value, _saved(model))
             self._progress(Run(candidate.trial, seed, outcome.value))
 
-    def _test(self, winner: Candidate, seeds: Sequence[int], test: Split) -> NDArray[np.bool_]:
-        """Return whether each model is right on each test example, ``[seed, example]``."""
+    def _test(self, winner: Candidate, seeds: Sequence[int], test: Split) -> NDArray[Any]:
+        """Return what each model says of each test example, ``[seed, example, output]``."""
         models = (loaded(self._ledger.model(winner.trial, seed)) for seed in seeds)
-        guesses = [
-            model.predict(test.x, batch_size=TEST_BATCH, verbose=0).argmax(axis=-1)
-            for model in models
-        ]
-        correct: NDArray[np.bool_] = np.stack(guesses) == test.y
-        return correct
+        return np.stack(
+            [model.predict(test.x, batch_size=TEST_BATCH, verbose=0) for model in models]
+        )
+
+    def _scores(self, outputs: NDArray[Any], test: Split) -> dict[str, Any]:
+        """Return the fields of `Proof` that say what the models' outputs are worth."""
+        confidence = self._settings.confidence
+        if test.metric is R2:
+            predicted = outputs[..., 0].astype(np.float64)
+            errors = ((predicted - test.y) ** 2).mean(axis=1)
+            interval, rmse = regression_intervals(predicted, test.y, confidence)
+            per_seed = tuple((1 - errors / test.y.var()).tolist())
+            return {"per_seed": per_seed, "interval": interval, "rmse": rmse}
+        guesses = outputs.argmax(axis=-1)
+        correct = guesses == test.y
+        return {
+            "per_seed": tuple(correct.mean(axis=1).tolist()),
+            "interval": accuracy_interval(correct, confidence),
+            "f1": statistics.mean(macro_f1(guess, test.y) for guess in guesses),
+        }
 
 
 def _saved(model: keras.Model) -> bytes:

@@ -34,7 +34,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Spread:
-    """What the accuracies of several trials come to."""
+    """What the scores of several trials come to."""
 
     median: float
     least: float
@@ -66,7 +66,7 @@ def _factor(dimension: Dimension) -> Factor | None:
 
 
 def tried(result: "Result") -> list["TrialRow"]:
-    """Return the trials with an accuracy: of a pruned one, the last that it reported."""
+    """Return the trials with a score: of a pruned one, the last that it reported."""
     return [
         row
         for row in result.counted
@@ -75,7 +75,7 @@ def tried(result: "Result") -> list["TrialRow"]:
 
 
 def spread(rows: Iterable["TrialRow"]) -> Spread | None:
-    """Return the spread of these trials' accuracies; None without a trial."""
+    """Return the spread of these trials' scores; None without a trial."""
     values = [row.value for row in rows if row.value is not None]
     if not values:
         return None

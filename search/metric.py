@@ -9,6 +9,9 @@ Regression Analysis, section 1.3).
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -25,11 +28,15 @@ class Metric:
         """Return a score as a person reads it."""
         if score is None:
             return "unknown"
-        return f"{self.factor * score:.{self.digits}f}{self.unit}"
+        return f"{self.number(score)}{self.unit}"
+
+    def number(self, score: float) -> str:
+        """Return a score as `text` does, without its unit."""
+        return f"{self.factor * score:.{self.digits}f}"
 
     def down(self, score: float) -> float:
         """Round down to what `text` shows."""
-        steps = self.factor * 10**self.digits
+        steps = float(self.factor * 10**self.digits)
         return math.floor(score * steps) / steps
 
     def up(self, score: float) -> float:
@@ -41,3 +48,21 @@ ACCURACY = Metric("accuracy", "accuracy", worst=0.0, factor=100, digits=2, unit=
 # Far below 0 all are equally useless: a few such scores would leave a figure no room for others.
 R2 = Metric("r2", "R²", worst=-1.0, factor=1, digits=3, unit="")
 METRICS = {metric.name: metric for metric in (ACCURACY, R2)}
+
+
+def macro_f1(guesses: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    """Return the mean of all classes' F1 scores, as scikit-learn's ``average="macro"`` has it.
+
+    A class's F1 is the harmonic mean of precision and recall; classes that are neither guessed
+    nor right for any example are left out (Opitz and Burst 2019, Macro F1 and Macro F1, their
+    "averaged F1").
+
+    Args:
+        guesses: class numbers, ``[example]``.
+        labels: those that are right, ``[example]``.
+
+    """
+    classes = int(max(guesses.max(), labels.max())) + 1
+    right = np.bincount(labels[guesses == labels], minlength=classes)
+    named = np.bincount(guesses, minlength=classes) + np.bincount(labels, minlength=classes)
+    return float(np.mean(2 * right[named > 0] / named[named > 0]))

@@ -83,7 +83,7 @@ def examine(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> 
     split = dataset.validation
     scores = _probabilities(model.predict(split.x, batch_size=BATCH, verbose=0))
     guesses = scores.argmax(axis=-1)
-    classes = max(dataset.classes, scores.shape[-1])
+    classes = max(dataset.classes or 0, scores.shape[-1])
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (split.y, guesses), 1)
     sure = scores.max(axis=-1)

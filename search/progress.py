@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.metric import ACCURACY, Metric
 from search.space import Config, Space
 from search.trainer import EpochResult
 
@@ -38,11 +39,15 @@ class Lines:
     Args:
         console: where to print.
         best: the best trial of an earlier run of this study.
+        metric: of the scores.
 
     """
 
-    def __init__(self, console: Console, best: Best | None = None) -> None:
+    def __init__(
+        self, console: Console, best: Best | None = None, metric: Metric = ACCURACY
+    ) -> None:
         self._console = console
+        self._metric = metric
         self.best = best
         self._held: dict[int, Assignment] = {}
 
@@ -91,7 +96,7 @@ class Lines:
         """A candidate was trained once more."""
         self.say(
             f"Confirming trial {run.trial} with seed {run.seed}: "
-            f"validation accuracy {run.validation:.4f}."
+            f"validation {self._metric.title} {run.validation:.4f}."
         )
 
 
@@ -103,11 +108,19 @@ class LiveTable(Lines):
         best: the best trial of an earlier run of this study.
         done: trials of the budget that are done already.
         budget: trials in all.
+        metric: of the scores.
 
     """
 
-    def __init__(self, console: Console, best: Best | None, done: int, budget: int) -> None:
-        super().__init__(console, best)
+    def __init__(
+        self,
+        console: Console,
+        best: Best | None,
+        done: int,
+        budget: int,
+        metric: Metric = ACCURACY,
+    ) -> None:
+        super().__init__(console, best, metric)
         self._results: dict[int, EpochResult] = {}
         self._done_before = done
         self._done = done
@@ -149,7 +162,8 @@ class LiveTable(Lines):
 
     def _table(self) -> Table:
         table = Table(expand=False)
-        for heading in ("trial", "configuration", "epoch", "loss", "validation accuracy"):
+        score = f"validation {self._metric.title}"
+        for heading in ("trial", "configuration", "epoch", "loss", score):
             table.add_column(heading, overflow="fold")
         for lane, assignment in sorted(self._held.items()):
             result = self._results.get(lane)
@@ -179,11 +193,18 @@ class LiveTable(Lines):
         return " · ".join(parts)
 
 
-def progress_for(console: Console, quiet: bool, best: Best | None, done: int, budget: int) -> Lines:
+def progress_for(
+    console: Console,
+    quiet: bool,
+    best: Best | None,
+    done: int,
+    budget: int,
+    metric: Metric = ACCURACY,
+) -> Lines:
     """Return the live table where a person can see it, else the lines."""
     if console.is_terminal and not quiet:
-        return LiveTable(console, best, done, budget)
-    return Lines(console, best)
+        return LiveTable(console, best, done, budget, metric)
+    return Lines(console, best, metric)
 
 
 def describe(config: Config | Mapping[str, Any]) -> str:

@@ -24,11 +24,13 @@ class Proof:
     trial: int
     runs: tuple[Run, ...]  # of all candidates
     seeds: tuple[int, ...]  # of the winner's models, in the order of ``per_seed``
-    per_seed: tuple[float, ...]  # test accuracies
+    per_seed: tuple[float, ...]  # test scores
     interval: Interval
     test_size: int  # examples
     openings: int  # times the test split was opened in this study: once for each winner
     model_seed: int  # of the model that is kept: the winner's best by validation
+    f1: float | None = None  # of classes: the macro average, mean over the seeds
+    rmse: Interval | None = None  # of a regression: root mean squared error in the targets' unit
 
     @property
     def candidates(self) -> set[int]:
@@ -52,7 +54,8 @@ class Proof:
         """Return the proof that `to_json` gave."""
         plain = dict(stored)
         plain["runs"] = tuple(Run(**run) for run in stored["runs"])
-        plain["interval"] = Interval(**stored["interval"])
+        for name in ("interval", "rmse"):
+            plain[name] = Interval(**stored[name]) if stored.get(name) else None
         for name in ("seeds", "per_seed"):
             plain[name] = tuple(stored[name])
         return cls(**plain)

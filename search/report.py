@@ -15,10 +15,10 @@ import click
 from search import cli
 from search.factors import factors, judged, kinds, verdicts
 from search.progress import shown
-from search.words import commands, facts, gradients, percent, sentences
+from search.words import commands, facts, gradients, sentences
 
 if TYPE_CHECKING:
-    from search.results import Result, TrialRow
+    from search.results import Result
 
 TOP = 10  # trials in the report's table
 
@@ -49,7 +49,7 @@ def _validation_json(result: "Result") -> dict[str, Any]:
     """Return the winner's score in the search, and where confirmed its mean over fresh seeds."""
     winner, proof = result.winner, result.proof
     return {
-        "metric": "accuracy",
+        "metric": result.metric.name,
         "value": None if winner is None else winner.value,
         "confirmed": None if proof is None else proof.validation(proof.trial),
     }
@@ -59,9 +59,12 @@ def _test_json(result: "Result") -> dict[str, Any] | None:
     proof = result.proof
     if proof is None:
         return None
-    interval = proof.interval
+    interval, rmse = proof.interval, proof.rmse
+    beside: dict[str, Any] = {"f1": proof.f1} if rmse is None else {}
+    if rmse is not None:
+        beside["rmse"] = {"mean": rmse.mean, "interval": [rmse.low, rmse.high]}
     return {
-        "metric": "accuracy",
+        "metric": result.metric.name,
         "mean": interval.mean,
         "interval": [interval.low, interval.high],
         "confidence": interval.confidence,
@@ -70,6 +73,7 @@ def _test_json(result: "Result") -> dict[str, Any] | None:
         "n": proof.test_size,
         "openings": proof.openings,
         "model_seed": proof.model_seed,
+        **beside,
     }
 
 
@@ -79,7 +83,7 @@ def markdown(result: "Result") -> str:
         f"# {result.name}",
         "\n".join(sentences(result)),
         "## Best trials",
-        _table(result.ranked[:TOP]),
+        _table(result),
     ]
     if result.proof is not None:
         parts += ["## Confirmation", _confirmation(result)]
@@ -91,17 +95,20 @@ def markdown(result: "Result") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(rows: "list[TrialRow]") -> str:
+def _table(result: "Result") -> str:
+    rows = result.ranked[:TOP]
     if not rows:
         return "No trial has completed."
     names = list(rows[0].config)
     lines = [
-        f"| trial | validation accuracy | epochs | {' | '.join(map(_cell, names))} |",
+        f"| trial | validation {result.metric.title} | epochs | {' | '.join(map(_cell, names))} |",
         "|---" * (3 + len(names)) + "|",
     ]
     for row in rows:
         values = " | ".join(_cell(shown(row.config.get(name))) for name in names)
-        lines.append(f"| {row.number} | {percent(row.value)} | {row.epochs} | {values} |")
+        lines.append(
+            f"| {row.number} | {result.metric.text(row.value)} | {row.epochs} | {values} |"
+        )
     return "\n".join(lines)
 
 
@@ -111,16 +118,18 @@ def _cell(text: str) -> str:
 
 
 def _confirmation(result: "Result") -> str:
-    proof = result.proof
+    proof, metric = result.proof, result.metric
     assert proof is not None
-    lines = ["| trial | mean validation accuracy over fresh seeds |", "|---|---|"]
+    lines = [f"| trial | mean validation {metric.title} over fresh seeds |", "|---|---|"]
     for trial in dict.fromkeys(run.trial for run in proof.runs):
-        lines.append(f"| {trial} | {percent(proof.validation(trial))} |")
-    per_seed = ", ".join(percent(share) for share in proof.per_seed)
+        lines.append(f"| {trial} | {metric.text(proof.validation(trial))} |")
+    per_seed = ", ".join(map(metric.text, proof.per_seed))
     lines += [
         "",
-        f"The winner's models score {per_seed} on the test split, which was opened "
+        f"The winner's models score {per_seed} ({metric.title}) on the test split, which was "
+        "opened "
         + ("once." if proof.openings == 1 else f"{proof.openings} times, once for each winner."),
+        *([] if proof.f1 is None else [f"Their macro F1 over the classes is {proof.f1:.4f}."]),
         "The interval covers the finite test split and the spread over seeds; it does not cover "
         "the choice of the winner, which never saw the test split.",
     ]

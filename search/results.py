@@ -11,9 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import machine
 from search.artifacts import Artifacts
+from search.deviations import Deviations
 from search.health import Health
 from search.leases import Leases
 from search.ledger import Ledger
+from search.metric import ACCURACY, METRICS, Metric
 from search.mistakes import Mistakes
 from search.proof import Proof
 from search.space import Config
@@ -27,14 +29,14 @@ class TrialRow:
 
     number: int
     state: str  # complete, pruned, failed, running or waiting
-    value: float | None  # validation accuracy; of a pruned trial the last one it reported
+    value: float | None  # validation score; of a pruned trial the last one it reported
     config: Config  # empty when it ended before it was chosen
     epochs: int  # done
     seconds: float | None
     reason: str | None  # why it ended as it did
     seed: int | None
     counts: bool  # towards the budget; an attempt that was repeated does not
-    curve: tuple[float, ...] = ()  # validation accuracies that it reported, epoch by epoch
+    curve: tuple[float, ...] = ()  # validation scores that it reported, epoch by epoch
     verdict: str | None = None  # what its gradients are like: a `search.health.Kind`
     verdict_reason: str | None = None
 
@@ -55,7 +57,8 @@ class Result:
     hardware: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)  # the command line's changes
     health: Mapping[int, Health] = field(default_factory=dict)  # of the trials it was measured in
-    mistakes: Mistakes | None = None  # the winner's, on the validation split
+    mistakes: Mistakes | Deviations | None = None  # the winner's, on the validation split
+    metric: Metric = ACCURACY  # of all scores
 
     @property
     def counted(self) -> list[TrialRow]:
@@ -118,6 +121,7 @@ def collect(
         versions=where["versions"],
         hardware=where["hardware"],
         settings=settings,
+        metric=METRICS[stored.frozen["data.metric"]],
     )
 
 
@@ -129,7 +133,8 @@ def with_evidence(result: Result, artifacts: Artifacts) -> Result:
         for key, content in sorted(artifacts.all(prefix).items())
     }
     stored = artifacts.get(mistakes_key(result.name))
-    mistakes = None if stored is None else Mistakes.from_bytes(stored)
+    kind = Mistakes if result.metric is ACCURACY else Deviations
+    mistakes = None if stored is None else kind.from_bytes(stored)
     if mistakes is not None and (result.proof is None or mistakes.trial != result.proof.trial):
         mistakes = None  # of a winner whose proof was not kept
     return replace(result, health=health, mistakes=mistakes)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="End a trial that takes longer.",
 )
-@click.option("--target", type=click.FloatRange(0, 1, min_open=True), help="Accuracy to reach.")
+@click.option(
+    "--target", type=click.FloatRange(0, 1, min_open=True), help="Accuracy or R² to reach."
+)
 @click.option("--stop-at-target", is_flag=True, help="Stop searching once a trial reaches it.")
 @click.option("--sampler", type=click.Choice(SAMPLERS))
 @click.option("--pruner", type=click.Choice(PRUNERS))
@@ -92,7 +94,8 @@ def progress_of(session: "Session") -> "Lines":
     ranked = result.ranked
     best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None
     console = Console(stderr=True)
-    return progress_for(console, session.options.quiet, best, len(result.counted), result.budget)
+    done, budget = len(result.counted), result.budget
+    return progress_for(console, session.options.quiet, best, done, budget, result.metric)
 
 
 if __name__ == "__main__":

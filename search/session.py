@@ -126,11 +126,12 @@ class Session:
             ) from error
 
     def _frozen(self) -> Mapping[str, Any]:
-        return self.spec.describe() | {"data.sha256": self._loaded.sha256}
+        data = {"data.sha256": self._loaded.sha256, "data.metric": self._loaded.metric.name}
+        return self.spec.describe() | data
 
     def _compare(self, stored: StoredStudy) -> None:
         now = self.spec.describe()
-        then = {name: value for name, value in stored.frozen.items() if name != "data.sha256"}
+        then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
         for name in sorted(now.keys() | then.keys()):
             if now.get(name) != then.get(name):
                 raise SpecChanged(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from search import machine
 from search.crew import Crew
+from search.deviations import measure
 from search.errors import LanesExhausted
 from search.interrupt import Interrupt, interruptible
 from search.loop import POLL_SECONDS, Worker, beating
@@ -187,8 +188,10 @@ class Shift:
         )
         # First the mistakes, since nobody looks for them once the proof is there.
         model = session.ledger.model(proof.trial, proof.model_seed)
-        mistakes = examine(loaded(model), session.dataset, proof.trial, proof.model_seed)
-        session.artifacts.put(mistakes_key(session.name), mistakes.to_bytes())
+        found = (examine if session.dataset.classes else measure)(
+            loaded(model), session.dataset, proof.trial, proof.model_seed
+        )
+        session.artifacts.put(mistakes_key(session.name), found.to_bytes())
         where = {"versions": machine.versions(), "hardware": machine.hardware()}
         session.ledger.keep(proof, time.monotonic() - began, where)
 

@@ -14,6 +14,7 @@ from search.progress import clock, describe
 
 if TYPE_CHECKING:
     from search.leases import Member
+    from search.metric import Metric
     from search.results import TrialRow
     from search.session import Session
 
@@ -33,6 +34,7 @@ class Status:
     workers: "Sequence[Member]"  # those that live
     former: int  # workers that left or died
     failures: Mapping[str, int]  # reason -> trials
+    metric: "Metric"
     target: float | None
     target_met: bool | None
 
@@ -83,6 +85,7 @@ def look(session: "Session") -> Status:
                 row.reason or "" for row in result.trials if row.state == "failed"
             ).most_common()
         ),
+        metric=result.metric,
         target=result.spec.target,
         target_met=result.target_met,
     )
@@ -100,6 +103,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "best": None
         if best is None
         else {"trial": best.number, "value": best.value, "config": dict(best.config)},
+        "metric": status.metric.name,
         "target": status.target,
         "target_met": status.target_met,
         "workers": [
@@ -131,7 +135,8 @@ def as_text(status: Status) -> str:
     lines.append("trials: " + (_listed(status.states) or "none yet"))
     if status.best is not None:
         lines.append(
-            f"best: trial {status.best.number}, validation accuracy {status.best.value:.4f}, "
+            f"best: trial {status.best.number}, validation {status.metric.title} "
+            f"{status.best.value:.4f}, "
             f"{describe(status.best.config)}"
         )
     if status.seconds_left is not None and done < status.budget:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 def sentences(result: "Result") -> list[str]:
     """Return the result in a few sentences that anyone understands."""
-    winner = result.winner
+    winner, text = result.winner, result.metric.text
     if winner is None:
         return [f"None of the {len(result.counted)} trials of {result.name} has completed."]
     said = [f"The best configuration is trial {winner.number}: {describe(winner.config)}."]
     if result.proof is None:
         said.append(
-            f"Its validation accuracy is {percent(winner.value)}. It is not confirmed, so the best "
-            "of many owes part of that to luck."
+            f"Its validation {result.metric.title} is {text(winner.value)}. It is not confirmed, "
+            "so the best of many owes part of that to luck."
         )
     else:
         said.append(_proven(result))
@@ -32,19 +32,26 @@ def sentences(result: "Result") -> list[str]:
 
 def _proven(result: "Result") -> str:
     assert result.proof is not None
-    interval, proof = result.proof.interval, result.proof
+    interval, proof, text = result.proof.interval, result.proof, result.metric.text
+    again = f"Trained again with {len(proof.seeds)} fresh seeds, it "
+    limits = (
+        f"({100 * interval.confidence:g} % interval: {text(result.metric.down(interval.low))} to "
+        f"{text(result.metric.up(interval.high))})"
+    )
+    if proof.rmse is None:
+        share = f"{text(interval.mean)} of the {proof.test_size:,} test examples"
+        return f"{again}is right on {share} {limits}."
     return (
-        f"Trained again with {len(proof.seeds)} fresh seeds, it is right on "
-        f"{percent(interval.mean)} of the {proof.test_size:,} test examples "
-        f"({100 * interval.confidence:g} % interval: {percent(_down(interval.low))} to "
-        f"{percent(-_down(-interval.high))})."
+        f"{again}explains {text(interval.mean)} (R²) of the variance of the {proof.test_size:,} "
+        f"test targets {limits}; its root mean squared error, in the targets' unit, is "
+        f"{amount(proof.rmse.mean)} ({amount(proof.rmse.low)} to {amount(proof.rmse.high)})."
     )
 
 
 def _target(result: "Result") -> list[str]:
     if result.spec.target is None:
         return []
-    target = percent(result.spec.target)
+    target = result.metric.text(result.spec.target)
     if result.target_met:
         return [f"The target of {target} is met: the whole interval lies above it."]
     if result.proof is None:
@@ -72,14 +79,10 @@ def _counts(result: "Result") -> str:
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
 
 
-def _down(share: float) -> float:
-    """Round down to what `percent` shows, so that no interval looks narrower than it is."""
-    return math.floor(share * 10_000) / 10_000
-
-
-def percent(share: float | None) -> str:
-    """Return a share in percent with two decimals."""
-    return "unknown" if share is None else f"{100 * share:.2f} %"
+def amount(value: float) -> str:
+    """Return a number in the targets' unit, with three or more of its digits and no exponent."""
+    digits = 3 if value == 0 else max(2 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:,.{digits}f}"
 
 
 def gradients(result: "Result") -> str:

@@ -45,6 +45,7 @@ LADDER = (
         "trainers",
         "confirm",
         "mistakes",
+        "deviations",
     },
     {"tables", "patience", "samplers", "rows"},
     {"database", "cache"},

@@ -93,7 +93,9 @@ def test_cifar10_is_known_by_the_digest_that_keras_gives() -> None:
     assert spec is not None
     assert spec.origin is not None
     source = Path(spec.origin).with_name("src") / "datasets" / "cifar10.py"
-    read = PUBLISHED["cifar10"].archive.read
+    archive = PUBLISHED["cifar10"].archive
+    assert archive is not None
+    read = archive.read
     assert isinstance(read, partial)
     assert f'"{read.keywords["sha256"]}"' in source.read_text()
 

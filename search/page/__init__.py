@@ -10,10 +10,12 @@ from typing import Any
 import jinja2
 import plotly.offline
 
+from search.deviations import Deviations
+from search.mistakes import Mistakes
 from search.page import choices, gradients, history, parallel, parameters, verdicts
 from search.progress import shown
 from search.results import Result, TrialRow
-from search.words import commands, facts, percent, sentences
+from search.words import amount, commands, facts, sentences
 
 TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
 
@@ -56,7 +58,8 @@ def page(result: Result) -> str:
         "self_normalization": gradients.self_normalization(result),
         "failures": verdicts.failures(result),
         "ends": _ends(result),
-        "mistakes": result.mistakes,
+        "mistakes": result.mistakes if isinstance(result.mistakes, Mistakes) else None,
+        "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
         "columns": _columns(result),
         "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
@@ -89,7 +92,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False}
-    environment.filters |= {"percent": percent, "base64": _base64}
+    environment.filters |= {"amount": amount, "base64": _base64}
     return environment
 
 
@@ -117,30 +120,30 @@ def _interval(result: Result) -> Interval | None:
     proof = result.proof
     if proof is None:
         return None
-    interval, target = proof.interval, result.spec.target
+    interval, target, text = proof.interval, result.spec.target, result.metric.text
     marks = [interval.low, interval.high, *proof.per_seed]
     if target is not None:
         marks.append(target)
     least, most = min(marks), max(marks)
     margin = max(0.12 * (most - least), 0.0005)
-    left, right = max(least - margin, 0.0), min(most + margin, 1.0)
+    left, right = max(least - margin, min(0.0, least)), min(most + margin, 1.0)
 
     def place(share: float) -> int:
         return round(1000 * (share - left) / (right - left))
 
     caption = (
-        f"The test accuracy {percent(interval.mean)} with its "
-        f"{100 * interval.confidence:g} % interval from {percent(interval.low)} to "
-        f"{percent(interval.high)}, and the accuracies of {len(proof.seeds)} seeds"
+        f"The test {result.metric.title} {text(interval.mean)} with its "
+        f"{100 * interval.confidence:g} % interval from {text(interval.low)} to "
+        f"{text(interval.high)}, and those of {len(proof.seeds)} seeds"
     )
-    caption += "." if target is None else f"; the target is {percent(target)}."
+    caption += "." if target is None else f"; the target is {text(target)}."
     return Interval(
         place(interval.low),
         place(interval.mean),
         place(interval.high),
         None if target is None else place(target),
         [place(share) for share in proof.per_seed],
-        (percent(left), percent(right)),
+        (text(left), text(right)),
         caption,
     )
 
@@ -167,7 +170,7 @@ def _columns(result: Result) -> list[Column]:
     return [
         Column("trial", "n"),
         Column("state"),
-        Column("accuracy", "n"),
+        Column(result.metric.title, "n"),
         *(Column(name, _kind(result, name)) for name in _names(result)),
         *verdict,
         Column("epochs", "n"),
@@ -186,7 +189,7 @@ def _cells(result: Result, row: TrialRow) -> list[Cell]:
     return [
         Cell(str(row.number), row.number),
         Cell(row.state),
-        Cell("" if row.value is None else percent(row.value), row.value),
+        Cell("" if row.value is None else result.metric.text(row.value), row.value),
         *(Cell(shown(value), _key(value)) for value in values),
         *verdict,
         Cell(str(row.epochs), row.epochs),

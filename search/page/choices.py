@@ -1,10 +1,11 @@
-"""What worked: the accuracy by each choice and by each pair of choices, with its spread."""
+"""What worked: the score by each choice and by each pair of choices, with its spread."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.factors import ENOUGH, Factor, Spread, factors, pairs, spread, tried
-from search.page.figure import BLUE, Figure, accuracy_axis, count, percent, plain, stretched
+from search.metric import Metric
+from search.page.figure import BLUE, Figure, count, plain, score, score_axis, stretched
 from search.results import Result, TrialRow
 
 
@@ -18,7 +19,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """The accuracy by two factors."""
+    """The score by two factors."""
 
     down: str
     across: str
@@ -33,11 +34,11 @@ def figures(result: Result) -> list[Figure]:
     return [
         figure
         for index, factor in enumerate(factors(result))
-        if (figure := _by(factor, rows, index)) is not None
+        if (figure := _by(factor, rows, index, result.metric)) is not None
     ]
 
 
-def _by(factor: Factor, rows: Sequence[TrialRow], index: int) -> Figure | None:
+def _by(factor: Factor, rows: Sequence[TrialRow], index: int, metric: Metric) -> Figure | None:
     groups = {
         label: own
         for label in factor.labels
@@ -48,14 +49,14 @@ def _by(factor: Factor, rows: Sequence[TrialRow], index: int) -> Figure | None:
     return Figure(
         f"choice-{index}",
         factor.name,
-        _comparison(groups),
+        _comparison(groups, metric),
         [
             {
                 "type": "box",
                 "name": plain(label),
                 "orientation": "h",
-                "x": [stretched(row.value or 0.0) for row in own],
-                "text": [f"trial {row.number}: {percent(row.value or 0.0)}" for row in own],
+                "x": [stretched(score(row)) for row in own],
+                "text": [f"trial {row.number}: {metric.text(row.value)}" for row in own],
                 "hovertemplate": "%{text}<extra></extra>",
                 "hoveron": "points",
                 "boxpoints": "all",
@@ -69,7 +70,7 @@ def _by(factor: Factor, rows: Sequence[TrialRow], index: int) -> Figure | None:
             for label, own in groups.items()
         ],
         {
-            "xaxis": accuracy_axis((row.value or 0.0 for row in rows), "accuracy"),
+            "xaxis": score_axis(map(score, rows), metric, ""),
             "yaxis": {"type": "category", "showgrid": False, "autorange": "reversed"},
         },
         height=90 + 44 * len(groups),
@@ -77,27 +78,27 @@ def _by(factor: Factor, rows: Sequence[TrialRow], index: int) -> Figure | None:
     )
 
 
-def _comparison(groups: Mapping[str, Sequence[TrialRow]]) -> str:
+def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric) -> str:
     medians = {label: _median(own) for label, own in groups.items() if len(own) >= ENOUGH}
     if len(medians) < 2:
         return f"Too few trials to compare: fewer than two choices have {ENOUGH} or more."
     best = max(medians, key=lambda label: medians[label])
     worst = min(medians, key=lambda label: medians[label])
     if len(set(medians.values())) == 1:
-        return f"The median accuracies do not differ: {percent(medians[best])}."
+        return f"The medians do not differ: {metric.text(medians[best])}."
     left_out = len(groups) - len(medians)
     rest = f" {count(left_out, 'choice')} with fewer than {ENOUGH} trials left aside."
     return (
-        f"The median accuracy is highest with {best} ({percent(medians[best])}, "
+        f"The median {metric.title} is highest with {best} ({metric.text(medians[best])}, "
         f"{count(len(groups[best]), 'trial')}) and lowest with {worst} "
-        f"({percent(medians[worst])}, {count(len(groups[worst]), 'trial')})."
+        f"({metric.text(medians[worst])}, {count(len(groups[worst]), 'trial')})."
     ) + (rest if left_out else "")
 
 
 def tables(result: Result) -> list[Table]:
     """Return a table for each pair of factors, of which at least two cells were tried."""
     rows = tried(result)
-    made = [_table(down, across, rows) for down, across in pairs(result)]
+    made = [_table(down, across, rows, result.metric) for down, across in pairs(result)]
     return [table for table in made if sum(_filled(table)) > 1]
 
 
@@ -105,7 +106,7 @@ def _filled(table: Table) -> list[bool]:
     return [cell.spread is not None for _, cells in table.lines for cell in cells]
 
 
-def _table(down: Factor, across: Factor, rows: Sequence[TrialRow]) -> Table:
+def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metric) -> Table:
     if len(across.labels) > len(down.labels):  # long tables are easier to read than wide ones
         down, across = across, down
     spreads = {
@@ -124,13 +125,14 @@ def _table(down: Factor, across: Factor, rows: Sequence[TrialRow]) -> Table:
         share = 0.0 if one is None else (most - stretched(one.median)) / ((most - least) or 1.0)
         return Cell(one, round(100 * share))
 
-    caption = f"Accuracy by {down.name} and {across.name}."
+    caption = f"{metric.title.capitalize()} by {down.name} and {across.name}."
     sure = [place for place, one in found.items() if one.trials >= ENOUGH]
     if len(sure) > 1:
         best = max(sure, key=lambda place: found[place].median)
+        median = metric.text(found[best].median)
         caption += (
-            f" The best median of {ENOUGH} or more trials, {percent(found[best].median)}, is that "
-            f"of {down.name} {best[0]} with {across.name} {best[1]}."
+            f" The best median of {ENOUGH} or more trials, {median}, is that of "
+            f"{down.name} {best[0]} with {across.name} {best[1]}."
         )
     lines = [(one, [cell((one, other)) for other in across.labels]) for one in down.labels]
     return Table(down.name, across.name, across.labels, lines, caption)

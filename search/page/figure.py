@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from search.metric import Metric
 from search.progress import shown
 from search.results import TrialRow
 
@@ -24,8 +25,9 @@ COLOURS = {
 }
 PALETTE = (BLUE, "#a259e6", GREEN, "#c98a04", "#db2777", "#0891b2")  # orange is the winner's
 
-TICKS = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # shares of errors
-LEAST = 0.0005  # a smaller share of errors is drawn as this
+# Shares of errors, of R² those of the variance
+TICKS = (2.0, 1.0, 0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+LEAST = 0.0005  # a smaller share is drawn as this
 
 
 @dataclass(frozen=True)
@@ -74,23 +76,25 @@ def plain(text: object) -> str:
     return html.escape(str(text))
 
 
-def stretched(accuracy: float) -> float:
-    """Return where an accuracy is drawn: the closer to 100 %, the more room it has."""
-    return round(max(1 - accuracy, LEAST), 6)
+def stretched(score: float) -> float:
+    """Return where a score is drawn: the closer to 1, the more room it has."""
+    return round(max(1 - score, LEAST), 6)
 
 
-def accuracy_axis(
-    accuracies: Iterable[float], title: str = "validation accuracy"
+def score_axis(
+    scores: Iterable[float], metric: Metric, split: str = "validation "
 ) -> dict[str, Any]:
-    """Return an axis for `stretched` accuracies, of which there is at least one."""
-    errors = [stretched(accuracy) for accuracy in accuracies]
-    most, least = min(1.0, max(errors) * 1.15), min(errors) / 1.15
+    """Return an axis for `stretched` scores, of which there is at least one."""
+    errors = [stretched(score) for score in scores]
+    most, least = min(1 - metric.worst, max(errors) * 1.15), min(errors) / 1.15
+    # Where the worst is, an accuracy has no label: the axis ends there.
+    ticks = [tick for tick in TICKS if tick < 1 or metric.worst < 0]
     return {
         "type": "log",
         "range": [_log(most), _log(least)],
-        "tickvals": list(TICKS),
-        "ticktext": [f"{100 * (1 - error):g} %" for error in TICKS],
-        "title": {"text": title},
+        "tickvals": ticks,
+        "ticktext": [f"{metric.factor * (1 - error):g}{metric.unit}" for error in ticks],
+        "title": {"text": f"{split}{metric.title}"},
     }
 
 
@@ -106,22 +110,17 @@ def _log(value: float) -> float:
     return round(math.log10(value), 4)
 
 
-def percent(accuracy: float) -> str:
-    """Return an accuracy as captions and labels give it."""
-    return f"{100 * accuracy:.2f} %"
-
-
 def count(number: int, noun: str) -> str:
     """Return a number of things in words."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def accuracy(row: TrialRow) -> float:
-    """Return the accuracy of a trial that has one."""
+def score(row: TrialRow) -> float:
+    """Return the score of a trial that has one."""
     return row.value or 0.0
 
 
-def hover(row: TrialRow) -> str:
+def hover(row: TrialRow, metric: Metric) -> str:
     """Return what is shown of a trial under the pointer."""
     parts = (plain(f"{name} {shown(value)}") for name, value in row.config.items())
-    return "<br>".join([f"trial {row.number}, {row.state}: {percent(accuracy(row))}", *parts])
+    return "<br>".join([f"trial {row.number}, {row.state}: {metric.text(score(row))}", *parts])

@@ -1,21 +1,21 @@
-"""How the search went: the accuracy trial by trial, and the learning curves."""
+"""How the search went: the score trial by trial, and the learning curves."""
 
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from search.factors import tried
+from search.metric import Metric
 from search.page.figure import (
     BLUE,
     GREEN,
     GREY,
     ORANGE,
     Figure,
-    accuracy,
-    accuracy_axis,
     count,
     hover,
-    percent,
+    score,
+    score_axis,
     stretched,
 )
 from search.results import Result, TrialRow
@@ -28,61 +28,65 @@ def figures(result: Result) -> list[Figure]:
 
 
 def _history(result: Result, rows: Sequence[TrialRow]) -> Figure:
+    metric = result.metric
     complete = [row for row in rows if row.state == "complete"]
     pruned = [row for row in rows if row.state == "pruned"]
     best: list[TrialRow] = []
     for row in complete:
-        if not best or accuracy(row) > accuracy(best[-1]):
+        if not best or score(row) > score(best[-1]):
             best.append(row)
     last = rows[-1].number
     steps = [*best, *([best[-1]] if best else [])]
     numbers = [*(row.number for row in best), *([last] if best else [])]
     traces = [
-        _dots("pruned", pruned, GREY, "circle-open"),
-        _dots("complete", complete, BLUE, "circle"),
+        _dots("pruned", pruned, metric, GREY, "circle-open"),
+        _dots("complete", complete, metric, BLUE, "circle"),
         {
             "type": "scatter",
             "mode": "lines",
             "name": "best so far",
             "x": numbers,
-            "y": [stretched(accuracy(row)) for row in steps],
+            "y": [stretched(score(row)) for row in steps],
             "line": {"color": ORANGE, "width": 2, "shape": "hv"},
             "hoverinfo": "skip",
         },
     ]
-    values = [accuracy(row) for row in rows]
+    values = [score(row) for row in rows]
     target = result.spec.target
     if target is not None:
-        traces.append(_target(target, rows[0].number, last))
+        traces.append(_target(target, metric, rows[0].number, last))
         values.append(target)
     return Figure(
         "history",
-        "Accuracy, trial by trial",
-        _course(best, complete, pruned),
+        f"{metric.title.capitalize()}, trial by trial",
+        _course(best, complete, pruned, metric),
         [trace for trace in traces if trace["x"]],
         {
             "xaxis": {"title": {"text": "trial"}, "dtick": math.ceil((last + 1) / 8)},
-            "yaxis": accuracy_axis(values),
+            "yaxis": score_axis(values, metric),
         },
     )
 
 
 def _course(
-    best: Sequence[TrialRow], complete: Sequence[TrialRow], pruned: Sequence[TrialRow]
+    best: Sequence[TrialRow],
+    complete: Sequence[TrialRow],
+    pruned: Sequence[TrialRow],
+    metric: Metric,
 ) -> str:
     early = f"{count(len(pruned), 'trial')} ended early and {_are(pruned)} drawn with "
-    ended = f"{early}the last accuracy reported." if pruned else "No trial ended early."
+    ended = f"{early}the last {metric.title} reported." if pruned else "No trial ended early."
     if not best:
         return f"No trial has completed. {ended}"
     first, top = best[0], best[-1]
     if first is top:
         return (
             f"The first complete trial, {top.number}, was the best of {len(complete)}, with "
-            f"{percent(accuracy(top))}. {ended}"
+            f"{metric.text(score(top))}. {ended}"
         )
     return (
-        f"The best accuracy of a complete trial rose from {percent(accuracy(first))} in trial "
-        f"{first.number} to {percent(accuracy(top))} in trial {top.number}. {ended}"
+        f"The best {metric.title} of a complete trial rose from {metric.text(score(first))} in "
+        f"trial {first.number} to {metric.text(score(top))} in trial {top.number}. {ended}"
     )
 
 
@@ -90,24 +94,26 @@ def _are(rows: Sequence[TrialRow]) -> str:
     return "is" if len(rows) == 1 else "are"
 
 
-def _dots(name: str, rows: Sequence[TrialRow], colour: str, symbol: str) -> dict[str, Any]:
+def _dots(
+    name: str, rows: Sequence[TrialRow], metric: Metric, colour: str, symbol: str
+) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
         "name": name,
         "x": [row.number for row in rows],
-        "y": [stretched(accuracy(row)) for row in rows],
-        "text": [hover(row) for row in rows],
+        "y": [stretched(score(row)) for row in rows],
+        "text": [hover(row, metric) for row in rows],
         "hovertemplate": "%{text}<extra></extra>",
         "marker": {"color": colour, "size": 8, "symbol": symbol},
     }
 
 
-def _target(target: float, first: int, last: int) -> dict[str, Any]:
+def _target(target: float, metric: Metric, first: int, last: int) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": f"target {percent(target)}",
+        "name": f"target {metric.text(target)}",
         "x": [first, last],
         "y": [stretched(target)] * 2,
         "line": {"color": GREEN, "width": 2, "dash": "dash"},
@@ -131,33 +137,38 @@ def _curves(result: Result) -> Iterator[Figure]:
     yield Figure(
         "curves",
         "Learning curves",
-        _climb(rows, own),
-        [_lines(*group) for group in groups if group[1]],
+        _climb(rows, own, result.metric),
+        [_lines(*group, result.metric) for group in groups if group[1]],
         {
             "xaxis": {
                 "title": {"text": "epoch"},
                 "range": [0.8, longest + 0.2],
                 "dtick": math.ceil(longest / 8),
             },
-            "yaxis": accuracy_axis(value for row in rows for value in row.curve),
+            "yaxis": score_axis((value for row in rows for value in row.curve), result.metric),
         },
     )
 
 
-def _climb(rows: Sequence[TrialRow], own: Sequence[TrialRow]) -> str:
+def _climb(rows: Sequence[TrialRow], own: Sequence[TrialRow], metric: Metric) -> str:
     early = [row for row in rows if row.state != "complete"]
     text = f"{count(len(rows), 'trial')} that reported more than one epoch"
     text += f"; of these, {len(early)} ended early (faded)." if early else "."
     for row in own:
         text += (
-            f" The winner's accuracy was {percent(row.curve[0])} after its first epoch and "
-            f"{percent(max(row.curve))} at its best."
+            f" The winner's {metric.title} was {metric.text(row.curve[0])} after its first epoch "
+            f"and {metric.text(max(row.curve))} at its best."
         )
     return text
 
 
 def _lines(
-    name: str, rows: Sequence[TrialRow], colour: str, width: float, opacity: float
+    name: str,
+    rows: Sequence[TrialRow],
+    colour: str,
+    width: float,
+    opacity: float,
+    metric: Metric,
 ) -> dict[str, Any]:
     """Return all curves of a group as one trace, with gaps: a trace each would be slow."""
     return {
@@ -166,15 +177,15 @@ def _lines(
         "name": name,
         "x": [x for row in rows for x in (*range(1, len(row.curve) + 1), None)],
         "y": [y for row in rows for y in (*map(stretched, row.curve), None)],
-        "text": [text for row in rows for text in (*_steps(row), "")],
+        "text": [text for row in rows for text in (*_steps(row, metric), "")],
         "hovertemplate": "%{text}<extra></extra>",
         "line": {"color": colour, "width": width},
         "opacity": opacity,
     }
 
 
-def _steps(row: TrialRow) -> list[str]:
+def _steps(row: TrialRow, metric: Metric) -> list[str]:
     return [
-        f"trial {row.number}, epoch {epoch}: {percent(value)}"
+        f"trial {row.number}, epoch {epoch}: {metric.text(value)}"
         for epoch, value in enumerate(row.curve, 1)
     ]

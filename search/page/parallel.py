@@ -1,4 +1,4 @@
-"""Parallel coordinates: every trial as a line through its hyperparameters to its accuracy.
+"""Parallel coordinates: every trial as a line through its hyperparameters to its score.
 
 Plotly's own need WebGL, and code that is compiled at run time, which the page forbids.
 """
@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from search.factors import tried
+from search.metric import Metric
 from search.page.figure import (
     BLUE,
     ORANGE,
     Figure,
-    accuracy,
-    accuracy_axis,
     count,
     hover,
     plain,
+    score,
+    score_axis,
     stretched,
 )
 from search.page.scale import choices, ends, height
@@ -40,34 +41,43 @@ def figures(result: Result) -> list[Figure]:
 
 def _figure(result: Result, rows: Sequence[TrialRow]) -> Figure:
     dimensions = result.spec.search_space.dimensions
-    ordered = sorted(rows, key=lambda row: (accuracy(row), -row.number))
-    axis = accuracy_axis(map(accuracy, rows))
+    ordered = sorted(rows, key=lambda row: (score(row), -row.number))
+    metric = result.metric
+    axis = score_axis(map(score, rows), metric)
     top = result.winner
     quarters = [
         [row for place, row in enumerate(ordered) if place * len(SHADES) // len(ordered) == shade]
         for shade in range(len(SHADES))
     ]
     traces = [
-        _strands(name, own, colour, 1.2, dimensions, axis["range"])
+        _strands(name, own, colour, 1.2, dimensions, axis["range"], metric)
         for (name, colour), own in zip(SHADES.items(), quarters, strict=True)
         if own
     ]
     own = [row for row in rows if top is not None and row.number == top.number]
     if own:
         traces.append(
-            _strands(f"winner, trial {own[0].number}", own, ORANGE, 3.5, dimensions, axis["range"])
+            _strands(
+                f"winner, trial {own[0].number}",
+                own,
+                ORANGE,
+                3.5,
+                dimensions,
+                axis["range"],
+                metric,
+            )
         )
     best, title = (own[0], "the winner") if own else (ordered[-1], "the best")
     return Figure(
         "parallel",
         "Parallel coordinates",
         f"Each line is one of {count(len(rows), 'trial')}, through its hyperparameters to its "
-        f"accuracy; {title}, trial {best.number}, has {describe(best.config)}.",
+        f"{metric.title}; {title}, trial {best.number}, has {describe(best.config)}.",
         traces,
         {
             "xaxis": {
                 "tickvals": list(range(len(dimensions) + 1)),
-                "ticktext": [*(plain(one.name) for one in dimensions), "accuracy"],
+                "ticktext": [*(plain(one.name) for one in dimensions), metric.title],
                 "range": [-0.15, len(dimensions) + 0.7],
                 "side": "top",
                 "showgrid": True,
@@ -89,6 +99,7 @@ def _strands(
     width: float,
     dimensions: Sequence[Dimension],
     ends: Sequence[float],
+    metric: Metric,
 ) -> dict[str, Any]:
     places = range(len(dimensions) + 1)
     return {
@@ -97,7 +108,7 @@ def _strands(
         "name": name,
         "x": [x for _ in rows for x in (*places, None)],
         "y": [y for row in rows for y in (*_heights(row, dimensions, ends), None)],
-        "text": [text for row in rows for text in (*([hover(row)] * len(places)), "")],
+        "text": [text for row in rows for text in (*([hover(row, metric)] * len(places)), "")],
         "hovertemplate": "%{text}<extra></extra>",
         "line": {"color": colour, "width": width},
     }
@@ -109,7 +120,7 @@ def _heights(
     for dimension in dimensions:
         yield round(height(dimension, row.config[dimension.name]), 4)
     low, high = ends
-    yield round((math.log10(stretched(accuracy(row))) - low) / (high - low), 4)
+    yield round((math.log10(stretched(score(row))) - low) / (high - low), 4)
 
 
 def _labels(dimensions: Sequence[Dimension], axis: dict[str, Any]) -> Iterator[dict[str, Any]]:

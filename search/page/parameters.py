@@ -1,4 +1,4 @@
-"""What the accuracy depended on: importances, and each numeric hyperparameter by itself."""
+"""What the score depended on: importances, and each numeric hyperparameter by itself."""
 
 import html
 import json
@@ -15,16 +15,16 @@ from optuna.distributions import (
 )
 
 from search.factors import tried
+from search.metric import Metric
 from search.page.figure import (
     BLUE,
     Figure,
-    accuracy,
-    accuracy_axis,
     count,
     hover,
     log_ticks,
-    percent,
     plain,
+    score,
+    score_axis,
     stretched,
 )
 from search.page.scale import choices, ends, is_log
@@ -36,7 +36,7 @@ ENOUGH = 4  # trials, before importances mean anything
 
 
 def importances(result: Result) -> list[Figure]:
-    """Return how much of the accuracy each hyperparameter decides, where trials suffice."""
+    """Return how much of the score each hyperparameter decides, where trials suffice."""
     rows = tried(result)
     if len(rows) < ENOUGH or len({row.value for row in rows}) < ENOUGH:
         return []
@@ -60,7 +60,8 @@ def importances(result: Result) -> list[Figure]:
         "What mattered",
         f"By PED-ANOVA over {count(len(rows), 'trial')}, {html.unescape(ranked[0][1])} did "
         f"most to tell the best tenth from the rest ({100 * ranked[0][0]:.0f} % of the "
-        "importance). Trials that ended early count with the last accuracy they reported.",
+        f"importance). Trials that ended early count with the last {result.metric.title} they "
+        "reported.",
         [bars],
         {
             "xaxis": {
@@ -76,21 +77,25 @@ def importances(result: Result) -> list[Figure]:
 
 
 def slices(result: Result) -> list[Figure]:
-    """Return for each numeric hyperparameter a figure of the accuracy over its values."""
+    """Return for each numeric hyperparameter a figure of the score over its values."""
     rows = tried(result)
     if len(rows) < 2:
         return []
     study = _study(result, rows)
     numeric = [one for one in result.spec.search_space.dimensions if choices(one) is None]
     return [
-        _slice(study, index, dimension, rows)
+        _slice(study, index, dimension, rows, result.metric)
         for index, dimension in enumerate(numeric)
         if any(row.config[dimension.name] is not None for row in rows)
     ]
 
 
 def _slice(
-    study: optuna.Study, index: int, dimension: Dimension, rows: Sequence[TrialRow]
+    study: optuna.Study,
+    index: int,
+    dimension: Dimension,
+    rows: Sequence[TrialRow],
+    metric: Metric,
 ) -> Figure:
     name = dimension.name
     at = [row for row in rows if row.config[name] is not None]  # in the study's order
@@ -99,18 +104,18 @@ def _slice(
             study,
             [plain(name)],
             target=lambda trial: stretched(trial.value or 0.0),
-            target_name="accuracy",
+            target_name=metric.title,
         )
     )
     (dots,) = figure["data"]
     axis = {**figure["layout"]["xaxis"], "title": {"text": plain(name)}, "tickformat": "~g"}
     if axis.get("type") == "log":
         axis["tickvals"] = log_ticks(row.config[name] for row in at)
-    best = max(at, key=accuracy)
+    best = max(at, key=score)
     return Figure(
         f"slice-{index}",
         name,
-        f"The best accuracy, {percent(accuracy(best))}, was reached at "
+        f"The best {metric.title}, {metric.text(score(best))}, was reached at "
         f"{shown(best.config[name])}; {count(len(at), 'trial')}.",
         [
             {
@@ -118,12 +123,12 @@ def _slice(
                 "mode": "markers",
                 "x": dots["x"],
                 "y": dots["y"],
-                "text": [hover(row) for row in at],
+                "text": [hover(row, metric) for row in at],
                 "hovertemplate": "%{text}<extra></extra>",
                 "marker": {"color": BLUE, "size": 7, "opacity": 0.75},
             }
         ],
-        {"xaxis": axis, "yaxis": accuracy_axis(map(accuracy, rows), "accuracy")},
+        {"xaxis": axis, "yaxis": score_axis(map(score, rows), metric, "")},
         height=270,
         width="half",
     )
@@ -147,7 +152,7 @@ def _study(result: Result, rows: Sequence[TrialRow]) -> optuna.Study:
             optuna.trial.create_trial(
                 params={name: value for name, (value, _) in parameters.items()},
                 distributions={name: one for name, (_, one) in parameters.items()},
-                value=accuracy(row),
+                value=score(row),
             )
         )
     return study
