@@ -32,7 +32,7 @@ class Metric:
 
     def number(self, score: float) -> str:
         """Return a score as `text` does, without its unit."""
-        return f"{self.factor * score:.{self.digits}f}"
+        return f"{self.factor * score:z.{self.digits}f}"
 
     def down(self, score: float) -> float:
         """Round down to what `text` shows."""

@@ -82,7 +82,7 @@ def _counts(result: "Result") -> str:
 def amount(value: float) -> str:
     """Return a number in the targets' unit, with three or more of its digits and no exponent."""
     digits = 3 if value == 0 else max(2 - math.floor(math.log10(abs(value))), 0)
-    return f"{value:,.{digits}f}"
+    return f"{value:z,.{digits}f}"
 
 
 def gradients(result: "Result") -> str:
