@@ -91,6 +91,9 @@ def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None
     assert proof.per_seed == pytest.approx(expected)
     assert proof.interval.low < proof.interval.mean < proof.interval.high
     assert proof.interval.mean == pytest.approx(np.mean(expected))
+    # Of the class that a model always says precision is its share and recall 1; the rest have 0.
+    assert proof.f1 == pytest.approx(np.mean([2 * p / (1 + p) / 10 for p in expected]))
+    assert proof.rmse is None
 
 
 def test_the_model_that_is_kept_is_the_winners_best_by_validation(case: Case) -> None:

@@ -118,7 +118,7 @@ def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
     assignment = queue.take("fit")
     assert assignment is not None
     queue.report(assignment, result(1, 0.8))
-    last = result(2, 0.9, End.DIVERGED)
+    last = result(2, 0.0, End.DIVERGED)
     assert not queue.report(assignment, last)
     frozen = queue.finish(assignment, Outcome(0.0, 0, (last,)), stopped=None)
     assert (frozen.state, frozen.value) == (TrialState.PRUNED, 0.0)
