@@ -7,7 +7,7 @@ penalties mean the same whatever the targets' unit. `finished` adds the layer th
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -18,6 +18,8 @@ from search.metric import ACCURACY, R2, Metric
 from search.schedules import is_stepwise
 from search.seeds import derive
 from search.spec import MLP, Recipe, Training
+
+Scaling: TypeAlias = float | list[float]
 
 STEPS_PER_CALL = 10  # enough to hide Python's share of a step of a small network
 
@@ -30,6 +32,8 @@ class Problem:
     classes: int | None  # None of a regression
     mean: float  # of all raw inputs of the training split
     scale: float  # their standard deviation
+    means: tuple[float, ...] = ()  # of each number of a raw input, in C order
+    scales: tuple[float, ...] = ()  # their standard deviations; 1 for what never varies
     target_mean: float = 0.0  # of a regression's targets of the training split
     target_scale: float = 1.0  # their standard deviation
 
@@ -38,11 +42,25 @@ class Problem:
         """Measure a data set."""
         x = dataset.train.x
         scale = float(np.std(x, dtype=np.float64)) or 1.0  # a constant input carries no scale
+        flat = x.reshape(len(x), -1)
+        means, scales = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
+        scales[scales == 0] = 1.0
+        features = tuple(means.tolist()), tuple(scales.tolist())
         targets = (0.0, 1.0)
         if dataset.classes is None:
             targets = float(dataset.train.y.mean()), float(dataset.train.y.std())
         mean = float(np.mean(x, dtype=np.float64))
-        return cls(dataset.input_shape, dataset.classes, mean, scale, *targets)
+        return cls(dataset.input_shape, dataset.classes, mean, scale, *features, *targets)
+
+    def scaling(self, standardize: bool | str) -> tuple[Scaling, Scaling]:
+        """Return by what raw inputs are multiplied and what is added then, to standardize them.
+
+        Both are numbers, or ``[input]`` where each feature has its own.
+        """
+        if standardize == "feature":
+            scales, means = np.array(self.scales), np.array(self.means)
+            return (1 / scales).tolist(), (-means / scales).tolist()
+        return (1 / self.scale, -self.mean / self.scale) if standardize else (1.0, 0.0)
 
     @property
     def outputs(self) -> int:
@@ -72,6 +90,7 @@ def build(recipe: Recipe, problem: Problem, seed: int) -> keras.Model:
 def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
     """Stack the layers.
 
+    Standardized inputs: LeCun, Bottou, Orr and Müller 1998 (Efficient BackProp, section 4.3).
     Batch normalization before the activation is that of Ioffe and Szegedy 2015 (Batch
     normalization, section 3.2), who discuss its place; Mishkin, Sergievskiy and Matas 2017
     (Systematic evaluation of CNN advances on ImageNet, section 3.2) compare it with that behind.
@@ -80,10 +99,10 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
     The constraint ``max_norm``: Srivastava et al. 2014 (Dropout, section 5.1).
     """
     model = keras.Sequential([keras.Input(problem.input_shape)])
-    if mlp.standardize:
-        model.add(keras.layers.Rescaling(1 / problem.scale, -problem.mean / problem.scale))
     if len(problem.input_shape) > 1:
         model.add(keras.layers.Flatten())
+    if mlp.standardize:
+        model.add(keras.layers.Rescaling(*problem.scaling(mlp.standardize)))
     if mlp.input_batch_norm:
         model.add(_batch_norm(mlp))
     for layer, units in enumerate(mlp.hidden):

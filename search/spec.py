@@ -85,11 +85,16 @@ class MLP:
     alpha_dropout: bool = False  # drop as selu needs it
     l2: float | None = None  # of every kernel, times its sum of squares is added to the loss
     max_norm: float | None = None  # largest norm of the weights into a hidden unit; None = off
-    standardize: bool = True  # inputs to mean 0, variance 1 over the training split
+    standardize: bool | str = True  # inputs to mean 0, variance 1 over the training split: all
+    # of them alike, as the pixels of an image; or "feature", each by itself
 
     def __post_init__(self) -> None:
         self._settle_layers()
         _one_of("activation", self.activation, ACTIVATIONS)
+        if self.standardize not in (True, False, "feature"):
+            raise SpecError(
+                f"standardize is {self.standardize!r}; it must be True, False or 'feature'"
+            )
         _within("negative_slope", self.negative_slope, 0, 1)
         if self.dropout is not None and not (_is_number(self.dropout) and 0 < self.dropout < 1):
             raise SpecError(f"dropout is {self.dropout!r}; it must be between 0 and 1, or None")
@@ -380,7 +385,7 @@ class StudySpec:
         broken = {
             "the initializer lecun_normal (or paired)": not initializers
             & {"lecun_normal", "paired"},
-            "standardize=True": True not in self._values("standardize", model.standardize),
+            "standardize=True": self._values("standardize", model.standardize) == {False},
             "alpha_dropout=True": bool(dropout) and True not in kinds,
         }
         return [

@@ -38,8 +38,8 @@ class Data(NamedTuple):
     y: Array  # [example] labels, int32, or standardized targets, float32
     validation_x: Array  # [example, input] raw
     validation_y: Array  # [example]
-    factor: Array  # of raw inputs, before the offset, where the study standardizes them
-    offset: Array
+    scaling: tuple[Array, Array]  # factor of all raw inputs, and what is added then
+    scalings: tuple[Array, Array]  # the same of each, [input]
 
 
 Epoch: TypeAlias = Callable[[State, Gates, Array, Array, Array, Data], tuple[State, Array]]
@@ -127,9 +127,15 @@ def look_of(structure: Structure) -> Look:
 
 def _scaled(structure: Structure) -> Callable[[Array, Data], Array]:
     """Return the function from raw inputs to those of the first layer."""
-    if structure.standardize:
-        return lambda raw, data: ops.cast(raw, "float32") * data.factor + data.offset
-    return lambda raw, _: ops.cast(raw, "float32")
+    if not structure.standardize:
+        return lambda raw, _: ops.cast(raw, "float32")
+
+    def scaled(raw: Array, data: Data) -> Array:
+        each = structure.standardize == "feature"
+        factor, offset = data.scalings if each else data.scaling
+        return ops.cast(raw, "float32") * factor + offset
+
+    return scaled
 
 
 def _validated(

@@ -20,7 +20,7 @@ class Structure:
     """
 
     hidden: tuple[int, ...]
-    standardize: bool
+    standardize: bool | str
     batch_size: int
     optimizer: str
     nesterov: bool

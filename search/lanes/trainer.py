@@ -102,11 +102,14 @@ class LanesTrainer:
         self._data = Data(
             *_on_device(dataset.train, self._problem),
             *_on_device(dataset.validation, self._problem),
-            put(np.array(1 / self._problem.scale, np.float32)),
-            put(np.array(-self._problem.mean / self._problem.scale, np.float32)),
+            *(self._scaling(standardize) for standardize in (True, "feature")),
         )
         self._threads = ThreadPoolExecutor(threads())
         self._free_all()
+
+    def _scaling(self, standardize: bool | str) -> tuple[object, object]:
+        factor, offset = self._problem.scaling(standardize)
+        return put(np.array(factor, np.float32)), put(np.array(offset, np.float32))
 
     def _free_all(self) -> None:
         self._trials: dict[int, _Trial] = {}
