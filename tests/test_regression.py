@@ -1,6 +1,7 @@
 """Numbers to predict, in both trainers: the same losses and scores as Keras, in raw units."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -29,17 +30,22 @@ MEAN, SCALE = 250_000.0, 80_000.0  # of targets, which no network could hit from
 
 @cache
 def houses() -> Dataset:
-    """Prices: a curve of two features, with some noise."""
+    """Prices: a curve of two features of different units, with some noise."""
     random = np.random.RandomState(4)
     x = random.normal(size=(400, 2))
     y = np.tanh(2 * x[:, 0]) + 0.3 * x[:, 1] ** 2 + random.normal(scale=0.1, size=400)
     y = MEAN + SCALE * y
+    x = 5 + x * (1.0, 2_000.0)
     return Dataset("houses", "5ba", Split(x[100:], y[100:]), Split(x[:100], y[:100]), None)
 
 
 def recipe(**changes: Any) -> Recipe:
     settings = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05, "momentum": 0.9}
-    return Recipe(Config({}), MLP(hidden=(8,), l2=1e-3), Training(**{**settings, **changes}))
+    return Recipe(
+        Config({}),
+        MLP(hidden=(8,), l2=1e-3, standardize="feature"),
+        Training(**{**settings, **changes}),
+    )
 
 
 def lanes() -> Trainer:
@@ -126,6 +132,19 @@ def test_targets_are_standardized_over_the_training_split() -> None:
     answers = problem.answers(houses().train)
     assert (problem.outputs, str(answers.dtype)) == (1, "float32")
     assert (answers.mean(), answers.std()) == pytest.approx((0, 1), abs=1e-5)
+
+
+def test_each_feature_may_be_standardized_by_itself() -> None:
+    x = np.column_stack([houses().train.x, np.full(300, 7.0)])  # one that never varies
+    data = replace(houses(), train=replace(houses().train, x=x.reshape(300, 3, 1)))
+    problem = Problem.of(data)
+    factor, offset = map(np.array, problem.scaling("feature"))
+    scaled = x * factor + offset
+    assert scaled.mean(axis=0) == pytest.approx([0, 0, 0], abs=1e-9)
+    assert scaled.std(axis=0) == pytest.approx([1, 1, 0])
+    factor, offset = problem.scaling(True)
+    assert ((x * factor + offset).mean(), (x * factor + offset).std()) == pytest.approx((0, 1))
+    assert problem.scaling(False) == (1.0, 0.0)
 
 
 # --- models of the study's own
