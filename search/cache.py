@@ -11,7 +11,7 @@ import contextlib
 import copy
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -128,6 +128,23 @@ class CachedStorage(BaseStorage):
             if trial.state is TrialState.RUNNING:
                 self._running[trial._trial_id] = trial
         return trial._trial_id
+
+    def requeue(self, trial: FrozenTrial, reason: Mapping[str, Any]) -> None:
+        """End a trial that somebody enqueued as failed and enqueue it again: both or neither.
+
+        Args:
+            trial: as `get_all_trials` returned it.
+            reason: user attributes that say why it failed.
+
+        Raises:
+            UpdateFinishedTrialError: the trial is over.
+
+        """
+        failed = Changes(user_attrs=dict(reason), state=TrialState.FAIL, completed=datetime.now())
+        fixed = {"fixed_params": trial.system_attrs["fixed_params"]}
+        again = Changes(user_attrs=trial.user_attrs, system_attrs=fixed)
+        self._rows.replace(self._study_of[trial._trial_id], trial._trial_id, failed, again)
+        self._over(trial._trial_id)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """Return a trial."""

@@ -108,32 +108,17 @@ class Rows:
                 raise KeyError(f"there is no trial with id {trial_id}")
             return _frozen(rows, connection.execute(_PARTS_OF_ONE, where))[0]
 
-    def create(self, study_id: int) -> FrozenTrial:
-        """Create a running trial, numbered after the study's last.
+    def create(
+        self, study_id: int, state: TrialState = TrialState.RUNNING, content: Changes | None = None
+    ) -> FrozenTrial:
+        """Create an unfinished trial, numbered after the study's last.
 
         Raises:
             KeyError: there is no such study.
 
         """
-        now = datetime.now()
         with self._engine.begin() as connection:
-            # All that create trials, Optuna's own storage too, take turns by this lock.
-            if connection.execute(_LOCK_STUDY, {"study": study_id}).first() is None:
-                raise KeyError(f"there is no study {study_id}")
-            row = connection.execute(_CREATE, {"study": study_id, "now": _utc(now)}).one()
-        return FrozenTrial(
-            number=row.number,
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=now,
-            datetime_complete=None,
-            params={},
-            distributions={},
-            user_attrs={},
-            system_attrs={},
-            intermediate_values={},
-            trial_id=row.trial_id,
-        )
+            return self._create(connection, study_id, state, content or Changes())
 
     def write(self, trial_id: int, changes: Changes) -> None:
         """Change a trial in one transaction, which may be made twice unless it ends the trial.
@@ -144,18 +129,55 @@ class Rows:
 
         """
         with self._engine.begin() as connection:
-            # It must not end meanwhile.
-            found = connection.execute(_LOCK_TRIAL, {"trial": trial_id}).first()
-            if found is None:
-                raise KeyError(f"there is no trial with id {trial_id}")
-            if found.state.is_finished():
-                raise UpdateFinishedTrialError(f"trial {found.number} is over")
-            for table, rows in _written(changes):
-                statement = _upsert(table, connection.dialect.name)
-                connection.execute(statement, [{"trial_id": trial_id, **row} for row in rows])
-            if changes.state is not None:
-                end = {"trial": trial_id, "ended": changes.state, "at": _utc(changes.completed)}
-                connection.execute(_END, end)
+            self._write(connection, trial_id, changes)
+
+    def replace(self, study_id: int, trial_id: int, changes: Changes, content: Changes) -> None:
+        """End a trial and create one that waits in its stead, both or neither; see `write`."""
+        with self._engine.begin() as connection:
+            self._create(connection, study_id, TrialState.WAITING, content)
+            self._write(connection, trial_id, changes)
+
+    def _create(
+        self, connection: sa.Connection, study_id: int, state: TrialState, content: Changes
+    ) -> FrozenTrial:
+        # All that create trials, Optuna's own storage too, take turns by this lock.
+        if connection.execute(_LOCK_STUDY, {"study": study_id}).first() is None:
+            raise KeyError(f"there is no study {study_id}")
+        start = datetime.now() if state is TrialState.RUNNING else None
+        what = {"study": study_id, "as": state, "now": _utc(start)}
+        row = connection.execute(_CREATE, what).one()
+        self._write_parts(connection, row.trial_id, content)
+        trial = FrozenTrial(
+            number=row.number,
+            state=state,
+            value=None,
+            datetime_start=start,
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+            trial_id=row.trial_id,
+        )
+        content.apply(trial)
+        return trial
+
+    def _write(self, connection: sa.Connection, trial_id: int, changes: Changes) -> None:
+        found = connection.execute(_LOCK_TRIAL, {"trial": trial_id}).first()
+        if found is None:
+            raise KeyError(f"there is no trial with id {trial_id}")
+        if found.state.is_finished():
+            raise UpdateFinishedTrialError(f"trial {found.number} is over")
+        self._write_parts(connection, trial_id, changes)
+        if changes.state is not None:
+            end = {"trial": trial_id, "ended": changes.state, "at": _utc(changes.completed)}
+            connection.execute(_END, end)
+
+    def _write_parts(self, connection: sa.Connection, trial_id: int, changes: Changes) -> None:
+        for table, rows in _written(changes):
+            statement = _upsert(table, connection.dialect.name)
+            connection.execute(statement, [{"trial_id": trial_id, **row} for row in rows])
 
 
 def _written(changes: Changes) -> Iterable[tuple[Table, list[dict[str, Any]]]]:
@@ -234,12 +256,12 @@ _CREATE = (
     .values(
         study_id=sa.bindparam("study"),
         number=sa.func.coalesce(_LAST, -1) + 1,
-        state=TrialState.RUNNING,
+        state=sa.bindparam("as"),
         datetime_start=sa.bindparam("now"),
     )
     .returning(_trials.c.trial_id, _trials.c.number)
 )
-_LOCK_TRIAL = (
+_LOCK_TRIAL = (  # so that it does not end meanwhile
     sa.select(_trials.c.number, _trials.c.state)
     .where(_trials.c.trial_id == sa.bindparam("trial"))
     .with_for_update()

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from search.cache import CachedStorage
 from search.database import Database
@@ -55,6 +56,15 @@ class Store:
 
         """
         return self._cache.together(trial_id, lambda write: self.database.patience(write))
+
+    def requeue(self, trial: FrozenTrial, failure: str) -> None:
+        """End a trial that somebody enqueued as failed and enqueue it again: both or neither.
+
+        Raises:
+            UpdateFinishedTrialError: the trial is over.
+
+        """
+        self.database.patience(lambda: self._cache.requeue(trial, {"failure": failure}))
 
     def look(self) -> AbstractContextManager[None]:
         """Read trials at most once within the block, in this thread."""

@@ -291,25 +291,23 @@ class TrialQueue:
         for number, trial in orphans.items():
             if not held or now - self._suspects[number] >= GRACE_SECONDS:
                 worker = trial.user_attrs.get("worker", "")
-                ended = self._fail(trial, " ".join(f"its worker {worker} died".split()))
-                if ended and number not in self._leases.named():
-                    self._enqueue_again(trial)
+                self._bury_orphan(trial, " ".join(f"its worker {worker} died".split()))
 
-    def _enqueue_again(self, trial: FrozenTrial) -> None:
-        """Put back what a user enqueued: no ticket names this trial, so none would repeat it."""
-        wanted = trial.system_attrs.get("fixed_params")
-        if wanted is not None and "repeats" not in trial.user_attrs:
-            self._study.enqueue_trial(wanted)
+    def _bury_orphan(self, trial: FrozenTrial, reason: str) -> None:
+        fixed, repeats = "fixed_params" in trial.system_attrs, "repeats" in trial.user_attrs
+        if fixed and not repeats and trial.number not in self._leases.named():
+            # A user enqueued it, and no ticket names it, so that nobody would repeat it.
+            with contextlib.suppress(UpdateFinishedTrialError):
+                self._store.requeue(trial, reason)
+        else:
+            self._fail(trial, reason)
 
-    def _fail(self, trial: FrozenTrial, reason: str) -> bool:
-        """End a trial as failed; False when it was over already, by whomever."""
+    def _fail(self, trial: FrozenTrial, reason: str) -> None:
+        """End a trial as failed, unless it is over already."""
         storage, identity = self._store.storage, trial._trial_id
-        with contextlib.suppress(UpdateFinishedTrialError):
-            with self._store.together(identity):
-                storage.set_trial_user_attr(identity, "failure", reason)
-                storage.set_trial_state_values(identity, TrialState.FAIL)
-            return True
-        return False
+        with contextlib.suppress(UpdateFinishedTrialError), self._store.together(identity):
+            storage.set_trial_user_attr(identity, "failure", reason)
+            storage.set_trial_state_values(identity, TrialState.FAIL)
 
     def _trial(self, number: int) -> FrozenTrial:
         storage = self._store.storage

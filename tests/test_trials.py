@@ -1,10 +1,15 @@
+import itertools
 import json
+import multiprocessing
+import os
+import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from search import tables
@@ -244,6 +249,44 @@ def test_a_death_costs_no_trial_that_a_user_enqueued(bench: Bench, died_after: s
     fixed = [trial.system_attrs.get("fixed_params") for trial in counted]
     assert fixed.count(wanted) == 1
     assert len(trials) == 5
+
+
+def test_a_death_among_the_reapers_writes_costs_no_trial_that_a_user_enqueued(
+    bench: Bench, url: str
+) -> None:
+    wanted = {"activation": "elu", "batch_norm": False}
+    context = multiprocessing.get_context("fork")
+    ended: list[int | None] = [-signal.SIGKILL]
+    while ended[-1] == -signal.SIGKILL:
+        bench.study.enqueue_trial(wanted, user_attrs={"of": len(ended)})
+        bench.study.ask()  # by a worker that dies now
+        process = context.Process(target=reap_and_die, args=(url, len(ended)))
+        process.start()
+        process.join()
+        ended.append(process.exitcode)
+        queue, _ = bench.worker()
+        queue.reap()
+    assert len(ended) > 3
+    assert ended[-1] == 0
+    trials = bench.study.get_trials(deepcopy=False)
+    waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
+    # Each was popped by the next turn at most once more, and has been enqueued again each time.
+    assert sum(trial.system_attrs["fixed_params"] == wanted for trial in waiting) == len(ended) - 1
+    assert {trial.user_attrs["of"] for trial in waiting} == set(range(1, len(ended)))
+
+
+def reap_and_die(url: str, at: int) -> None:
+    """Reap as a process of its own that kills itself before that transaction commits."""
+    queue, _ = Bench(Store(url, create=False)).worker()
+    commits = itertools.count(1)
+
+    def commit(_connection: sa.Connection) -> None:
+        if next(commits) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sa.event.listen(sa.Engine, "commit", commit)
+    queue.reap()
+    os._exit(0)  # what pytest left to be done at exit is not this process's business
 
 
 def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> None:
