@@ -3,6 +3,7 @@
 import abc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
@@ -15,6 +16,8 @@ from optuna.storages import BaseStorage
 T = TypeVar("T")
 
 LIMIT_SECONDS = 900.0  # without an answer, before a process gives up
+SILENT_SECONDS = 10.0  # without an answer to one question, before that is said
+LOOK_SECONDS = 0.5  # between two looks for such a question
 PAUSE_SECONDS = (0.1, 2.0)  # between two tries: the first pause, which doubles up to the second
 STORE_ERRORS = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
 _AGAIN = {"40001", "40P01"}  # PostgreSQL: serialization failure, deadlock
@@ -32,15 +35,20 @@ class Patience:
     def __init__(self) -> None:
         self.say: Callable[[str], None] = lambda _message: None
         self.hurried: Callable[[], bool] = lambda: False  # by a signal: wait no longer
+        self.abandon: Callable[[], None] = lambda: None  # in a hurry, what is never answered
         self.restored = -float("inf")  # when the database came back, by the monotonic clock
         self._lock = threading.Lock()
         self._away_since: float | None = None
+        self._asking: dict[int, float] = {}  # thread -> since when it waits for an answer
+        self._answered = -float("inf")  # when the last answer came
+        self._watch: threading.Thread | None = None
 
     def __call__(self, do: Callable[[], T]) -> T:
         """Return what ``do`` returns; raise what it raises, unless waiting may help."""
         began, pause = time.monotonic(), PAUSE_SECONDS[0]
+        self._watched()
         while True:
-            tried = time.monotonic()
+            tried = self._asking[threading.get_ident()] = time.monotonic()
             try:
                 result = do()
             except STORE_ERRORS as error:
@@ -51,8 +59,31 @@ class Patience:
                 time.sleep(pause)
                 pause = min(2 * pause, PAUSE_SECONDS[1])
             else:
+                self._answered = time.monotonic()
                 self._back(tried)
                 return result
+            finally:
+                self._asking.pop(threading.get_ident(), None)
+
+    def silent(self) -> bool:
+        """Say whether a question is open for long, and none was answered since it was asked."""
+        asked = min([*self._asking.values()], default=float("inf"))
+        return max(asked, self._answered) < time.monotonic() - SILENT_SECONDS
+
+    def _watched(self) -> None:
+        if self._watch is None or not self._watch.is_alive():  # as in a process that was forked
+            self._watch = threading.Thread(
+                target=_watch, args=(weakref.ref(self),), name="patience", daemon=True
+            )
+            self._watch.start()
+
+    def _look(self) -> None:
+        """Notice a server that took a question and never answers: nothing fails then."""
+        if self.silent():
+            waiting = TimeoutError(f"no answer for {SILENT_SECONDS:.0f} s")
+            self._away(waiting, time.monotonic())
+            if self.hurried():
+                self.abandon()
 
     # What was tried before another thread saw a change says nothing about it.
 
@@ -70,6 +101,13 @@ class Patience:
                 seconds = time.monotonic() - self._away_since
                 self._away_since, self.restored = None, time.monotonic()
                 self.say(f"The store answers again after {seconds:.0f} s; going on.")
+
+
+def _watch(patience: "weakref.ref[Patience]") -> None:
+    while watched := patience():
+        watched._look()
+        del watched  # it ends as soon as nobody else has it
+        time.sleep(LOOK_SECONDS)
 
 
 def transient(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ It searches until the budget is met, and then sees to it that the winner is prov
 or waits for the worker that does and takes over if that one dies.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,7 +78,10 @@ class Shift:
         if session.leases.exhausted():
             return None
         with interruptible() as interrupt:
-            session.store.database.patience.hurried = lambda: interrupt.signal is not None
+            patience = session.store.database.patience
+            patience.hurried = lambda: interrupt.signal is not None
+            # A question that is never answered cannot be taken back. The others will notice.
+            patience.abandon = lambda: _exit(interrupt.exit_status)
             search = self._train if self._plan.workers is None else self._lead
             try:
                 reason = search(queue, lambda: _signal(interrupt) or self._enough())
@@ -194,6 +198,11 @@ class Shift:
         session.artifacts.put(mistakes_key(session.name), found.to_bytes())
         where = {"versions": machine.versions(), "hardware": machine.hardware()}
         session.ledger.keep(proof, time.monotonic() - began, where)
+
+
+def _exit(status: int | None) -> None:
+    if status is not None:
+        os._exit(status)
 
 
 def _signal(interrupt: Interrupt) -> str | None:

@@ -25,7 +25,20 @@ import psycopg  # noqa: F401
 import scipy.stats  # noqa: F401
 import sqlalchemy as sa
 
-from search import cli, crew, leases, loop, run, seeds, session, shift, status, trials, worker
+from search import (
+    cli,
+    crew,
+    leases,
+    loop,
+    patience,
+    run,
+    seeds,
+    session,
+    shift,
+    status,
+    trials,
+    worker,
+)
 from search.spec import Recipe
 from tests.fakes import Scores, ScriptedTrainer, curve
 
@@ -45,6 +58,7 @@ class Simulation:
     beat: float = loop.BEAT_SECONDS
     poll: float = 0.05
     checkpoint: float = loop.CHECKPOINT_SECONDS
+    silence: float = patience.SILENT_SECONDS
     log: str = ""  # a file that gets a line for each epoch: process, seed, epoch
     die_at: int = 0  # the process kills itself before this transaction commits; 0 for never
     hang: bool = False  # in the second epoch of the first trial, whenever it is attempted
@@ -56,6 +70,7 @@ class Simulation:
     def install(self) -> None:
         """Make this process a simulated one."""
         for module, name, value in (
+            (patience, "SILENT_SECONDS", self.silence),
             (leases, "GRACE_SECONDS", self.grace),
             (trials, "GRACE_SECONDS", self.grace),
             (trials, "MAX_ATTEMPTS", self.attempts),

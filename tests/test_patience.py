@@ -1,4 +1,6 @@
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
@@ -100,6 +102,35 @@ def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.patience.LIMIT_SECONDS", -1.0)
     with pytest.raises(DBAPIError):
         Patience()(Flaky(gone()))
+
+
+def test_a_server_that_never_answers_is_said_once_and_left_by_who_is_in_a_hurry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.patience.SILENT_SECONDS", 0.0)
+    monkeypatch.setattr("search.patience.LOOK_SECONDS", 0.0)
+    patience, answer, heard = Patience(), threading.Event(), threading.Event()
+    said: list[str] = []
+
+    def say(message: str) -> None:
+        said.append(message)
+        heard.set()
+
+    def abandon() -> None:
+        said.append("abandoned")
+        answer.set()
+
+    patience.say, patience.abandon = say, abandon
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(patience, lambda: answer.wait(60))
+        assert heard.wait(60)
+        patience.hurried = lambda: True
+        assert asked.result()
+    monkeypatch.setattr("search.patience.SILENT_SECONDS", 60.0)
+    assert patience(Flaky()) == "answer"
+    assert said[0] == "The store does not answer; waiting for it (no answer for 0 s)."
+    assert set(said[1:-1]) == {"abandoned"}
+    assert said[-1] == "The store answers again after 0 s; going on."
 
 
 class Forgetful(Patience):

@@ -1,6 +1,7 @@
 """Trouble with the database while workers are at work: they wait, say so once, and go on."""
 
 import contextlib
+import signal
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.cli import Options
+from search.patience import SILENT_SECONDS
 from search.session import Session
 from tests import simulated
 from tests.postgres import PASSWORD, Postgres
@@ -49,12 +51,14 @@ class Fleet:
         study = str(self._folder / "tiny.py")
         return Options(study, self._url, None, self._folder, None, False, False, True)
 
-    def start(self, workers: int, sleep: float, **variables: str) -> None:
+    def start(
+        self, workers: int, sleep: float, silence: float = SILENT_SECONDS, **variables: str
+    ) -> None:
         words = ("--study", "tiny.py", "--no-confirm", "--lanes", "2", "--quiet")
         for number in range(workers):
             self._processes.append(
                 simulated.start(
-                    Simulation(sleep=sleep),
+                    Simulation(sleep=sleep, silence=silence),
                     self._folder,
                     f"said-{number}",
                     "worker",
@@ -63,6 +67,16 @@ class Fleet:
                     **variables,
                 )
             )
+
+    def terminate(self) -> list[int | None]:
+        """Send SIGTERM to all, wait for them, and return their exit statuses."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join(LIMIT)
+        ended = [process.exitcode for process in self._processes]
+        self._processes.clear()
+        return ended
 
     def kill(self) -> None:
         for process in self._processes:
@@ -205,14 +219,30 @@ def test_a_database_that_cannot_be_reached_for_a_while_costs_nothing(
 def test_a_database_that_only_stops_answering_costs_nothing(
     fleet: Fleet, postgres: Postgres
 ) -> None:
-    fleet.start(workers=2, sleep=0.05)
+    fleet.start(workers=2, sleep=0.05, silence=1)
     fleet.wait_for(3)
     postgres.freeze()
     try:
-        time.sleep(2)
+        time.sleep(4)
+        assert all(AWAY in text for text in fleet.said())
     finally:
         postgres.thaw()
     fleet.assert_exact()
+    assert all(text.count(AWAY) == text.count(BACK) for text in fleet.said()), fleet.said()
+
+
+def test_a_termination_waits_for_no_answer_that_does_not_come(
+    fleet: Fleet, postgres: Postgres
+) -> None:
+    fleet.start(workers=1, sleep=0.05, silence=1)
+    fleet.wait_for(3)
+    postgres.freeze()
+    try:
+        assert fleet.terminate() == [128 + signal.SIGTERM], fleet.said()
+    finally:
+        postgres.thaw()
+    fleet.start(workers=1, sleep=0)
+    fleet.wait_for(24)
 
 
 def test_eight_workers_and_strangers_share_one_file(tmp_path: Path) -> None:
