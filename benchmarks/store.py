@@ -110,6 +110,7 @@ def ours(url: str, spec: StudySpec, seed: int, lanes: int, epoch: float, more: A
     leases = Leases(store.database, spec.name)
     study = store.study(spec.name, spec, seed)
     queue = TimedQueue(times, store, study, spec, leases, leases.join()[0])
+    study.get_trials(deepcopy=False)  # once for a process, not for each trial
     first = more()  # everybody is there
     assert first
     trainer = ScriptedTrainer(lanes, slow(epoch))
@@ -124,6 +125,7 @@ def bare(url: str, spec: StudySpec, seed: int, _lanes: int, epoch: float, more: 
     study = optuna.load_study(
         study_name=spec.name, storage=url, sampler=sampler(spec, seed), pruner=pruner(spec)
     )
+    study.get_trials(deepcopy=False)
     space = spec.search_space
 
     def ask() -> tuple[optuna.Trial, dict[str, Any]]:
@@ -270,21 +272,27 @@ def prepare(url: str, spec: StudySpec, finished: int = 0) -> str:
 
 def seed(store: Store, spec: StudySpec, count: int) -> None:
     """Write finished trials as a search leaves them, in bulk: a tenth complete, 9 pruned at 1."""
-    study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    trial = study.ask()  # says how each parameter is distributed
+    for name, parameter in spec.search_space.parameters.items():
+        suggest(trial, name, parameter)
+    texts = {
+        name: optuna.distributions.distribution_to_json(distribution)
+        for name, distribution in trial.distributions.items()
+    }
+    frozen = study.trials[0]
     now = datetime.now(UTC).replace(tzinfo=None)
     rows: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     study_id = store.storage.get_study_id_from_name(spec.name)
     for number in range(count):
-        trial = study.ask()
-        for name, parameter in spec.search_space.parameters.items():
-            value = suggest(trial, name, parameter)
-            distribution = trial.distributions[name]
+        for name, distribution in frozen.distributions.items():
+            value = study.sampler.sample_independent(study, frozen, name, distribution)
             rows[models.TrialParamModel].append(
                 {
                     "trial_id": number + 1,
                     "param_name": name,
                     "param_value": distribution.to_internal_repr(value),
-                    "distribution_json": optuna.distributions.distribution_to_json(distribution),
+                    "distribution_json": texts[name],
                 }
             )
         steps = spec.training.epochs if number % 10 == 0 else 1
@@ -323,7 +331,6 @@ def seed(store: Store, spec: StudySpec, count: int) -> None:
             rows[models.TrialUserAttributeModel].append(
                 {"trial_id": number + 1, "key": key, "value_json": text}
             )
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
     with store.database.engine.begin() as connection:
         for model in sorted(rows, key=lambda model: model is not models.TrialModel):
             connection.execute(sa.insert(model.__table__), rows[model])
@@ -353,7 +360,7 @@ def numbers(_context: click.Context, _parameter: click.Parameter, value: str) ->
 
 
 @click.command(help=__doc__)
-@click.option("--seconds", default=20.0, help="Of each run under load.")
+@click.option("--seconds", default=10.0, help="Of each run under load.")
 @click.option("--workers", default="1,4,16,64", callback=numbers)
 @click.option("--finished", default="0,1000,10000", callback=numbers)
 @click.option("--epoch", default=0.5, help="Seconds that a trial's epoch takes.")
