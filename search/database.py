@@ -18,7 +18,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL
 
 from search import tables
-from search.errors import StoreError, UsageError
+from search.errors import StoreError, StoreNotFound, UsageError
 from search.patience import STORE_ERRORS, Patience, reading, reason
 
 # What is interrupted while it closes a connection needs no traceback.
@@ -48,7 +48,8 @@ class Database:
         create: create it, or its tables, where they do not exist.
 
     Raises:
-        UsageError: the URL is not one, or there is no store and none is to be created.
+        UsageError: the URL is not one.
+        StoreNotFound: there is no store, and none is to be created.
         StoreError: the database cannot be opened.
 
     """
@@ -58,7 +59,7 @@ class Database:
         self.shown_url = self._url.render_as_string(hide_password=True)
         self.patience = Patience()
         if self.sqlite and not create and not self._file.exists():
-            raise UsageError(f"there is no store {self.shown_url}; search.run creates it")
+            raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
         try:
             with self.errors():
                 self.rdb = self._open(create)
@@ -162,17 +163,15 @@ class Database:
         engine = sa.create_engine(self._url, poolclass=sa.pool.NullPool, connect_args=options)
         with engine.connect() as connection:
             there = set(sa.inspect(connection).get_table_names())
-            if tables.schema.name in there:
-                version = connection.execute(sa.select(tables.schema)).scalar()
-                # Without a number, its creator was killed before it wrote one.
-                if version in (tables.SCHEMA, None):
-                    return
-            elif tables.studies.name not in there:
-                if create:
-                    return
-                raise UsageError(
-                    f"there are no studies in {self.shown_url}; search.run creates one"
-                )
+            numbered = tables.schema.name in there
+            version = connection.execute(sa.select(tables.schema)).scalar() if numbered else None
+        if version == tables.SCHEMA:
+            return
+        # Without a number, its creator was killed before it wrote one.
+        if version is None and (numbered or tables.studies.name not in there):
+            if create:
+                return
+            raise StoreNotFound(f"there are no studies in {self.shown_url}; search.run creates one")
         raise StoreError(
             f"the store {self.shown_url} was made by another version of this program; "
             "use that version, or name another store with --storage"

@@ -4,6 +4,7 @@ SearchError                  exit status 1
 ├── UsageError               exit status 2: the user can mend it by changing the command or a file
 │   ├── SpaceError
 │   ├── SpecError
+│   ├── StoreNotFound
 │   ├── StudyNotFound
 │   ├── SpecChanged
 │   ├── TrialNotFound
@@ -41,6 +42,10 @@ class SpaceError(UsageError):
 
 class SpecError(UsageError):
     """The study's specification is not usable."""
+
+
+class StoreNotFound(UsageError):
+    """There is no such store."""
 
 
 class StudyNotFound(UsageError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.artifacts import Artifacts
 from search.cli import DEFAULT_STORAGE, Options
-from search.errors import DataCorrupt, SpecChanged, StudyNotFound, UsageError
+from search.errors import DataCorrupt, SpecChanged, StoreNotFound, StudyNotFound, UsageError
 from search.leases import Leases, StoredStudy
 from search.ledger import Ledger
 from search.patience import STORE_ERRORS
@@ -64,7 +64,7 @@ class Session:
             file = replace(file, name=options.name)
         self.name = file.name
         self.spec = file.with_settings(settings)  # complains before a store is created
-        self.store = Store(options.storage, create)
+        self.store = self._store(create)
         self.leases = Leases(self.store.database, self.name)
         self.artifacts = Artifacts(self.store.database)
         with self.store.database.errors():
@@ -74,6 +74,15 @@ class Session:
                 self._open(file, settings)
             self.study = self.store.study(self.name, self.spec, seed=0)
         self.ledger = Ledger(self.study, self.artifacts)
+
+    def _store(self, create: bool) -> Store:
+        try:
+            return Store(self.options.storage, create=False)
+        except StoreNotFound:
+            if not create:
+                raise
+            _ = self._loaded  # what cannot be used leaves no store behind
+            return Store(self.options.storage, create=True)
 
     def _open(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
         stored = self.leases.stored()

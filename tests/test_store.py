@@ -8,13 +8,16 @@ import pytest
 from optuna.trial import TrialState
 from scipy.stats import norm, randint, reciprocal, uniform
 
-from search.errors import StoreError, UsageError
+from search.cli import Options
+from search.errors import DataNotFound, StoreError, StoreNotFound, UsageError
 from search.leases import Leases, StoredStudy
 from search.loop import Worker
+from search.session import Session
 from search.space import off_or
 from search.spec import MLP, PRUNERS, SAMPLERS, StudySpec, Training
 from search.store import Store
 from search.trials import TrialQueue
+from tests.conftest import Backend
 from tests.fakes import Notes, ScriptedTrainer
 
 WIDE = {
@@ -127,3 +130,21 @@ def test_a_prior_that_is_no_range_is_searched_by_its_quantile(tmp_path: Path) ->
     store.close()
     momenta = [spec.search_space.config(params)["momentum"] for _, params in trials]
     assert all(0.45 < momentum < 0.55 for momentum in momenta)
+
+
+def test_a_study_that_cannot_be_used_leaves_no_store_behind(
+    backend: Backend, tmp_path: Path
+) -> None:
+    study = tmp_path / "odd.py"
+    study.write_text(
+        "from search.spec import MLP, StudySpec, Training\n"
+        "STUDY = StudySpec(name='odd', data='nonesuch', space={'batch_norm': [True, False]},\n"
+        "                  model=MLP(hidden=(4,)), training=Training(epochs=1), trials=1)\n"
+    )
+    url = backend.empty(tmp_path)
+    options = Options(str(study), url, None, tmp_path, None, False, False, True)
+    with pytest.raises(DataNotFound, match="nonesuch"):
+        Session(options, create=True)
+    with pytest.raises(StoreNotFound):
+        Store(url, create=False)
+    assert list(tmp_path.iterdir()) == [study]
