@@ -35,7 +35,7 @@ class Artifacts:
 
         # One statement: of two that write the same key, a deletion would not see the other's row.
         insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
-        statement = insert(artifacts).values(key=key, content=content)
+        statement = insert(artifacts).values(key=key, id=self.id(key), content=content)
         statement = statement.on_conflict_do_update(
             index_elements=[artifacts.c.key], set_={"content": content}
         )
@@ -117,7 +117,13 @@ class Artifacts:
 
     def _key(self, artifact_id: str) -> str:
         """Return a file's key; that of one which came through Optuna is its id."""
-        return next((key for key in self.keys("") if self.id(key) == artifact_id), artifact_id)
+
+        def read() -> str | None:
+            query = sa.select(artifacts.c.key).where(artifacts.c.id == artifact_id)
+            with self._engine.begin() as connection:
+                return connection.execute(query).scalar()
+
+        return self._patience(read) or artifact_id
 
 
 def _begins(prefix: str) -> sa.ColumnElement[bool]:

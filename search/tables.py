@@ -58,5 +58,6 @@ artifacts = sa.Table(
     "search_artifacts",
     metadata,
     Column("key", String(255), primary_key=True),
+    Column("id", String(36), nullable=False, index=True),  # what Optuna calls it
     Column("content", LargeBinary, nullable=False),
 )

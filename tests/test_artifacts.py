@@ -21,6 +21,7 @@ def test_a_file_is_kept_replaced_and_deleted(artifacts: Artifacts) -> None:
     content = bytes(range(256)) * 5000
     artifacts.put("mnist/model/7", content)
     assert artifacts.get("mnist/model/7") == content
+    assert artifacts.open_reader(Artifacts.id("mnist/model/7")).read() == content
     artifacts.put("mnist/model/7", b"")
     assert artifacts.get("mnist/model/7") == b""
     artifacts.delete("mnist/model/7")
