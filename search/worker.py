@@ -1,7 +1,9 @@
 """``python -m search.worker``: one more worker on a store, from any machine."""
 
 import contextlib
+import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,8 @@ import click
 
 from search import cli
 from search.cli import Options
-from search.errors import UsageError
+from search.errors import StoreError, UsageError
+from search.interrupt import interruptible
 
 if TYPE_CHECKING:
     from search.shift import Plan
@@ -43,7 +46,7 @@ def _work_on_all(options: Options, plan: "Plan", wait: bool) -> int:
     done: set[str] = set()  # what is finished, and needs a look only when its budget has grown
     skipped: dict[str, UsageError] = {}
     while True:
-        for name, one in _studies(options, wait, done).items():
+        for name, one in _found(options, wait, done).items():
             try:
                 interrupted = _work(one, plan)
             except UsageError as error:
@@ -63,7 +66,25 @@ def _work_on_all(options: Options, plan: "Plan", wait: bool) -> int:
         time.sleep(LOOK_SECONDS)
 
 
-def _studies(options: Options, wait: bool, done: set[str]) -> dict[str, Options]:
+def _found(options: Options, wait: bool, done: set[str]) -> dict[str, Options]:
+    """Return what `_studies` does, and obey a signal after that."""
+    found: dict[str, Options] = {}
+    # What a signal's handler raises is swallowed where it comes in the callback of a weak
+    # reference, and opening a store makes many. The worker would wait on, for ever.
+    with interruptible() as interrupt:
+        try:
+            found = _studies(options, wait, done, lambda: interrupt.signal is not None)
+        except StoreError:
+            if interrupt.signal is None:
+                raise
+    if interrupt.signal is not None:
+        signal.raise_signal(interrupt.signal)
+    return found
+
+
+def _studies(
+    options: Options, wait: bool, done: set[str], hurried: Callable[[], bool]
+) -> dict[str, Options]:
     """Return what there is to do: name -> its options."""
     from search.leases import Leases
     from search.spec import load_study
@@ -75,6 +96,7 @@ def _studies(options: Options, wait: bool, done: set[str]) -> dict[str, Options]
         if not wait:
             raise
         return {}
+    store.database.patience.hurried = hurried
     with store.database.errors(), contextlib.closing(store):
         if options.study:
             name = options.name or load_study(options.study).name
