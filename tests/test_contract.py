@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -14,6 +15,8 @@ from search.checkpoint import from_bytes, to_bytes
 from search.data import Dataset
 from search.fit import FitTrainer
 from search.health import Cadence, Health, Kind, at_rungs, judge, never
+from search.lanes import trainer as lanes_trainer
+from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.space import Config
@@ -41,6 +44,14 @@ TRAINERS: dict[str, Make] = {
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
     return data.load("blobs")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_library() -> Iterator[None]:
+    """Compile each program once: that takes longest, and programs keep nothing to themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes_trainer, "Library", cache(Library))
+        yield
 
 
 @pytest.fixture(scope="module", params=TRAINERS)
@@ -220,10 +231,10 @@ def test_it_looks_before_the_first_step_after_rungs_and_at_the_end(looking: Trai
             assert layer.weight_norm != later.weight_norm
 
 
-def test_looking_changes_nothing(looking: Trainer, make: Make, dataset: Dataset) -> None:
+def test_looking_changes_nothing(looking: Trainer, trainer: Trainer) -> None:
     one = recipe(batch_norm=True, clipnorm=0.1, best_weights=False)
     outcome, model = run(looking, one)
-    blind, its_model = run(make(dataset, cadence=never), one)
+    blind, its_model = run(trainer, one)
     assert blind.health == Health()
     assert blind.curve == tuple(replace(result, health=None) for result in outcome.curve)
     assert equal(its_model.get_weights(), model.get_weights())
