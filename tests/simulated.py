@@ -17,17 +17,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import alembic.command  # noqa: F401  # what stores and studies load when they are opened
+import numpy as np
 import optuna.storages._rdb.models  # noqa: F401
 import psycopg  # noqa: F401
 import scipy.stats  # noqa: F401
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from search import (
     cli,
     crew,
+    data,
     leases,
     loop,
     patience,
@@ -40,7 +44,7 @@ from search import (
     worker,
 )
 from search.spec import Recipe
-from tests.fakes import Scores, ScriptedTrainer, curve
+from tests.fakes import Scores, ScriptedModel, ScriptedTrainer, curve
 
 VARIABLE = "SIMULATION"
 COMMANDS = {"run": run.run, "worker": worker.worker, "status": status.status}
@@ -62,7 +66,8 @@ class Simulation:
     log: str = ""  # a file that gets a line for each epoch: process, seed, epoch
     die_at: int = 0  # the process kills itself before this transaction commits; 0 for never
     hang: bool = False  # in the second epoch of the first trial, whenever it is attempted
-    models: bool = False  # build real ones, so that a trial can be confirmed
+    hold: int | None = None  # after so many epochs of all processes, wait for the file "go"
+    models: bool = False  # that can be tested, so that a trial can be confirmed
 
     def environment(self) -> dict[str, str]:
         return {VARIABLE: json.dumps(asdict(self))}
@@ -88,12 +93,14 @@ class Simulation:
         session.Session.trainer = self._trainer  # type: ignore[assignment,method-assign]
         if self.die_at:
             sa.event.listen(sa.Engine, "commit", _dying(self.die_at))
+        if self.models:
+            sys.modules["keras"] = _Keras("keras")
 
     def _trainer(
         self, _kind: str = "auto", lanes: int | None = None, _say: Callable[[str], None] = print
     ) -> ScriptedTrainer:
-        build = {"build": _network} if self.models else {}
-        return ScriptedTrainer(lanes or 1, _Script(self), **build)
+        build = _Centroids.of if self.models else ScriptedModel
+        return ScriptedTrainer(lanes or 1, _Script(self), build=build)
 
 
 class _Script:
@@ -106,10 +113,17 @@ class _Script:
         time.sleep(self._simulation.sleep)
         if self._simulation.hang and (seed, epoch) == (FIRST, 2):
             time.sleep(3600)
+        self._wait(self._simulation.hold)
         if self._simulation.log:
             with Path(self._simulation.log).open("a") as log:
                 log.write(f"{os.getpid()} {seed} {epoch}\n")
         return curve(recipe, seed, epoch)
+
+    def _wait(self, hold: int | None) -> None:
+        log = Path(self._simulation.log)
+        trained = len(log.read_text().splitlines()) if log.is_file() else 0
+        while hold is not None and trained >= hold and not Path("go").exists():
+            time.sleep(0.01)
 
 
 def _dying(at: int) -> Callable[[sa.Connection], None]:
@@ -124,11 +138,37 @@ def _dying(at: int) -> Callable[[sa.Connection], None]:
     return count
 
 
-def _network(_recipe: Recipe, seed: int) -> Any:
-    import keras
+@dataclass(frozen=True)
+class _Centroids:
+    """A model that takes an example for the class whose mean is nearest, with no training."""
 
-    keras.utils.set_random_seed(seed)
-    return keras.Sequential([keras.Input((20,)), keras.layers.Dense(10, "softmax")])
+    means: NDArray[np.floating]  # [class, input]
+
+    @classmethod
+    def of(cls, _recipe: Recipe, _seed: int) -> "_Centroids":
+        train = data.load("blobs").train
+        classes = range(int(train.y.max()) + 1)
+        return cls(np.stack([train.x[train.y == one].mean(axis=0) for one in classes]))
+
+    @classmethod
+    def load(cls, path: Path) -> "_Centroids":
+        with path.open("rb") as file:
+            return cls(np.load(file))
+
+    def save(self, path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, self.means)
+
+    def predict(self, x: NDArray[np.floating], **_options: Any) -> NDArray[np.floating]:
+        scores: NDArray[np.floating] = -((x[:, None] - self.means) ** 2).sum(axis=-1)
+        return scores
+
+
+class _Keras(ModuleType):
+    """All that a confirmation asks of Keras, which takes seconds to import."""
+
+    Model = _Centroids
+    models = SimpleNamespace(load_model=_Centroids.load)
 
 
 def start(

@@ -16,7 +16,7 @@ import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 import kubernetes_validate
@@ -27,6 +27,7 @@ from click.testing import CliRunner
 from sqlalchemy.engine import make_url
 
 from search.__main__ import COMMANDS
+from tests.simulated import Simulation
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -36,6 +37,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 INTERPOLATED = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 Yaml = dict[str, Any]
+Process: TypeAlias = "subprocess.Popen[str]"
 
 
 def compose(file: str = "docker-compose.yml") -> Yaml:
@@ -208,14 +210,17 @@ def test_a_wrong_command_line_is_refused(wrong: str) -> None:
         parse([*LINES["compose run"], wrong])
 
 
-def launch(name: str, folder: Path) -> "subprocess.Popen[str]":
+def launch(name: str, folder: Path, simulation: Simulation | None = None) -> Process:
     """Start a service's command line on this machine, with the small study, on a store there."""
-    store = {"OPTUNA_STORAGE": f"sqlite:///{folder / 'search.db'}", "PYTHONPATH": str(ROOT)}
+    variables = {"OPTUNA_STORAGE": f"sqlite:///{folder / 'search.db'}", "PYTHONPATH": str(ROOT)}
     words = [word.replace("mnist", "blobs") for word in service_line(name)]
+    if simulation:
+        words[2:3] = ["tests.simulated", words[2].removeprefix("search.")]
+        variables |= simulation.environment()
     return subprocess.Popen(
         [sys.executable, *words[1:]],
         cwd=folder,
-        env={**os.environ, **store},
+        env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -223,17 +228,18 @@ def launch(name: str, folder: Path) -> "subprocess.Popen[str]":
 
 
 def test_a_worker_and_a_run_meet_the_budget_and_report(tmp_path: Path) -> None:
-    finish(launch("workers", tmp_path))
+    simulation = Simulation(models=True)
+    finish(launch("workers", tmp_path, simulation))
     with contextlib.closing(sqlite3.connect(tmp_path / "search.db")) as store:
         states = store.execute("SELECT DISTINCT state FROM search_tickets").fetchall()
     assert states == [("done",)]
 
-    finish(launch("run", tmp_path))
+    finish(launch("run", tmp_path, simulation))
     proof = json.loads((tmp_path / "runs/blobs/best.json").read_text())
     assert proof["target_met"]
 
 
-def finish(process: "subprocess.Popen[str]") -> None:
+def finish(process: Process) -> None:
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
 

@@ -110,110 +110,23 @@ def test_a_study_whose_budget_is_met_only_reports(done: Folder) -> None:
     assert (done.path / "runs/blobs/report.md").exists()
 
 
-@pytest.mark.parametrize("state", ["complete", "pruned"])
-def test_a_trial_is_replayed_to_the_same_score(done: Folder, state: str) -> None:
-    numbers = [row["number"] for row in done.rows("blobs") if row["state"] == state]
+def test_a_pruned_trial_is_replayed_to_the_same_score(done: Folder) -> None:
+    numbers = [row["number"] for row in done.rows("blobs") if row["state"] == "pruned"]
     assert numbers
     replayed = done.run("search.replay", "--study", "blobs", "--trial", numbers[-1])
     assert (replayed.returncode, f"Trial {numbers[-1]} is the same" in replayed.stdout) == (0, True)
 
 
-def test_the_budget_grows_and_the_specification_does_not(done: Folder) -> None:
-    changed = done.run("search.run", "--study", "blobs", "--epochs", "4")
-    assert changed.returncode == 2
-    assert "training.epochs 3, now it is 4" in changed.stderr
-    lowered = done.run("search.run", "--study", "blobs", "--trials", "4")
-    assert lowered.returncode == 2
-    assert "can only grow" in lowered.stderr
-    grown = done.run("search.run", "--study", "blobs", "--trials", "7")
-    assert grown.returncode == 0, grown.stderr
-    assert_exact(done, 7)
-
-
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
-)
-def test_an_interrupted_run_says_how_to_continue_and_does(
-    folder: Folder, number: signal.Signals, status: int
-) -> None:
-    code, said = folder.stop(number, "Trial 0 ", "search.run", *SMALL)
-    assert code == status, said
+def test_an_interrupted_run_says_how_to_continue_and_does(folder: Folder) -> None:
+    # So many trials that it is not done before it is interrupted, however busy the machine.
+    words = ("--study", "blobs", "--trials", "40", "--epochs", "3", "--no-confirm")
+    code, said = folder.stop(signal.SIGINT, "Trial 0 ", "search.run", *words)
+    assert code == 130, said
     assert "Continue with: python -m search.run --study blobs" in said
     assert "Traceback" not in said
-    continued = folder.run("search.run", "--study", "blobs")
-    assert continued.returncode == 0, continued.stderr
-    assert_exact(folder, 5)
-
-
-def test_a_killed_run_is_continued_without_loss(folder: Folder) -> None:
-    for after in ("Trial 0 ", "Trial ", "Confirming"):
-        code, said = folder.stop(signal.SIGKILL, after, "search.run", *SMALL)
-        assert code == -signal.SIGKILL, said
-    continued = folder.run("search.run", "--study", "blobs")
-    assert continued.returncode == 0, continued.stderr
-    assert_exact(folder, 5)
-
-
-def test_two_runs_at_once_share_the_budget_and_one_confirms(folder: Folder) -> None:
-    with folder.start("search.run", *SMALL) as one, folder.start("search.run", *SMALL) as other:
-        said = [process.communicate() for process in (one, other)]
-    assert [one.returncode, other.returncode] == [0, 0], said
-    assert "".join(stderr for _, stderr in said).count("Confirming") == 6
-    assert said[0][0] == said[1][0]
-    assert_exact(folder, 5)
-
-
-def test_a_model_that_is_not_the_winners_is_replaced(folder: Folder) -> None:
-    assert folder.run("search.run", *SMALL).returncode == 0
-    kept = folder.path / "runs/blobs/best.keras"
-    model = kept.read_bytes()
-    kept.write_bytes(b"another study's")
-    again = folder.run("search.run", "--study", "blobs")
-    assert (again.returncode, again.stderr.count("Confirming")) == (0, 0), again.stderr
-    assert kept.read_bytes() == model, "it comes from the store"
-    assert folder.best("blobs")["test"]["openings"] == 1
-
-
-def test_results_that_cannot_be_written_are_said_before_any_work(folder: Folder) -> None:
-    (folder.path / "file").touch()
-    ran = folder.run("search.run", *SMALL, "--out", "file")
-    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
-    assert "file cannot hold the results" in ran.stderr
-
-
-def test_a_termination_during_the_confirmation_is_continued(folder: Folder) -> None:
-    code, said = folder.stop(signal.SIGTERM, "Confirming", "search.run", *SMALL)
-    assert (code, "error: terminated; run the command again" in said) == (143, True), said
-    assert folder.run("search.run", "--study", "blobs").returncode == 0
-    assert_exact(folder, 5)
-
-
-def test_a_target_out_of_reach_is_said_and_exits_3(folder: Folder) -> None:
-    ran = folder.run("search.run", *SMALL, "--target", "0.999")
-    assert ran.returncode == 3, ran.stderr
-    assert "The target of 99.90 % is not met" in ran.stdout
-    assert folder.best("blobs")["target_met"] is False
-
-
-def test_a_run_stops_at_the_target_and_proves_nothing_unless_asked(folder: Folder) -> None:
-    stopped = folder.run(
-        "search.run", *SMALL, "--target", "0.5", "--stop-at-target", "--no-confirm"
-    )
-    assert stopped.returncode == 3, "without a confirmation no target is met"
-    assert "reached the target on the validation split" in stopped.stderr
-    best = folder.best("blobs")
-    assert (best["test"], best["target_met"]) == (None, False)
-    assert 0 < best["trials"]["total"] < 5
-
-
-def test_a_timeout_ends_the_search_and_leaves_a_study_to_continue(folder: Folder) -> None:
-    timed = folder.run("search.run", *SMALL, "--timeout", "0", "--format", "json")
-    assert timed.returncode == 3, timed.stderr
-    assert "the timeout is reached" in timed.stderr
-    assert json.loads(timed.stdout)["trials"]["total"] == 0
-    continued = folder.run("search.run", "--study", "blobs")
-    assert continued.returncode == 0, continued.stderr
-    assert_exact(folder, 5)
+    continued = folder.run("search.run", "--study", "blobs", "--no-confirm")
+    assert continued.returncode == 3, continued.stderr
+    assert_exact(folder, 40)
 
 
 OWN_MODEL = """
