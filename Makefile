@@ -4,7 +4,7 @@
 PYTHON ?= python3
 STAMP := .venv/.installed
 # What runs on JAX too: the trainers' contract, and what only the compiled programs can break.
-ON_JAX := (test_contract and not fit) or (follows_keras and nesterov) or diverging_neighbour or compiles
+ON_JAX := (test_contract and stack) or (follows_keras and nesterov) or diverging_neighbour or compiles
 
 help:  ## list the targets
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -23,9 +23,9 @@ mnist: $(STAMP)  ## search, prove and report the best MNIST network
 	.venv/bin/python -m search.run --study mnist
 
 test: $(STAMP)  ## run all tests
-	.venv/bin/python -m pytest --numprocesses 4 --dist loadfile
+	.venv/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/test_contract.py tests/test_lanes.py \
-		--numprocesses auto -k '$(ON_JAX)'
+		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'
 
 check: $(STAMP)  ## format, lint and types
 	.venv/bin/ruff format --check .

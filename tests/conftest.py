@@ -11,6 +11,22 @@ import pytest
 from search.store import Store
 from tests.postgres import Postgres
 
+# The files that take longest, so that no process begins with one when the others are done.
+LONGEST = (
+    "test_workers.py",
+    "test_techniques.py",
+    "test_lanes.py",
+    "test_contract.py",
+    "test_run.py",
+    "test_memory.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; the order within a file stays."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
 
 class Backend(ABC):
     """A kind of database; creating the tables takes long, so a test may have a copy of them."""

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-TRIALS = 60
-WARM = 20  # trials after which all that is allocated once has been
+TRIALS = 45
+WARM = 15  # trials after which all that is allocated once has been
 GROWTH = 25  # MiB; a trial whose graph is kept costs 1.6
 
 CODE = """
