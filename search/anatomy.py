@@ -73,7 +73,10 @@ def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.
             outputs, derivative, steepest = pre, ops.ones_like(pre), 0.0
         parts = (kernel.value, slopes[number], changes[number], pre, deltas[index], outputs)
         # A convolution's positions are examples like any other.
-        matrices = (ops.reshape(part, (-1, part.shape[-1])) for part in (*parts, derivative))
+        matrices = (
+            ops.cast(ops.reshape(part, (-1, part.shape[-1])), "float32")
+            for part in (*parts, derivative)
+        )
         steepness = ops.convert_to_tensor(steepest, "float32")
         figures.append(_figures(probe.Layer._make([*matrices, steepness])))
     return np.stack(list(map(fetch, figures)), axis=1)

@@ -15,7 +15,7 @@ from search.health import LOOK_BATCH, Cadence, at_rungs, layers_of, never
 from search.model import Problem
 from search.schedules import is_constant, is_stepwise
 from search.seeds import data_order, derive
-from search.spec import Recipe
+from search.spec import MLP, Recipe
 from search.tally import Tally
 from search.trainer import Checkpoint, Course, EpochResult, Outcome
 
@@ -163,8 +163,11 @@ class FitTrainer:
             running.model.optimizer.learning_rate = rates[0]
             if is_stepwise(running.recipe.training):
                 callbacks.append(_each_step(running.model, rates))
-        # Layers such as dropout draw from global state: tie it to this epoch of this trial.
-        keras.utils.set_random_seed(derive(running.seed, "epoch", epoch))
+        if not isinstance(running.recipe.model, MLP):
+            # Layers of the study's own may draw from global state: tie it to this epoch of this
+            # trial. In an MLP only dropout draws, and the state of that is a variable. TensorFlow
+            # forgets all its kernels over this, which would double the time of a look.
+            keras.utils.set_random_seed(derive(running.seed, "epoch", epoch))
         if running.tally:
             running.tally.reset()
         history = running.model.fit(

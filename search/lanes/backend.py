@@ -85,14 +85,26 @@ def rows(array: Any, indices: Any) -> Any:
 
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function of nested arrays such that Python runs it but once or twice.
+    """Return the function of arrays such that Python runs it once; it is not compiled.
 
-    It is not compiled: on TensorFlow the trace soon serves arrays of any size, on JAX each size
-    has its own.
+    On TensorFlow the trace serves arrays of any size, on JAX each size has its own. The arrays'
+    ranks and types must be those of the first call.
     """
     if _JAX:
         return jax.jit(function)  # type: ignore[no-any-return]
-    return tf.function(function, autograph=False, reduce_retracing=True)  # type: ignore[no-any-return]
+    traces: list[Any] = []
+
+    def run(*arguments: Any) -> Any:
+        if not traces:
+            shapes = keras.tree.map_structure(_any_size, arguments)
+            traces.append(tf.function(function, input_signature=shapes, autograph=False))
+        return traces[0](*arguments)
+
+    return run
+
+
+def _any_size(array: Any) -> Any:
+    return tf.TensorSpec([None] * len(array.shape), array.dtype)
 
 
 def gradients(
