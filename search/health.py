@@ -176,7 +176,7 @@ class Kind(StrEnum):
     EXPLODING = "exploding"
     DYING = "dying units"
     SATURATED = "saturated"
-    CLIPPED = "clipped throughout"
+    CLIPPED = "clipped throughout"  # to steps that are too short
     DIVERGED = "diverged"
 
 
@@ -203,8 +203,12 @@ class Thresholds:
     dead: float = 0.5
     # With outputs of mean 0 and variance 1, some 3 % of tanh and 0.1 % of selu are flat.
     saturated: float = 0.5
-    # Clipping now and then is what it is for; clipping always makes it the learning rate.
+    # Clipping now and then is what it is for; clipping always gives every step the same length.
     clipped: float = 0.95
+    # Steps of one length train well (Hazan, Levy and Shalev-Shwartz 2015, Beyond Convexity,
+    # normalized gradient descent), unless that length leaves the network where it is. At a
+    # hundredth of the usual thousandth, 1e5 steps in one direction make one weight's length.
+    shortened: float = 1e-5
     # float32 rounds a change of less than this share of a weight away.
     rounding: float = 2.0**-24
 
@@ -228,13 +232,21 @@ def judge(health: Health, thresholds: Thresholds | None = None) -> Verdict:
     for rule in (_exploding, _dying, _vanishing, _saturated):
         if verdict := rule(latest, limits):
             return verdict
-    if health.clipped is not None and health.clipped >= limits.clipped:
+    if health.clipped is None or health.clipped < limits.clipped:
+        return Verdict(Kind.HEALTHY, _well(latest))
+    said = f"Clipping shortened a gradient on {health.clipped:.0%} of the steps"
+    number, layer = _worst(latest.layers, "update_ratio")
+    if layer.update_ratio < limits.shortened:
         return Verdict(
             Kind.CLIPPED,
-            f"Clipping shortened a gradient on {health.clipped:.0%} of the steps, "
-            "so it sets the length of every step.",
+            f"{said}, and what is left changes no layer by more than {layer.update_ratio:.1g} of "
+            f"its weights, layer {number}'s, {_when(latest)}.",
         )
-    return Verdict(Kind.HEALTHY, _well(latest))
+    return Verdict(
+        Kind.HEALTHY,
+        f"{_well(latest)} {said}; a step still is {layer.update_ratio:.1g} of the "
+        f"weights of layer {number}.",
+    )
 
 
 def summary(health: Health, thresholds: Thresholds | None = None) -> dict[str, Any]:

@@ -96,6 +96,9 @@ def test_the_bounds_of_self_normalization(mean: float, variance: float, within: 
     assert replace(WELL, mean=mean, std=math.sqrt(variance)).self_normalized is within
 
 
+SHORT = replace(snapshot(update_ratio=[1e-6] * 5), clipped=1.0)  # of a clipnorm next to nothing
+
+
 @pytest.mark.parametrize(
     ("found", "kind", "words"),
     [
@@ -109,7 +112,13 @@ def test_the_bounds_of_self_normalization(mean: float, variance: float, within: 
         (snapshot(update_ratio=1.5), Kind.EXPLODING, "1.5 times as long as the weights of layer 1"),
         (snapshot(dead=[0, 0.2, 0.6, 0, 0]), Kind.DYING, "60% of the units of layer 3"),
         (snapshot(saturated=[0, 0.7, 0.2, 0, 0]), Kind.SATURATED, "70% of layer 2"),
-        (replace(snapshot(), clipped=1.0), Kind.CLIPPED, "100% of the steps"),
+        (
+            SHORT,
+            Kind.CLIPPED,
+            "100% of the steps, and what is left changes no layer by more than 1",
+        ),
+        (replace(SHORT, clipped=0.9), Kind.HEALTHY, "0% saturated"),
+        (replace(snapshot(), clipped=1.0), Kind.HEALTHY, "a step still is 0.001 of the weights"),
         (replace(snapshot(), clipped=0.9), Kind.HEALTHY, "0% saturated"),
         (snapshot(mean=math.nan), Kind.DIVERGED, "no longer finite after epoch 1"),
     ],
@@ -141,7 +150,7 @@ def test_the_latest_snapshot_counts() -> None:
 
 
 def test_clipping_counts_over_the_whole_trial() -> None:
-    first, second = replace(snapshot(1), clipped=1.0), replace(snapshot(3), clipped=0.5)
+    first, second = SHORT, replace(SHORT, epoch=3, clipped=0.5)
 
     assert verdict(snapshot(0), first).kind is Kind.CLIPPED
     assert verdict(snapshot(0), first, second).kind is Kind.HEALTHY
@@ -161,7 +170,8 @@ def test_nothing_measured_is_healthy() -> None:
         (snapshot(dead=0.6), {"dead": 0.7}),
         (snapshot(saturated=0.6), {"saturated": 0.7}),
         (snapshot(update_ratio=2.0), {"update_ratio": 3.0}),
-        (replace(snapshot(), clipped=0.97), {"clipped": 0.99}),
+        (replace(SHORT, clipped=0.97), {"clipped": 0.99}),
+        (SHORT, {"shortened": 1e-7}),
     ],
 )
 def test_every_threshold_is_a_setting(found: Snapshot, setting: dict[str, float]) -> None:
@@ -179,7 +189,7 @@ def test_only_what_no_training_can_mend_is_hopeless() -> None:
     assert verdict(lost, rounding=1e-9).kind is Kind.VANISHING
     assert not verdict(lost, rounding=1e-9).hopeless
     assert not verdict(slow).hopeless
-    for found in (falling(9), snapshot(saturated=1.0), replace(snapshot(), clipped=1.0)):
+    for found in (falling(9), snapshot(saturated=1.0), SHORT):
         assert not verdict(found).hopeless
     for found in (all_dead, lost, snapshot(mean=math.nan)):
         assert verdict(found).hopeless

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -261,18 +261,19 @@ def at_first(network: Network) -> tuple[Snapshot, Verdict]:
     return found, judge(Health((found,)))
 
 
+def loss(network: Network) -> float:
+    *_, z = (done.pre for _, done, _, _ in reversed(list(network.backpropagate(X, Y))))
+    return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(Y)), Y]))
+
+
 def test_the_plain_network_has_the_gradient_that_differences_have() -> None:
     network = deep("selu", "lecun_normal", 5, layers=2)
     [_, (_, _, _, gradient), _] = network.backpropagate(X, Y)
 
-    def loss() -> float:
-        *_, z = (done.pre for _, done, _, _ in reversed(list(network.backpropagate(X, Y))))
-        return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(Y)), Y]))
-
     network.kernels[1][2, 3] += 1e-5
-    above = loss()
+    above = loss(network)
     network.kernels[1][2, 3] -= 2e-5
-    assert (above - loss()) / 2e-5 == pytest.approx(gradient[2, 3], rel=1e-5)
+    assert (above - loss(network)) / 2e-5 == pytest.approx(gradient[2, 3], rel=1e-5)
 
 
 def test_twenty_layers_of_sigmoid_with_unit_normal_weights_vanish() -> None:
@@ -330,6 +331,24 @@ def test_too_large_a_learning_rate_explodes_and_clipnorm_saves_it() -> None:
     assert judge(trained(learning_rate=1.0)).kind is Kind.HEALTHY
     assert judge(trained(learning_rate=100.0)).kind in {Kind.EXPLODING, Kind.DIVERGED}
     assert judge(trained(learning_rate=100.0, clipnorm=0.001)).kind is Kind.HEALTHY
+
+
+@pytest.mark.parametrize(("clipnorm", "kind"), [(0.1, Kind.HEALTHY), (1e-6, Kind.CLIPPED)])
+def test_clipping_every_step_is_a_fault_where_the_steps_get_nowhere(
+    clipnorm: float, kind: Kind
+) -> None:
+    network = Network.of("elu", "he_normal", [16, 32, 32, 2], learning_rate=0.5, clipnorm=clipnorm)
+    before = loss(network)
+    for _ in range(60):
+        lengths = [np.linalg.norm(gradient) for *_, gradient in network.backpropagate(X, Y)]
+        assert max(lengths) > clipnorm
+        network.train(X, Y, 1)
+    verdict = judge(Health((replace(network.snapshot(X, Y, 1), clipped=1.0),)))
+
+    assert verdict.kind is kind
+    assert "on 100% of the steps" in verdict.reason
+    assert (loss(network) < 0.75 * before) is (kind is Kind.HEALTHY)
+    assert (loss(network) > 0.99 * before) is (kind is Kind.CLIPPED)
 
 
 def test_a_large_negative_bias_kills_relu_units() -> None:
