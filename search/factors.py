@@ -100,3 +100,51 @@ def verdicts(result: "Result", factor: Factor) -> dict[str, Counter[str]]:
     for row in judged(result):
         counts[factor.label(row)][row.verdict or ""] += 1
     return {label: counter for label, counter in counts.items() if counter}
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How often gradients were healthy with a choice and without it."""
+
+    factor: str
+    label: str
+    healthy: int
+    trials: int
+    others_healthy: int
+    others: int
+
+    @property
+    def gap(self) -> float:
+        """The difference between the two shares."""
+        return self.healthy / self.trials - self.others_healthy / self.others
+
+    @property
+    def chance(self) -> float:
+        """How often chance alone divides as many healthy trials so unevenly, or more.
+
+        Fisher's exact test, two-sided (Fisher 1935, The Design of Experiments, chapter 2).
+        """
+        from scipy.stats import fisher_exact  # here, so that --help answers at once
+
+        table = [
+            [self.healthy, self.trials - self.healthy],
+            [self.others_healthy, self.others - self.others_healthy],
+        ]
+        return float(fisher_exact(table).pvalue)
+
+
+def contrasts(result: "Result") -> list[Contrast]:
+    """Return each choice against all others of its factor, where both have enough trials."""
+    found = []
+    for factor in factors(result):
+        counts = verdicts(result, factor)
+        trials = sum(counter.total() for counter in counts.values())
+        healthy = sum(counter[Kind.HEALTHY] for counter in counts.values())
+        for label, counter in counts.items():
+            own = counter[Kind.HEALTHY]
+            others = trials - counter.total()
+            if min(counter.total(), others) >= ENOUGH:
+                found.append(
+                    Contrast(factor.name, label, own, counter.total(), healthy - own, others)
+                )
+    return found

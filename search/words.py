@@ -4,12 +4,14 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from search.factors import ENOUGH, factors, judged, kinds, verdicts
+from search.factors import ENOUGH, Contrast, contrasts, factors, judged, kinds, spread
 from search.health import Kind
 from search.progress import clock, describe
 
 if TYPE_CHECKING:
-    from search.results import Result
+    from search.results import Result, TrialRow
+
+CHANCE = 0.05  # below that, a difference is called more than chance
 
 
 def sentences(result: "Result") -> list[str]:
@@ -86,31 +88,84 @@ def amount(value: float) -> str:
 
 
 def gradients(result: "Result") -> str:
-    """Say in one paragraph how the gradients of the trials that were judged fared."""
+    """Say in one paragraph how gradients fared, with which choices, and why trials failed."""
     rows = judged(result)
-    counts = Counter(row.verdict or "" for row in rows)
-    said = ", ".join(f"{counts[kind]} {kind}" for kind in kinds(rows))
-    text = [f"Of {len(rows)} trials whose gradients were judged: {said}."]
-    shares = {
-        (factor.name, label): (counter[Kind.HEALTHY] / counter.total(), counter.total())
-        for factor in factors(result)
-        for label, counter in verdicts(result, factor).items()
-        if counter.total() >= ENOUGH
-    }
-    if len({share for share, _ in shares.values()}) > 1:
-        best = max(shares, key=lambda choice: shares[choice])
-        worst = min(shares, key=lambda choice: (shares[choice][0], -shares[choice][1]))
-        for choice, most in ((best, "most"), (worst, "least")):
-            share, trials = shares[choice]
-            text.append(
-                f"Healthy {most} often with {choice[0]} {choice[1]}: "
-                f"{100 * share:.0f} % of {trials}."
-            )
+    if not rows:
+        return "No trial's gradients were judged."
+    parts = [_fared(rows), *_paid(rows), *_choices(result), *_failures(result)]
     winner = result.winner
     if winner is not None and winner.verdict is not None:
-        text.append(f"The winner, trial {winner.number}, is {winner.verdict}.")
-        text.append(winner.verdict_reason or "")
-    return " ".join(text).strip()
+        parts.append(f"The winner, trial {winner.number}, is {winner.verdict}.")
+        parts.append(winner.verdict_reason or "")
+    return " ".join(parts).strip()
+
+
+def _fared(rows: "list[TrialRow]") -> str:
+    counts = Counter(row.verdict or "" for row in rows)
+    first, *others = [f"{counts[kind]} {kind}" for kind in kinds(rows)]
+    number, kind = first.split(" ", 1)
+    text = f"Of {len(rows)} trials whose gradients were judged, {number} ended {kind}"
+    return f"{', '.join([text, *others])}."
+
+
+def _paid(rows: "list[TrialRow]") -> list[str]:
+    """Compare the accuracies of healthy and other trials."""
+    healthy = spread(row for row in rows if row.verdict == Kind.HEALTHY)
+    others = spread(row for row in rows if row.verdict != Kind.HEALTHY)
+    if healthy is None or others is None or min(healthy.trials, others.trials) < ENOUGH:
+        return []
+    return [
+        f"The healthy ones last reported a median validation accuracy of {percent(healthy.median)} "
+        f"({percent(healthy.least)} to {percent(healthy.most)}), the others "
+        f"{percent(others.median)} ({percent(others.least)} to {percent(others.most)})."
+    ]
+
+
+def _choices(result: "Result") -> list[str]:
+    """Name the choices with which gradients were healthy most and least often."""
+    found = contrasts(result)
+    if not found:
+        return []
+    best, worst = max(found, key=lambda one: one.gap), min(found, key=lambda one: one.gap)
+    if best.gap <= 0:
+        return ["No choice had healthy gradients more often than another."]
+    ends = [best]
+    if worst.factor != best.factor or worst.others != best.trials:  # else it says the same again
+        ends.append(worst)
+    said = zip(("most", "least"), map(_contrast, ends), strict=False)
+    text = "Gradients were healthy " + ", and ".join(f"{how} often with {one}" for how, one in said)
+    # They are the ends of so many comparisons.
+    clear = [one for one in ends if one.chance * len(found) < CHANCE]
+    if not clear:
+        return [f"{text}; with so few trials that may be chance."]
+    which = "" if clear == ends else f" of {clear[0].factor} {clear[0].label} alone"
+    return [f"{text}; the difference{which} is more than chance (Fisher's exact test)."]
+
+
+def _contrast(one: Contrast) -> str:
+    return (
+        f"{one.factor} {one.label} ({one.healthy} of {one.trials} trials, "
+        f"{one.others_healthy} of {one.others} without it)"
+    )
+
+
+def _failures(result: "Result") -> list[str]:
+    """Say of each way to fail what its trials share, and give an example."""
+    rows, said = judged(result), []
+    for kind in kinds(rows):
+        own = [row for row in rows if row.verdict == kind]
+        if kind == Kind.HEALTHY:
+            continue
+        shared = []
+        for factor in factors(result) if len(own) >= ENOUGH else []:
+            labels = {factor.label(row) for row in own}
+            if len(labels) == 1 and len({factor.label(row) for row in rows}) > 1:
+                shared.append(f"{factor.name} {labels.pop()}")
+        what = f", all with {' and '.join(shared)}" if shared else ""
+        example = f"trial {own[0].number}: {own[0].verdict_reason or ''}".rstrip(".: ")
+        begin = kind[0].upper() + kind[1:]
+        said.append(f"{begin} ({len(own)}{what}), for example {example}.")
+    return said
 
 
 def commands(result: "Result") -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from search.report import Faults, announce, best_json, exit_status, markdown, te
 from search.results import Result, TrialRow
 from search.space import Config
 from search.spec import MLP, StudySpec, Training
-from search.words import sentences
+from search.words import gradients, sentences
 
 SPEC = StudySpec(
     name="study",
@@ -310,30 +310,69 @@ def test_odd_names_do_not_break_the_table() -> None:
     assert {len(line) for line in best} == {5}
 
 
-def test_the_report_says_how_gradients_fared_by_choice() -> None:
-    choices = ("elu", "elu", "elu", "relu", "relu", "relu")
-    judged = [
+def judged(*trials: tuple[str, str, float]) -> Result:
+    """Return a result of these trials: activation, verdict, accuracy."""
+    rows = [
         row(
             number,
             "complete",
-            0.9,
-            config=Config({**CONFIG, "activation": choice}),
-            verdict="vanishing" if number > 3 else "healthy",
-            verdict_reason="It is so." if number == 0 else None,
+            value,
+            config=Config({**CONFIG, "activation": activation}),
+            verdict=verdict,
+            verdict_reason=f"Reason {number}.",
         )
-        for number, choice in enumerate(choices)
+        for number, (activation, verdict, value) in enumerate(trials)
     ]
-    text = markdown(replace(MET, trials=tuple(judged)))
+    return replace(MET, trials=tuple(rows))
+
+
+def test_the_report_says_how_gradients_fared_by_choice() -> None:
+    elu, relu = ("elu", "healthy", 0.9), ("relu", "vanishing", 0.5)
+    text = markdown(judged(elu, elu, elu, ("relu", "healthy", 0.8), relu, relu))
 
     *_, activation, clipnorm, _rate = tables(text)
     assert activation[0] == ["activation", "healthy", "vanishing"]
     assert activation[2:] == [["relu", "1", "2"], ["elu", "3", "0"]]
     assert clipnorm[2:] == [["off", "4", "2"]]
-    assert "6 trials whose gradients were judged: 4 healthy, 2 vanishing." in text
-    assert "Healthy most often with activation elu: 100 % of 3." in text
-    assert "Healthy least often with activation relu: 33 % of 3." in text
-    assert "The winner, trial 0, is healthy. It is so." in text
+    assert "6 trials whose gradients were judged, 4 ended healthy, 2 vanishing." in text
+    assert "healthy most often with activation elu (3 of 3 trials, 1 of 3 without it)" in text
+    assert "least often" not in text, "that would say the same again"
+    assert "that may be chance" in text
+    assert "median" not in text, "two trials are no sample"
+    assert "Vanishing (2), for example trial 4: Reason 4." in text
+    assert "The winner, trial 0, is healthy. Reason 0." in text
     assert "Gradients" not in markdown(MET)
+
+
+def test_many_trials_say_more_than_chance() -> None:
+    many = [("elu", "healthy", 0.9), ("relu", "dying units", 0.4)] * 12
+    text = gradients(judged(*many, ("elu", "dying units", 0.5)))
+
+    assert "activation elu (12 of 13 trials, 0 of 12 without it)" in text
+    assert "the difference is more than chance" in text
+    assert "median validation accuracy of 90.00 % (90.00 % to 90.00 %)" in text
+    assert "the others 40.00 % (40.00 % to 50.00 %)" in text
+    assert "Dying units (13), for example" in text, "one was no relu"
+    assert "Dying units (12, all with activation relu), for" in gradients(judged(*many))
+
+
+def test_each_difference_is_tested_alone() -> None:
+    some = [("relu", "vanishing", 0.4)] * 12 + [("elu", "healthy", 0.9)] * 8
+    mixed = judged(*some, *[("tanh", "healthy", 0.9), ("tanh", "vanishing", 0.4)] * 2)
+    space = {**SPEC.space, "activation": ["relu", "elu", "tanh"]}
+    text = gradients(replace(mixed, spec=replace(SPEC, space=space)))
+
+    assert "most often with activation elu (8 of 8 trials, 2 of 16 without it)" in text
+    assert "least often with activation relu (0 of 12 trials, 10 of 12 without it)" in text
+    assert "the difference is more than chance" in text
+
+
+def test_no_choice_is_praised_without_a_reason() -> None:
+    even = [(name, kind, 0.9) for name in ("elu", "relu") for kind in ("healthy", "saturated") * 4]
+
+    assert "No choice had healthy gradients more often" in gradients(judged(*even))
+    few = gradients(judged(("elu", "healthy", 0.9), ("relu", "saturated", 0.2)))
+    assert "often" not in few
 
 
 @pytest.mark.parametrize("result", ALL)

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 import plotly.offline
 
+from search import words
 from search.deviations import Deviations
 from search.mistakes import Mistakes
 from search.page import choices, gradients, history, parallel, parameters, verdicts
@@ -52,6 +53,7 @@ def page(result: Result) -> str:
         "slices": parameters.slices(result),
         "choices": choices.figures(result),
         "tables": choices.tables(result),
+        "gradients": words.gradients(result),
         "heat_maps": gradients.heat_maps(result),
         "legend": verdicts.legend(result),
         "shares": verdicts.shares(result),
