@@ -124,12 +124,15 @@ class Contrast:
 
         Fisher's exact test, two-sided (Fisher 1935, The Design of Experiments, chapter 2).
         """
-        from scipy.stats import fisher_exact  # here, so that --help answers at once
+        import numpy as np  # here, so that --help answers at once
+        from scipy.stats import fisher_exact
 
-        table = [
-            [self.healthy, self.trials - self.healthy],
-            [self.others_healthy, self.others - self.others_healthy],
-        ]
+        table = np.array(
+            [
+                [self.healthy, self.trials - self.healthy],
+                [self.others_healthy, self.others - self.others_healthy],
+            ]
+        )
         return float(fisher_exact(table).pvalue)
 
 

@@ -192,7 +192,10 @@ def texts(
 
     yield "best.json", json.dumps(best_json(result), indent=2, allow_nan=False) + "\n"
     yield "trials.csv", trials_csv(result)
-    builders = {"report.md": lambda: markdown(result), "report.html": lambda: page(evidence())}
+    builders: dict[str, Callable[[], str]] = {
+        "report.md": lambda: markdown(result),
+        "report.html": lambda: page(evidence()),
+    }
     for name, build in builders.items():
         try:
             text = build()
@@ -202,6 +205,22 @@ def texts(
             fault(name, error)
         else:
             yield name, text
+
+
+def plots(
+    evidence: "Callable[[], Result]", fault: Callable[[str, Exception], None]
+) -> dict[str, dict[str, Any]]:
+    """Return the dashboard's figures; a fault costs no more than them."""
+    from search.page.board import plots
+    from search.patience import STORE_ERRORS
+
+    try:
+        return plots(evidence())
+    except STORE_ERRORS:
+        raise
+    except Exception as error:
+        fault("what the dashboard draws of gradients", error)
+        return {}
 
 
 class Faults:

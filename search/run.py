@@ -1,6 +1,7 @@
 """``python -m search.run``: search, confirm and report."""
 
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,7 +63,7 @@ def run(
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
     from search import machine
-    from search.report import Faults, announce, exit_status, texts
+    from search.report import Faults, announce, exit_status, plots, texts
     from search.session import Session
     from search.shift import Plan, Shift
     from search.showcase import publish
@@ -77,10 +78,11 @@ def run(
         if interrupted is not None:
             return interrupted
         result, faults = session.result(), Faults(options.verbose)
-        made = texts(result, session.evidence, faults)
+        evidence = cache(session.evidence)
+        made = texts(result, evidence, faults)
         # Files first: they are what was asked for.
         written = announce(result, made, session.out, session.ledger.kept_model(), options.json)
-        publish(session, result, written)
+        publish(session, result, written, plots(evidence, faults))
         return exit_status(result)
 
 

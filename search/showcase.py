@@ -1,12 +1,14 @@
-"""A study's result where people look for it: files and a note in the dashboard."""
+"""A study's result where people look for it: files and a note and figures in the dashboard."""
 
 import json
 import mimetypes
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from optuna_dashboard import get_note, save_note
+import plotly.graph_objects
+from optuna_dashboard import get_note, save_note, save_plotly_graph_object
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from optuna_dashboard.artifact import get_artifact_path
 
 from search.artifacts import Artifacts
@@ -21,8 +23,13 @@ RULE = "\n---\n"  # ends what is written here; what people write below it stays 
 _ATTRIBUTE = "artifacts:"  # Optuna's prefix of a study's attributes that describe files
 
 
-def publish(session: "Session", result: "Result", texts: Mapping[str, str]) -> None:
-    """Show a result and its report's texts in the dashboard, in place of earlier ones.
+def publish(
+    session: "Session",
+    result: "Result",
+    texts: Mapping[str, str],
+    plots: Mapping[str, dict[str, Any]],
+) -> None:
+    """Show a result with its report's texts and figures in the dashboard, in place of earlier ones.
 
     Whoever is killed in between leaves what the next one completes, and where nothing has
     changed, nothing is written.
@@ -30,6 +37,7 @@ def publish(session: "Session", result: "Result", texts: Mapping[str, str]) -> N
     files = {**_models(session), **_report(session, texts)}
     _describe(session, files)
     _annotate(session, result, files)
+    _draw(session, plots)
 
 
 def _report(session: "Session", texts: Mapping[str, str]) -> Mapping[str, str]:
@@ -91,3 +99,14 @@ def _annotate(session: "Session", result: "Result", files: Mapping[str, str]) ->
     note = "\n".join(parts) + theirs
     if note != before:
         save_note(session.study, note)
+
+
+def _draw(session: "Session", plots: Mapping[str, dict[str, Any]]) -> None:
+    """Keep the figures that are not there as they are."""
+    storage, study = session.store.storage, session.study
+    study_id = storage.get_study_id_from_name(session.name)
+    there = get_plotly_graph_objects(storage.get_study_system_attrs(study_id))
+    for name, plot in plots.items():
+        figure = plotly.graph_objects.Figure(plot)
+        if there.get(name) != figure.to_json():
+            save_plotly_graph_object(study, figure, graph_object_id=name)

@@ -49,9 +49,11 @@ class Tally:
         known = [ops.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
         # A loss that is not finite shows in every gradient on its way, first in the last one. Each
         # operation here is one more in every step, so there are as few as can be.
-        counts = ops.cast(ops.isfinite(ops.sum(known[-1])), "float32") * np.float32([0, 1])
+        counts = ops.cast(ops.isfinite(ops.sum(known[-1])), "float32") * np.array(
+            [0, 1], np.float32
+        )
         if self.clips:
-            counts += ops.cast(self._clipped(known), "float32") * np.float32([1, 0])
+            counts += ops.cast(self._clipped(known), "float32") * np.array([1, 0], np.float32)
         self._counts.assign_add(counts)
         return self._apply(gradients, weights)
 

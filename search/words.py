@@ -4,8 +4,9 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from search.factors import ENOUGH, Contrast, contrasts, factors, judged, kinds, spread
+from search.factors import ENOUGH, Contrast, Spread, contrasts, factors, judged, kinds, spread
 from search.health import Kind
+from search.metric import Metric
 from search.progress import clock, describe
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def gradients(result: "Result") -> str:
     rows = judged(result)
     if not rows:
         return "No trial's gradients were judged."
-    parts = [_fared(rows), *_paid(rows), *_choices(result), *_failures(result)]
+    parts = [_fared(rows), *_paid(rows, result.metric), *_choices(result), *_failures(result)]
     winner = result.winner
     if winner is not None and winner.verdict is not None:
         parts.append(f"The winner, trial {winner.number}, is {winner.verdict}.")
@@ -108,16 +109,19 @@ def _fared(rows: "list[TrialRow]") -> str:
     return f"{', '.join([text, *others])}."
 
 
-def _paid(rows: "list[TrialRow]") -> list[str]:
-    """Compare the accuracies of healthy and other trials."""
+def _paid(rows: "list[TrialRow]", metric: Metric) -> list[str]:
+    """Compare the scores of healthy and other trials."""
     healthy = spread(row for row in rows if row.verdict == Kind.HEALTHY)
     others = spread(row for row in rows if row.verdict != Kind.HEALTHY)
     if healthy is None or others is None or min(healthy.trials, others.trials) < ENOUGH:
         return []
+
+    def within(one: Spread) -> str:
+        return f"{metric.text(one.median)} ({metric.text(one.least)} to {metric.text(one.most)})"
+
     return [
-        f"The healthy ones last reported a median validation accuracy of {percent(healthy.median)} "
-        f"({percent(healthy.least)} to {percent(healthy.most)}), the others "
-        f"{percent(others.median)} ({percent(others.least)} to {percent(others.most)})."
+        f"The healthy ones last reported a median validation {metric.title} of {within(healthy)}, "
+        f"the others {within(others)}."
     ]
 
 

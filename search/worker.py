@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -117,7 +118,7 @@ def _studies(
 
 def _work(options: Options, plan: "Plan") -> int | None:
     """Work on one study until all is done; return an exit status when a signal came first."""
-    from search.report import Faults, texts
+    from search.report import Faults, plots, texts
     from search.run import progress_of
     from search.session import Session
     from search.shift import Shift
@@ -129,8 +130,9 @@ def _work(options: Options, plan: "Plan") -> int | None:
         interrupted = Shift(session, plan, progress).work()
         if interrupted is None and plan.confirm:
             result = session.result()
-            made = texts(result, session.evidence, Faults(options.verbose))
-            publish(session, result, dict(made))
+            evidence, faults = cache(session.evidence), Faults(options.verbose)
+            written = dict(texts(result, evidence, faults))
+            publish(session, result, written, plots(evidence, faults))
         return interrupted
 
 

@@ -1,5 +1,6 @@
 """A Keras model laid open: any model's layers, and nothing of it changed."""
 
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -138,7 +139,7 @@ def small(**settings: Any) -> keras.Model:
 
 def test_the_global_norm_is_that_of_biases_too() -> None:
     found = examined(small(global_clipnorm=1e-3))
-    length = np.hypot(*(y.update_ratio * y.weight_norm for y in found.layers))
+    length = math.hypot(*(y.update_ratio * y.weight_norm for y in found.layers))
     assert 0.8e-4 < length < 0.995e-4
 
 

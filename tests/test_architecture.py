@@ -59,6 +59,7 @@ LADDER = (
         "factors",
         "words",
         "page",
+        "page.board",
         "page.figure",
         "page.scale",
         "page.history",

@@ -22,11 +22,13 @@ from search.artifacts import Artifacts
 from search.dashboard import UPLOAD_BYTES, listen, serve
 from search.errors import UsageError
 from search.gate import Gate
+from search.page.board import plots
 from search.pages import pages
 from search.showcase import publish
 from search.store import Store
 from tests.acceptance.process import LIMIT, Folder
 from tests.finished import finished, prove, written
+from tests.test_page import FULL
 
 NEW = {"study_name": "new", "directions": ["minimize"]}
 HTML = b"<script>fetch('/api/studies/1', {method: 'DELETE'})</script>"
@@ -96,7 +98,7 @@ def site(
 def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
     session = finished(tmp_path_factory.mktemp("store"))
     prove(session)
-    publish(session, result := session.result(), written(result))
+    publish(session, result := session.result(), written(result), plots(FULL))
     session.store.close()
     return session.options.storage
 
@@ -114,6 +116,17 @@ def read_only(storage: str) -> Iterator[Site]:
 
 
 # -- what is shown ---------------------------------------------------------------------------
+
+
+def test_figures_of_choices_and_gradients_stand_beside_the_dashboards_own(read_only: Site) -> None:
+    study = json.loads(read_only.ask("GET", "/api/studies/1").body)
+    found = {one["id"]: json.loads(one["graph_object"]) for one in study["plotly_graph_objects"]}
+    assert found.keys() == {"scores-by-choice", "gradient-norms", "verdicts-by-choice"}
+    titles = {one["layout"]["title"]["text"] for one in found.values()}
+    assert "Verdicts on gradients, by choice" in titles
+    bars = found["verdicts-by-choice"]["data"]
+    assert any(label.startswith("activation relu (") for bar in bars for label in bar["y"])
+    assert all(one["data"] for one in found.values())
 
 
 def test_the_study_is_shown_with_its_result_and_files(read_only: Site) -> None:

@@ -17,6 +17,9 @@ from search.health import Health, LayerHealth, Snapshot
 from search.interval import Interval
 from search.mistakes import Mistake, Mistakes, picture
 from search.page import page
+from search.page.board import plots
+from search.page.gradients import heat_maps
+from search.page.verdicts import shares
 from search.proof import Proof, Run
 from search.results import Result, TrialRow
 from search.space import Config, off_or
@@ -404,3 +407,41 @@ def test_what_is_no_small_picture_has_none(example: Any) -> None:
 def test_mistakes_survive_bytes() -> None:
     assert Mistakes.from_bytes(MISTAKES.to_bytes()) == MISTAKES
     assert (MISTAKES.examples, MISTAKES.wrong) == (100, 3)
+
+
+# -- the dashboard's figures -----------------------------------------------------------------
+
+
+def test_the_dashboards_figures_do_not_grow_with_the_trials() -> None:
+    rows = [replace(FULL.trials[n % 12], number=n, value=n / 600) for n in range(600)]
+    few, many = plots(FULL), plots(replace(FULL, trials=tuple(rows)))
+    assert few.keys() == many.keys()
+    sizes = {name: len(json.dumps(plot)) for name, plot in many.items()}
+    assert max(sizes.values()) < 25_000, sizes
+    for trace in many["scores-by-choice"]["data"]:
+        errors = [1 - (row.value or 0) for row in rows if row.config["activation"] == "relu"]
+        if trace["name"] == "activation relu":
+            assert len(trace["x"]) == 40 < len(errors)
+            assert (min(trace["x"]), max(trace["x"])) == pytest.approx(
+                (min(errors), max(errors)), abs=1e-6
+            )
+            assert np.median(trace["x"]) == pytest.approx(np.median(errors), abs=0.02)
+
+
+def test_the_dashboards_figures_say_what_the_pages_do() -> None:
+    found = plots(FULL)
+    for figure in shares(FULL):
+        for trace in figure.traces:
+            [whole] = [
+                one for one in found["verdicts-by-choice"]["data"] if one["name"] == trace["name"]
+            ]
+            pairs = dict(zip(whole["y"], whole["x"], strict=True))
+            for label, share in zip(trace["y"], trace["x"], strict=True):
+                assert pairs[f"{figure.title} {label}"] == share
+    maps = found["gradient-norms"]
+    assert [one["z"] for one in maps["data"]] == [one.traces[0]["z"] for one in heat_maps(FULL)]
+    assert [one["text"] for one in maps["layout"]["annotations"]] == [
+        one.title for one in heat_maps(FULL)
+    ]
+    assert plots(UNTRIED) == {}
+    assert plots(NOT_JUDGED).keys() == {"scores-by-choice"}

@@ -233,7 +233,8 @@ def test_a_page_that_cannot_be_made_is_one_line_and_keeps_nothing_else(
 ) -> None:
     (tmp_path / "report.html").write_text("an earlier one")
     # A study of another program's trials may well lack what the page relies on.
-    broken = replace(MET, health={1: "no health\nat all"})
+    odd: Any = "no health\nat all"
+    broken = replace(MET, health={1: odd})
     faults = deliver(broken, tmp_path, b"a model")
 
     said = capsys.readouterr()

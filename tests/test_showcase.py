@@ -1,13 +1,17 @@
 import io
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import plotly.graph_objects
 import pytest
 from optuna.artifacts import download_artifact, get_all_artifact_meta
 from optuna_dashboard import get_note, save_note
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from sqlalchemy import event
 
+from search.page.board import plots
 from search.report import report
 from search.run import run
 from search.session import Session
@@ -15,6 +19,7 @@ from search.showcase import publish
 from search.trials import health_prefix
 from search.worker import worker
 from tests.finished import finished, options_in, prove, written
+from tests.test_page import FULL
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,7 @@ def session(searched: Path, tmp_path: Path) -> Iterator[Session]:
 
 
 def show(session: Session) -> None:
-    publish(session, result := session.result(), written(result))
+    publish(session, result := session.result(), written(result), plots(result))
 
 
 def described(session: Session) -> dict[str, tuple[str, str]]:
@@ -124,6 +129,25 @@ def test_a_new_winner_takes_the_place_of_the_old_one(session: Session) -> None:
     assert f"The best configuration is trial {winner}:" in note
     linked = note.partition("[best.keras](/artifacts/")[2].partition(")")[0].split("/")[1]
     assert session.artifacts.open_reader(linked).read() == f"model {winner} 11".encode()
+
+
+def test_figures_take_the_places_of_those_before(session: Session) -> None:
+    def kept() -> dict[str, str]:
+        study = session.study._study_id
+        attributes = session.store.storage.get_study_system_attrs(study)
+        found: dict[str, str] = get_plotly_graph_objects(attributes)
+        return found
+
+    result = session.result()
+    publish(session, result, {}, plots(FULL))
+    before = kept()
+    fewer = plots(replace(FULL, trials=FULL.trials[:6], proof=None))
+    publish(session, result, {}, fewer)
+    assert kept().keys() == before.keys()
+    assert kept() == {
+        name: plotly.graph_objects.Figure(one).to_json() for name, one in fewer.items()
+    }
+    assert kept() != before
 
 
 def test_without_a_proof_the_report_says_so(session: Session) -> None:

@@ -138,7 +138,9 @@ def gradients(
     return slopes[0], slopes[1], besides
 
 
-def _shifted_gradients(function: Callable[..., tuple[Any, Any]], arguments: Any) -> Any:
+def _shifted_gradients(
+    function: Callable[..., tuple[Any, Any]], arguments: Any
+) -> tuple[Any, list[Any], Any]:
     """To each array on the way add zeros; the gradient in them is that in the array."""
     zeros: list[Any] = []
 

@@ -28,17 +28,22 @@ class Table:
     caption: str
 
 
-def figures(result: Result) -> list[Figure]:
-    """Return a figure for each factor of which at least two choices were tried."""
+def figures(result: Result, most: int | None = None) -> list[Figure]:
+    """Return a figure for each factor of which at least two choices were tried.
+
+    With ``most``, of each choice so many trials are drawn, from the least to the most accurate.
+    """
     rows = tried(result)
     return [
         figure
         for index, factor in enumerate(factors(result))
-        if (figure := _by(factor, rows, index, result.metric)) is not None
+        if (figure := _by(factor, rows, index, result.metric, most)) is not None
     ]
 
 
-def _by(factor: Factor, rows: Sequence[TrialRow], index: int, metric: Metric) -> Figure | None:
+def _by(
+    factor: Factor, rows: Sequence[TrialRow], index: int, metric: Metric, most: int | None
+) -> Figure | None:
     groups = {
         label: own
         for label in factor.labels
@@ -67,7 +72,7 @@ def _by(factor: Factor, rows: Sequence[TrialRow], index: int, metric: Metric) ->
                 "marker": {"color": BLUE, "size": 6, "opacity": 0.8},
                 "showlegend": False,
             }
-            for label, own in groups.items()
+            for label, own in ((label, _thinned(own, most)) for label, own in groups.items())
         ],
         {
             "xaxis": score_axis(map(score, rows), metric, ""),
@@ -76,6 +81,13 @@ def _by(factor: Factor, rows: Sequence[TrialRow], index: int, metric: Metric) ->
         height=90 + 44 * len(groups),
         width="half",
     )
+
+
+def _thinned(rows: Sequence[TrialRow], most: int | None) -> Sequence[TrialRow]:
+    if most is None or len(rows) <= most:
+        return rows
+    ranked = sorted(rows, key=score)
+    return [ranked[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
 
 
 def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric) -> str:

@@ -14,9 +14,11 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from search.page.board import plots
 from search.showcase import publish
 from tests.acceptance.process import LIMIT, Folder
 from tests.finished import finished, prove, written
+from tests.test_page import FULL
 
 T = TypeVar("T")
 
@@ -80,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     session = finished(folder)
     prove(session)
-    publish(session, result := session.result(), written(result))
+    publish(session, result := session.result(), written(result), plots(FULL))
     session.artifacts.write(UPLOADED, io.BytesIO(PAGE))
     described = {"artifact_id": UPLOADED, "filename": "page.html", "mimetype": "text/html"}
     session.store.storage.set_study_system_attr(
@@ -126,6 +128,14 @@ def test_the_pages_show_the_trials_and_their_curves(browser: Browser) -> None:
     browser.wait_for_text("History", "Best Trial")
     # The curves are the figure with a line for each trial.
     browser.wait_for(lambda: 6 in browser.count(".scatterlayer .trace"))
+
+
+def test_the_figures_of_gradients_stand_among_the_others(browser: Browser) -> None:
+    browser.open("/dashboard/studies/1")
+    browser.wait_for_text("Verdicts on gradients, by choice", "Validation accuracy, by choice")
+    browser.wait_for_text("Norm of the gradient, by layer and time", "the winner", "vanishing")
+    # Two trials' maps, each with its picture.
+    browser.wait_for(lambda: 2 in browser.count(".heatmaplayer image"))
 
 
 def test_the_note_states_the_result_and_its_links_lead_to_the_files(browser: Browser) -> None:
