@@ -2,13 +2,17 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
+from search.draws import draws
 from search.space import Choice
 from search.spec import StudySpec
 
@@ -18,6 +22,8 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
     match spec.sampler:
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
+        case "randomized":
+            return _Randomized(spec)
         case "qmc":
             # All workers must walk the same sequence; the storage says who takes which point.
             with warnings.catch_warnings():
@@ -48,6 +54,45 @@ class _Grid(optuna.samplers.GridSampler):
 
     def after_trial(self, *_arguments: Any) -> None:
         """Leave the study alone: Optuna's own would stop an `optimize` that does not run."""
+
+
+class _Randomized(optuna.samplers.BaseSampler):
+    """Gives each trial the draw of its number, whichever worker asks.
+
+    Repeats do not count: they keep the parameters of the trial that they repeat.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._draws = draws(spec.space, spec.seed)
+        self._drawn: list[dict[str, Any]] = []
+        self._latest: tuple[int, dict[str, Any]] | None = None  # trial number, and its draw
+
+    def infer_relative_search_space(
+        self, _study: optuna.Study, _trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return no parameter: none needs to know of the others."""
+        return {}
+
+    def sample_relative(
+        self, _study: optuna.Study, _trial: FrozenTrial, _space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return nothing, as there is nothing to sample together."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        _distribution: BaseDistribution,
+    ) -> Any:
+        """Return one parameter of the trial's draw."""
+        if self._latest is None or self._latest[0] != trial.number:
+            before = study.get_trials(deepcopy=False)[: trial.number]
+            place = sum("repeats" not in one.user_attrs for one in before)
+            self._drawn += islice(self._draws, max(0, place + 1 - len(self._drawn)))
+            self._latest = trial.number, self._drawn[place]
+        return self._latest[1][param_name]
 
 
 def _grid(spec: StudySpec) -> dict[str, Sequence[Any]]:

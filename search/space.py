@@ -100,6 +100,24 @@ class Dimension:
         drawn = self.quantile_of.ppf(quantile)
         return int(drawn) if _discrete(self.quantile_of) else float(drawn)
 
+    def parameters_of(self, value: Any) -> dict[str, Any]:
+        """Return a point at which the hyperparameter has this value, parameter name -> value.
+
+        A quantile gives the value back to within rounding, and exactly where values are whole.
+        """
+        *_switch, (name, parameter) = self.parameters.items()
+        point = {f"{self.name}_on": value is not None} if self.switched else {}
+        if self.switched and value is None:  # wherever it would be if it were on
+            return point | {name: _first(parameter)}
+        if (drawn := self.quantile_of) is not None:
+            # Whole values have steps for quantiles; the middle of one is theirs for certain.
+            step = drawn.pmf(value) if _discrete(drawn) else 0.0  # type: ignore[attr-defined]
+            value = float(drawn.cdf(value) - step / 2)
+        if isinstance(parameter, Range):
+            number = int if parameter.integer else float
+            value = number(min(max(value, parameter.low), parameter.high))
+        return point | {name: value}
+
     @property
     def count(self) -> float:
         """How many values there are; infinite where they are not whole or have no end."""
@@ -122,6 +140,12 @@ class Dimension:
             ends = [number(parameter.low), number(parameter.high)]
         values = [self.value({f"{self.name}_on": True, name: end}) for end in ends]
         return [*values, None] if self.switched else values
+
+
+def _first(parameter: Parameter) -> Scalar:
+    if isinstance(parameter, Choice):
+        return parameter.choices[0]
+    return int(parameter.low) if parameter.integer else float(parameter.low)
 
 
 def _dimension(name: str, definition: Any) -> Dimension:
@@ -178,6 +202,12 @@ class Space:
             if clash := self.parameters.keys() & dimension.parameters.keys():
                 raise SpaceError(f"space: two hyperparameters share the parameter {min(clash)}")
             self.parameters |= dimension.parameters
+
+    @property
+    def has_distribution(self) -> bool:
+        """Whether any hyperparameter is drawn from a distribution rather than a list."""
+        last = (list(dimension.parameters.values())[-1] for dimension in self.dimensions)
+        return any(isinstance(parameter, Range) for parameter in last)
 
     def config(self, values: Mapping[str, Any]) -> Config:
         """Return the configuration at the point ``values`` (parameter name -> value)."""

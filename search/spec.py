@@ -52,7 +52,7 @@ INITIALIZERS = (
 CLIPPINGS = ("clipnorm", "clipvalue", "global_clipnorm", "none")
 OPTIMIZERS = ("sgd", "rmsprop", "adam", "nadam", "adamw")
 SCHEDULES = ("constant", "exponential", "cosine", "1cycle", "plateau")
-SAMPLERS = ("tpe", "random", "cmaes", "qmc", "grid")
+SAMPLERS = ("tpe", "random", "randomized", "cmaes", "qmc", "grid")
 PRUNERS = ("asha", "median", "hyperband", "none")
 FULL = ("epochs", "trials")  # what a study's full budget may set
 
@@ -294,6 +294,12 @@ class StudySpec:
                     "the sampler grid needs a list of choices for each hyperparameter, but "
                     f"{name} has a range; list its values, or take the sampler random"
                 )
+        if self.sampler == "randomized" and not self.search_space.has_distribution:
+            raise SpecError(
+                "the sampler randomized needs a distribution for at least one hyperparameter: "
+                "scikit-learn draws lists alone without replacement, as many as the budget has; "
+                "take the sampler grid or random"
+            )
         limits = names & set(CLIPPINGS) | set(training._limits)
         if len(limits) > 1 and None in self._values("clipping", training.clipping):
             raise SpecError(

@@ -21,7 +21,7 @@ LADDER = (
     {"errors", "interrupt", "", "__main__"},
     {"cli"},
     {"space", "metric"},
-    {"spec", "seeds", "schedules"},
+    {"spec", "seeds", "schedules", "draws"},
     {"data", "data.formats", "data.forms", "data.transports", "data.sources", "data.catalog"},
     {"health"},
     {"trainer", "checkpoint", "model", "interval", "proof", "probe"},
