@@ -22,6 +22,9 @@ OURS = sorted(path.stem for path in (ROOT / "studies").glob("[!_]*.py"))
 EXPERIMENTS = sorted(set(OURS) - {"blobs", "mnist"})
 PROMISED = [
     "activations_fashion",
+    "batchnorm_placement",
+    "gradients_deep",
+    "mnist_wide",
     "snn_cifar10",
     "snn_fashion",
 ]
