@@ -25,6 +25,7 @@ PROMISED = [
     "batchnorm_placement",
     "gradients_deep",
     "mnist_wide",
+    "snn_boston",
     "snn_cifar10",
     "snn_fashion",
 ]
