@@ -72,8 +72,10 @@ def predictions(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:
 
 def r2(model: keras.Model, split: Split) -> float:
     """Return R² as Keras has it, of a model's predictions in the targets' unit."""
-    metric = keras.metrics.R2Score(dtype="float64")
-    metric.update_state(split.y[:, None], predictions(model, split.x))
+    metric = keras.metrics.R2Score()
+    pair = (split.y[:, None], predictions(model, split.x))
+    # Which is the same in any unit; its sums have no digits to spare for a large mean.
+    metric.update_state(*((part - MEAN) / SCALE for part in pair))
     return float(metric.result())
 
 
