@@ -144,8 +144,9 @@ def test_each_feature_may_be_standardized_by_itself() -> None:
     scaled = x * factor + offset
     assert scaled.mean(axis=0) == pytest.approx([0, 0, 0], abs=1e-9)
     assert scaled.std(axis=0) == pytest.approx([1, 1, 0])
-    factor, offset = problem.scaling(True)
-    assert ((x * factor + offset).mean(), (x * factor + offset).std()) == pytest.approx((0, 1))
+    factor, offset = map(np.array, problem.scaling(True))
+    scaled = x * factor + offset
+    assert (scaled.mean(), scaled.std()) == pytest.approx((0, 1))
     assert problem.scaling(False) == (1.0, 0.0)
 
 
