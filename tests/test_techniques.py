@@ -293,7 +293,7 @@ def test_an_optimizer_follows_keras(optimizer: str) -> None:
 SCHEDULES: dict[str, dict[str, Any]] = {
     "cosine": {},
     "1cycle": {},
-    "plateau": {"decay": 0.1, "plateau_epochs": 1, "learning_rate": 0.3, "momentum": 0.0},
+    "plateau": {"decay": 0.1, "plateau_epochs": 1, "learning_rate": 0.6, "momentum": 0.0},
 }
 
 
