@@ -35,6 +35,7 @@ ACTIVATIONS = (
     "softplus",
     "mish",
     "prelu",
+    "maxout",
 )
 INITIALIZERS = (
     "lecun_normal",
@@ -75,6 +76,7 @@ class MLP:
     width: int | None = None  # units of each of them
     activation: str = "relu"
     negative_slope: float = 0.2  # of "leaky_relu"
+    maxout_pieces: int = 2  # of each unit of "maxout", which takes the largest
     initializer: str = "glorot_uniform"  # of every kernel; biases start at zero
     batch_norm: bool = False  # before the activation, in the bias's place
     batch_norm_after: bool = False  # behind the activation instead
@@ -96,6 +98,7 @@ class MLP:
                 f"standardize is {self.standardize!r}; it must be True, False or 'feature'"
             )
         _within("negative_slope", self.negative_slope, 0, 1)
+        _whole("maxout_pieces", self.maxout_pieces, 2)
         if self.dropout is not None and not (_is_number(self.dropout) and 0 < self.dropout < 1):
             raise SpecError(f"dropout is {self.dropout!r}; it must be between 0 and 1, or None")
         _within("batch_norm_momentum", self.batch_norm_momentum, 0, 1)
@@ -460,6 +463,7 @@ _OWNERS: dict[str, tuple[str, set[Any]]] = {
     "decay": ("schedule", {"exponential", "plateau"}),
     "plateau_epochs": ("schedule", {"plateau"}),
     "negative_slope": ("activation", {"leaky_relu"}),
+    "maxout_pieces": ("activation", {"maxout"}),
     "batch_norm_after": ("batch_norm", {True}),
 }
 

@@ -35,6 +35,7 @@ LADDER = (
         "lanes.gates",
         "lanes.activations",
         "lanes.dropout",
+        "lanes.normalization",
         "lanes.network",
         "lanes.optimizers",
         "lanes.programs",

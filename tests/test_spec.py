@@ -182,6 +182,10 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "plateau_epochs belongs to plateau, which no trial has": lambda: _own(
         training=_training(plateau_epochs=9)
     ),
+    "maxout_pieces is 1": lambda: MLP(hidden=(30,), activation="maxout", maxout_pieces=1),
+    "maxout_pieces belongs to maxout, which no trial has": lambda: _own(
+        model=MLP(hidden=(30,), maxout_pieces=3)
+    ),
     "negative_slope belongs to leaky_relu, which no trial has: activation is ": lambda: _own(
         model=MLP(hidden=(30,), negative_slope=0.1)
     ),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from search.lanes.gates import FAMILY, Array, Gates, wide
+from search.lanes.gates import FAMILY, Array, Gates, like, wide
 
 
 class Curve(NamedTuple):
@@ -96,8 +96,12 @@ STEEPEST = {name: curve.steepest for name, curve in CURVES.items()} | {
 }
 
 
-def activate(z: Array, gates: Gates) -> Array:
-    """Apply each lane's activation to its pre-activations ``[lane, batch, unit]``."""
+def activate(z: Array, gates: Gates, learned: Array | None = None) -> Array:
+    """Apply each lane's activation to its pre-activations ``[lane, batch, unit]``.
+
+    ``learned`` are prelu's slopes below zero, ``[lane, unit]``, in a program that has it: He et
+    al. 2015 (Delving deep into rectifiers, section 2.1).
+    """
     below = ops.minimum(z, 0.0)
     y = (
         wide(gates.positive) * ops.maximum(z, 0.0)
@@ -106,10 +110,13 @@ def activate(z: Array, gates: Gates) -> Array:
     )
     for name, chosen in _curves(gates):
         y = ops.where(wide(chosen) > 0.0, CURVES[name].value(z), y)
+    if learned is not None:
+        bent = ops.where(z > 0.0, z, learned[:, None, :] * z)
+        y = ops.where(wide(gates.options["prelu"]) > 0.0, bent, y)
     return y
 
 
-def activation_slope(z: Array, y: Array, gates: Gates) -> Array:
+def activation_slope(z: Array, y: Array, gates: Gates, learned: Array | None = None) -> Array:
     """Return the derivative at ``z``, where the activation gave ``y``, ``[lane, batch, unit]``.
 
     Below zero the exponential's derivative is the function plus its factor, so that the family
@@ -120,7 +127,36 @@ def activation_slope(z: Array, y: Array, gates: Gates) -> Array:
     slope = ops.where(y > 0.0, wide(gates.positive), below)
     for name, chosen in _curves(gates):
         slope = ops.where(wide(chosen) > 0.0, CURVES[name].slope(z, y), slope)
+    if learned is not None:
+        bent = ops.where(z > 0.0, 1.0, learned[:, None, :])
+        slope = ops.where(wide(gates.options["prelu"]) > 0.0, bent, slope)
     return slope
+
+
+def learned_gradient(slope: Array, z: Array, gates: Gates) -> Array:
+    """Return the gradient of prelu's slopes, ``[lane, unit]``, from that of its outputs."""
+    gradient = ops.sum(slope * ops.minimum(z, 0.0), axis=1)
+    return ops.where(like(gates.options["prelu"], gradient) > 0.0, gradient, 0.0)
+
+
+def maxout(z: Array, pieces: int) -> Array:
+    """Return the largest of each unit's pieces, of ``[lane, batch, piece * unit]``.
+
+    Goodfellow et al. 2013 (Maxout networks, section 2).
+    """
+    return ops.max(_by_piece(z, pieces), axis=2)
+
+
+def maxout_gradient(slope: Array, z: Array, y: Array, pieces: int) -> Array:
+    """Return the slope in the pieces ``z`` from that in their maximum ``y``; equals share it."""
+    largest = ops.cast(_by_piece(z, pieces) == y[:, :, None, :], z.dtype)
+    shares = largest / ops.sum(largest, axis=2, keepdims=True)
+    return ops.reshape(slope[:, :, None, :] * shares, z.shape)
+
+
+def _by_piece(z: Array, pieces: int) -> Array:
+    lanes, batch, width = z.shape
+    return ops.reshape(z, (lanes, batch, pieces, width // pieces))
 
 
 def steepest(gates: Gates) -> Array:

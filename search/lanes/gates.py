@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from keras import ops
 
 from search.seeds import derive
 from search.spec import ACTIVATIONS, MLP, Training
@@ -25,7 +26,7 @@ FAMILY = {
     "elu": (1.0, 1.0, 0.0),
     "selu": (_SELU_SCALE, _SELU_SCALE * 1.6732632423543772, 0.0),
 }
-CURVES = tuple(name for name in ACTIVATIONS if name not in {*FAMILY, "prelu"})
+CURVES = tuple(name for name in ACTIVATIONS if name not in {*FAMILY, "prelu", "maxout"})
 
 
 class Gates(NamedTuple):
@@ -34,7 +35,7 @@ class Gates(NamedTuple):
     positive: Array  # slope of the activation above zero
     exponential: Array  # factor of exp(x) - 1 below zero
     linear: Array  # slope below zero
-    batch_norm: Array  # 1 or 0
+    batch_norm: Array  # 1 or 0: before the activation
     clipnorm: Array  # largest norm of each variable's gradient; inf = off
     learning_rate: Array
     momentum: Array
@@ -46,6 +47,10 @@ class Gates(NamedTuple):
 # What switches a technique off in a lane, of all that a program may be compiled for.
 OFF: dict[str, float] = {
     **dict.fromkeys(CURVES, 0.0),  # 1 where the activation is this one
+    "prelu": 0.0,  # likewise
+    "batch_norm_after": 0.0,  # 1 where batch normalization is behind the activation
+    "input_batch_norm": 0.0,  # 1 where the inputs are normalized
+    "layer_norm": 0.0,  # 1 where layers are normalized
     "clipvalue": math.inf,  # largest size of each number of a gradient
     "global_clipnorm": math.inf,  # largest norm of all variables' gradients together
     "dropout": 0.0,  # share of hidden outputs
@@ -66,6 +71,9 @@ def gates_of(model: MLP, training: Training, seed: int) -> Gates:
     limit = training.limit
     options = {
         model.activation: 1.0,
+        "batch_norm_after": float(model.batch_norm and model.batch_norm_after),
+        "input_batch_norm": float(model.input_batch_norm),
+        "layer_norm": float(model.layer_norm),
         "clipvalue": limit.get("clipvalue"),
         "global_clipnorm": limit.get("global_clipnorm"),
         "dropout": model.dropout,
@@ -80,7 +88,7 @@ def gates_of(model: MLP, training: Training, seed: int) -> Gates:
         positive,
         exponential,
         linear,
-        model.batch_norm,
+        float(model.batch_norm and not model.batch_norm_after),
         limit.get("clipnorm", math.inf),
         training.learning_rate,
         training.momentum,
@@ -107,3 +115,8 @@ def set_gates(gates: Gates, place: int, one: Gates) -> None:
 def wide(values: Array) -> Array:
     """Return ``[lane]`` as ``[lane, 1, 1]``."""
     return values[:, None, None]
+
+
+def like(values: Array, array: Array) -> Array:
+    """Return ``[lane]`` with as many axes as ``array``."""
+    return ops.reshape(values, (-1, *[1] * (len(array.shape) - 1)))

@@ -31,7 +31,9 @@ class Group:
         self.batch = min(structure.batch_size, examples)
         self.steps = examples // self.batch  # an incomplete last batch is left out
         inputs = math.prod(problem.input_shape)
-        self.kernel_shapes = list(pairwise((inputs, *structure.hidden, problem.outputs)))
+        *hidden, output = pairwise((inputs, *structure.hidden, problem.outputs))
+        self.kernel_shapes = [(before, structure.pieces * units) for before, units in hidden]
+        self.kernel_shapes.append(output)
 
     def stack(self, width: int) -> Stack:
         """Return so many lanes without a trial."""

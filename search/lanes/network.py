@@ -16,13 +16,25 @@ from typing import NamedTuple, TypeAlias
 import keras
 from keras import ops
 
-from search.lanes.activations import activate, activation_slope
+from search.lanes.activations import (
+    activate,
+    activation_slope,
+    learned_gradient,
+    maxout,
+    maxout_gradient,
+)
 from search.lanes.dropout import Fed, feed
-from search.lanes.gates import Array, Gates, wide
-
-MOVING = 0.99  # Keras' defaults for batch normalization: the moving statistics' momentum,
-EPSILON = 1e-3  # and what is added to a variance
-
+from search.lanes.gates import Array, Gates, like
+from search.lanes.normalization import (
+    Norm,
+    Normed,
+    moments,
+    moved,
+    norm,
+    normed,
+    through,
+    through_norm,
+)
 
 Judged: TypeAlias = tuple[Array, Array, Array]  # summed losses, summed scores, slope
 
@@ -31,8 +43,14 @@ class Variables(NamedTuple):
     """One array a layer of everything that is trained, or of what an optimizer keeps for it."""
 
     kernels: tuple[Array, ...]  # [lane, input, unit]
-    shifts: tuple[Array, ...]  # [lane, unit] the bias, or batch normalization's beta in its place
+    shifts: tuple[Array, ...]  # [lane, unit] the bias, or in its place a normalization's beta
     gammas: tuple[Array, ...]  # [lane, unit] of hidden layers; 1 without batch normalization
+    # Of the techniques that the program was compiled for, and empty without them.
+    behind_gammas: tuple[Array, ...] = ()  # [lane, unit] of batch normalization that is behind
+    behind_betas: tuple[Array, ...] = ()  # the activation
+    layer_gammas: tuple[Array, ...] = ()  # [lane, unit] of layer normalization; the shift is beta
+    slopes: tuple[Array, ...] = ()  # [lane, unit] of prelu, below zero
+    inputs: tuple[Array, ...] = ()  # [lane, input] gamma and beta of the inputs' normalization
 
 
 class Statistics(NamedTuple):
@@ -40,45 +58,36 @@ class Statistics(NamedTuple):
 
     means: tuple[Array, ...]  # [lane, unit]
     variances: tuple[Array, ...]  # [lane, unit]
-
-
-class Norm(NamedTuple):
-    """How a layer's sums are normalized, ``[lane, 1, unit]`` each."""
-
-    mean: Array
-    inverse: Array  # of the standard deviation
-    scale: Array  # 1 in lanes without batch normalization
-    offset: Array
+    # Of the techniques that the program was compiled for.
+    behind_means: tuple[Array, ...] = ()  # [lane, unit]
+    behind_variances: tuple[Array, ...] = ()  # [lane, unit]
+    inputs: tuple[Array, ...] = ()  # [lane, input] the inputs' mean and variance
 
 
 class Pass(NamedTuple):
     """What one layer's forward pass leaves for its backward pass."""
 
     inputs: Array  # [lane, batch, input]
-    sums: Array  # [lane, batch, unit] before normalization
+    sums: Array  # [lane, batch, unit] before batch normalization
     norm: Norm
     outputs: Array  # [lane, batch, unit]
-    fed: Fed | None  # what the next layer had instead; None where no lane drops outputs
+    # None where no lane of the program has the technique.
+    fed: Fed | None  # how outputs were dropped
+    entry: Normed | None  # how the data became the inputs, of the first layer
+    layered: Normed | None  # how the sums were normalized over their layer
+    behind: Normed | None  # how the outputs were normalized
 
     @property
     def pre(self) -> Array:
         """The pre-activations, ``[lane, batch, unit]``."""
         return self.sums * self.norm.scale + self.norm.offset
 
-
-def moments(sums: Array) -> tuple[Array, Array]:
-    """Return mean and biased variance over the batch, ``[lane, 1, unit]`` each."""
-    mean = ops.mean(sums, axis=1, keepdims=True)
-    return mean, ops.mean(ops.square(sums - mean), axis=1, keepdims=True)
-
-
-def norm(mean: Array, variance: Array, shift: Array, gamma: Array, gates: Gates) -> Norm:
-    """Fold batch normalization, or the bias in its place, into one scale and one offset."""
-    on = wide(gates.batch_norm) > 0.0
-    inverse = ops.rsqrt(variance + EPSILON)
-    scale = ops.where(on, gamma[:, None, :] * inverse, 1.0)
-    offset = ops.where(on, shift[:, None, :] - mean * scale, shift[:, None, :])
-    return Norm(mean, inverse, scale, offset)
+    @property
+    def passed(self) -> Array:
+        """What the next layer had, ``[lane, batch, unit]``."""
+        if self.fed:
+            return self.fed.values
+        return self.behind.values if self.behind else self.outputs
 
 
 def forward(
@@ -89,30 +98,101 @@ def forward(
     Returns the logits ``[lane, batch, class]``, what the backward pass needs, and the moving
     statistics after this batch.
     """
-    passes, means, variances = [], [], []
+    passes: list[Pass] = []
+    means, variances = [], []
+    behind_means, behind_variances = [], []
+    entry, of_inputs = _entered(variables, statistics, x, gates)
+    if entry:
+        x = entry.values
     for layer, gamma in enumerate(variables.gammas):
         sums = ops.matmul(x, variables.kernels[layer])
+        if layered := _layered(variables, layer, sums, gates):
+            sums = layered.values
         mean, variance = moments(sums)
-        means.append(_moved(statistics.means[layer], mean[:, 0], gates))
-        variances.append(_moved(statistics.variances[layer], variance[:, 0], gates))
         folded = norm(mean, variance, variables.shifts[layer], gamma, gates)
-        outputs = activate(sums * folded.scale + folded.offset, gates)
-        fed = feed(outputs, gates, step, layer) if "dropout" in gates.options else None
-        passes.append(Pass(x, sums, folded, outputs, fed))
-        x = fed.values if fed else outputs
-    return _logits(variables, x), passes, Statistics(tuple(means), tuple(variances))
+        means.append(moved(statistics.means[layer], mean[:, 0], gates))
+        variances.append(moved(statistics.variances[layer], variance[:, 0], gates))
+        outputs = shown = _activated(variables, layer, sums, folded, gates)
+        behind = None
+        if "batch_norm_after" in gates.options:
+            mean, variance = moments(outputs)
+            behind = _behind(variables, layer, outputs, mean, variance, gates)
+            shown = behind.values
+            behind_means.append(moved(statistics.behind_means[layer], mean[:, 0], gates))
+            old = statistics.behind_variances[layer]
+            behind_variances.append(moved(old, variance[:, 0], gates))
+        fed = feed(shown, gates, step, layer) if "dropout" in gates.options else None
+        passes.append(Pass(x, sums, folded, outputs, fed, entry, layered, behind))
+        x, entry = passes[-1].passed, None
+    parts = (means, variances, behind_means, behind_variances, of_inputs)
+    return _logits(variables, x), passes, Statistics(*map(tuple, parts))
 
 
 def infer(variables: Variables, statistics: Statistics, x: Array, gates: Gates) -> Array:
     """Return the logits ``[lane, example, class]`` of inputs ``[example, input]`` of all lanes."""
     x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
+    if (on := gates.options.get("input_batch_norm")) is not None:
+        mean, variance = (moving[:, None, :] for moving in statistics.inputs)
+        gamma, beta = variables.inputs
+        x = normed(x, mean, variance, gamma, beta, on).values
     for layer, gamma in enumerate(variables.gammas):
         mean = statistics.means[layer][:, None, :]
         variance = statistics.variances[layer][:, None, :]
         folded = norm(mean, variance, variables.shifts[layer], gamma, gates)
         sums = ops.matmul(x, variables.kernels[layer])
-        x = activate(sums * folded.scale + folded.offset, gates)
+        if layered := _layered(variables, layer, sums, gates):
+            sums = layered.values
+        x = _activated(variables, layer, sums, folded, gates)
+        if "batch_norm_after" in gates.options:
+            mean = statistics.behind_means[layer][:, None, :]
+            variance = statistics.behind_variances[layer][:, None, :]
+            x = _behind(variables, layer, x, mean, variance, gates).values
     return _logits(variables, x)
+
+
+def _entered(
+    variables: Variables, statistics: Statistics, x: Array, gates: Gates
+) -> tuple[Normed | None, tuple[Array, ...]]:
+    """Normalize the data, and return the moving statistics of it after this batch."""
+    if (on := gates.options.get("input_batch_norm")) is None:
+        return None, ()
+    own, (gamma, beta) = moments(x), variables.inputs
+    entry = normed(x, *own, gamma, beta, on)
+    pairs = zip(statistics.inputs, own, strict=True)
+    return entry, tuple(moved(moving, new[:, 0], gates) for moving, new in pairs)
+
+
+def _layered(variables: Variables, layer: int, sums: Array, gates: Gates) -> Normed | None:
+    """Normalize a layer's sums over its units."""
+    if (on := gates.options.get("layer_norm")) is None:
+        return None
+    return normed(sums, *moments(sums, axis=2), variables.layer_gammas[layer], None, on)
+
+
+def _activated(variables: Variables, layer: int, sums: Array, folded: Norm, gates: Gates) -> Array:
+    pre = sums * folded.scale + folded.offset
+    if (pieces := pieces_of(variables)) > 1:
+        return maxout(pre, pieces)
+    return activate(pre, gates, _of(variables.slopes, layer))
+
+
+def _behind(
+    variables: Variables, layer: int, outputs: Array, mean: Array, variance: Array, gates: Gates
+) -> Normed:
+    """Normalize a layer's outputs."""
+    gamma, beta = variables.behind_gammas[layer], variables.behind_betas[layer]
+    return normed(outputs, mean, variance, gamma, beta, gates.options["batch_norm_after"])
+
+
+def pieces_of(variables: Variables) -> int:
+    """Return of how many pieces maxout takes the largest; 1 with any other activation."""
+    first, second, *_ = variables.kernels
+    return int(first.shape[2] // second.shape[1])
+
+
+def _of(part: tuple[Array, ...], layer: int) -> Array | None:
+    """Return a layer's array of a part of the variables that may be empty."""
+    return part[layer] if part else None
 
 
 def backward(
@@ -123,28 +203,48 @@ def backward(
     Returns the gradient, and the loss's slope in each layer's activation's argument,
     ``[lane, batch, unit]``.
     """
-    kernels, shifts, gammas, deltas = [], [], [], []
-    x = passes[-1].fed.values if passes[-1].fed else passes[-1].outputs
+    parts: dict[str, list[Array]] = {name: [] for name in Variables._fields}
+    deltas: list[Array] = []
+    pieces = pieces_of(variables)
+    x = passes[-1].passed
     for layer in reversed(range(len(variables.kernels))):
         if layer < len(passes):
-            done = passes[layer]
+            done, learned = passes[layer], _of(variables.slopes, layer)
             if done.fed:
                 slope = slope * done.fed.slope
-            slope = slope * activation_slope(done.pre, done.outputs, gates)
+            if done.behind:
+                gamma, on = variables.behind_gammas[layer], gates.options["batch_norm_after"]
+                slope, gamma, beta = through(slope, done.behind, gamma, on)
+                parts["behind_gammas"].append(gamma)
+                parts["behind_betas"].append(beta)
+            if learned is not None:
+                parts["slopes"].append(learned_gradient(slope, done.pre, gates))
+            if pieces > 1:
+                slope = maxout_gradient(slope, done.pre, done.outputs, pieces)
+            else:
+                slope = slope * activation_slope(done.pre, done.outputs, gates, learned)
             deltas.append(slope)
             shift = ops.sum(slope, axis=1, keepdims=True)
-            slope, gamma = _through_norm(slope, shift, done, gates)
-            gammas.append(gamma)
+            slope, gamma = through_norm(slope, shift, done.sums, done.norm, gates)
+            parts["gammas"].append(gamma)
+            if done.layered:
+                gamma, on = variables.layer_gammas[layer], gates.options["layer_norm"]
+                slope, gamma, _ = through(slope, done.layered, gamma, on, axis=2)
+                parts["layer_gammas"].append(gamma)
             x = done.inputs
         else:
             deltas.append(slope)
             shift = ops.sum(slope, axis=1, keepdims=True)
-        shifts.append(shift[:, 0])
+        parts["shifts"].append(shift[:, 0])
         kernel = ops.matmul(_transposed(x), slope)
-        kernels.append(_penalized(kernel, variables.kernels[layer], gates))
-        if layer:  # nothing is to be learned about the data itself
+        parts["kernels"].append(_penalized(kernel, variables.kernels[layer], gates))
+        if layer or passes[0].entry:  # else nothing is to be learned about the data itself
             slope = ops.matmul(slope, _transposed(variables.kernels[layer]))
-    gradient = Variables(tuple(kernels[::-1]), tuple(shifts[::-1]), tuple(gammas[::-1]))
+    if entry := passes[0].entry:
+        on = gates.options["input_batch_norm"]
+        _, gamma, beta = through(slope, entry, variables.inputs[0], on)
+        parts["inputs"] = [beta, gamma]
+    gradient = Variables(**{name: tuple(part[::-1]) for name, part in parts.items()})
     return gradient, tuple(deltas[::-1])
 
 
@@ -177,16 +277,6 @@ def _shortened(kernel: Array, longest: Array) -> Array:
     lengths = ops.sqrt(ops.sum(ops.square(kernel), axis=1, keepdims=True))
     share = ops.minimum(lengths, longest) / (lengths + 1e-7)
     return kernel * ops.where(longest < math.inf, share, 1.0)
-
-
-def _through_norm(slope: Array, shift: Array, done: Pass, gates: Gates) -> tuple[Array, Array]:
-    """Return the slope before normalization, and gamma's gradient ``[lane, unit]``."""
-    on = wide(gates.batch_norm) > 0.0
-    count = slope.shape[1]
-    centred = (done.sums - done.norm.mean) * done.norm.inverse
-    gamma = ops.sum(slope * centred, axis=1, keepdims=True)
-    through = done.norm.scale * (slope - shift / count - centred * (gamma / count))
-    return ops.where(on, through, slope), ops.where(on, gamma, 0.0)[:, 0]
 
 
 def cross_entropy(logits: Array, labels: Array) -> Judged:
@@ -292,18 +382,6 @@ def _clip(gradient: Array, limit: Array) -> tuple[Array, Array]:
 
 def _logits(variables: Variables, x: Array) -> Array:
     return ops.matmul(x, variables.kernels[-1]) + variables.shifts[-1][:, None, :]
-
-
-def _moved(moving: Array, new: Array, gates: Gates) -> Array:
-    if (momentum := gates.options.get("batch_norm_momentum")) is None:
-        return moving * MOVING + new * (1.0 - MOVING)
-    momentum = like(momentum, new)
-    return moving * momentum + new * (1.0 - momentum)
-
-
-def like(values: Array, array: Array) -> Array:
-    """Return ``[lane]`` with as many axes as ``array``."""
-    return ops.reshape(values, (-1, *[1] * (len(array.shape) - 1)))
 
 
 def _transposed(x: Array) -> Array:

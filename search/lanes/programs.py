@@ -107,17 +107,18 @@ def look_of(structure: Structure) -> Look:
         shortened, _ = network.clipped(gradient, gates)
         moment = optimizers.advance(moment)
         after, _ = optimizers.apply(rule, variables, slots, shortened, gates, moment)
-        layers = []
+        layers, pieces = [], network.pieces_of(variables)
         for number, (kernel, raw, new, delta) in enumerate(
             zip(variables.kernels, gradient.kernels, after.kernels, deltas, strict=True)
         ):
-            if number < len(passes):
+            if number < len(passes) and pieces == 1:
                 pre, outputs = passes[number].pre, passes[number].outputs
-                slopes = activations.activation_slope(pre, outputs, gates)
+                learned = variables.slopes[number] if variables.slopes else None
+                slopes = activations.activation_slope(pre, outputs, gates, learned)
                 steepest = activations.steepest(gates)
-            else:
-                pre = outputs = logits
-                slopes, steepest = ops.ones_like(logits), ops.zeros_like(gates.positive)
+            else:  # a linear layer, as each piece of maxout is
+                pre = outputs = passes[number].pre if number < len(passes) else logits
+                slopes, steepest = ops.ones_like(pre), ops.zeros_like(gates.positive)
             done = probe.Layer(kernel, raw, new - kernel, pre, delta, outputs, slopes, steepest)
             layers.append(probe.figures(done))
         return ops.stack(layers, axis=1)
@@ -165,22 +166,45 @@ def _validated(
     return sums + ops.stack([penalty, ops.zeros_like(penalty)])
 
 
-def fresh(kernels: tuple[Array, ...], slots: int) -> State:
+def fresh(kernels: tuple[Array, ...], structure: Structure) -> State:
     """Return the state of untrained lanes with these kernels, ``[lane, input, unit]`` each."""
-    lanes = kernels[0].shape[0]
+    lanes, inputs, _ = kernels[0].shape
     shapes = [(lanes, kernel.shape[2]) for kernel in kernels]
+    fed = [(lanes, kernel.shape[1]) for kernel in kernels[1:]]  # to the next layers
     zeros, ones = tuple(map(ops.zeros, shapes)), tuple(map(ops.ones, shapes[:-1]))
-    variables = Variables(kernels, zeros, ones)
+    of_inputs = ops.zeros((lanes, inputs)), ops.ones((lanes, inputs))
+
+    def where_named(name: str, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        return arrays if name in structure.features else ()
+
+    variables = Variables(
+        kernels,
+        zeros,
+        ones,
+        behind_gammas=where_named("batch_norm_after", tuple(map(ops.ones, fed))),
+        behind_betas=where_named("batch_norm_after", tuple(map(ops.zeros, fed))),
+        layer_gammas=where_named("layer_norm", ones),
+        slopes=where_named("prelu", zeros[:-1]),
+        inputs=where_named("input_batch_norm", of_inputs[::-1]),
+    )
+    statistics = Statistics(
+        zeros[:-1],
+        ones,
+        behind_means=variables.behind_betas,
+        behind_variances=variables.behind_gammas,
+        inputs=where_named("input_batch_norm", of_inputs),
+    )
+    _, slots = optimizers.rule_of(structure.optimizer, structure.nesterov)
     empty = tree.map_structure(ops.zeros_like, variables)
     moment = optimizers.Moment(ops.zeros(lanes), ops.ones(lanes))
-    return State(Kept(variables, Statistics(zeros[:-1], ones)), (empty,) * slots, moment)
+    return State(Kept(variables, statistics), (empty,) * slots, moment)
 
 
 def refilled(
-    state: State, kept: Kept, lane: Array, kernels: tuple[Array, ...]
+    state: State, kept: Kept, lane: Array, kernels: tuple[Array, ...], structure: Structure
 ) -> tuple[State, Kept]:
     """Return all lanes with an untrained network of these kernels, ``[1, ...]``, in one of them."""
-    new = fresh(kernels, len(state.slots))
+    new = fresh(kernels, structure)
     return written(state, kept, lane, new, new.current)
 
 

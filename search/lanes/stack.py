@@ -1,6 +1,7 @@
 """Some lanes that are trained together: their arrays on the device, and the programs for them."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from search.lanes import programs
 from search.lanes.backend import Program, fetch
 from search.lanes.gates import Gates, closed, set_gates
-from search.lanes.optimizers import rule_of
 from search.lanes.programs import Data, Kept
 from search.lanes.structure import Structure
 
@@ -19,9 +19,8 @@ class Programs:
     """The compiled programs of one structure; stacks of one width share them."""
 
     def __init__(self, structure: Structure) -> None:
-        slots = rule_of(structure.optimizer, structure.nesterov)[1]
-        self.fresh = Program(lambda kernels: programs.fresh(kernels, slots))
-        self.refill = Program(programs.refilled, donated=(0, 1))
+        self.fresh = Program(partial(programs.fresh, structure=structure))
+        self.refill = Program(partial(programs.refilled, structure=structure), donated=(0, 1))
         self.restore = Program(programs.written, donated=(0, 1))
         self.train = Program(programs.epoch_of(structure), donated=(0,))
         self.keep = Program(programs.keeping, donated=(0,))

@@ -25,6 +25,7 @@ class Structure:
     optimizer: str
     nesterov: bool
     features: frozenset[str] = frozenset()  # of `OFF`: each trial may do without them
+    pieces: int = 1  # of each hidden unit; more than one with maxout only
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Structure":
@@ -36,8 +37,6 @@ class Structure:
         """
         if not isinstance(recipe.model, MLP):
             raise SpecError(_OWN_MODEL)
-        if reason := _unstacked(recipe.model):
-            raise SpecError(reason)
         model, training = recipe.model, recipe.training
         return cls(
             model.hidden,
@@ -46,6 +45,7 @@ class Structure:
             training.optimizer,
             training.nesterov and training.optimizer == "sgd",
             _features(model, training),
+            model.maxout_pieces if model.activation == "maxout" else 1,
         )
 
     @classmethod
@@ -81,8 +81,11 @@ class Structure:
                 f"the lanes were compiled without {more[0]}, which the study does not name; "
                 "use --trainer fit"
             )
-        # The other features a trial may switch off; this one comes with its optimizer.
+        # The other features a trial may switch off; these come with its optimizer, and without
+        # its activation.
         others = set() if own.optimizer == "adamw" else {"weight_decay"}
+        if own.pieces > 1:
+            others |= {*CURVES, "prelu"}
         return replace(own, features=self.features - others)
 
 
@@ -90,6 +93,8 @@ class Structure:
 _SIZES: Mapping[str, Callable[[Any], float]] = {
     "depth": int,
     "width": int,
+    "activation": "maxout".__eq__,
+    "maxout_pieces": int,
     "batch_size": int,
     "optimizer": lambda name: rule_of(name, False)[1],
 }
@@ -97,8 +102,11 @@ _SIZES: Mapping[str, Callable[[Any], float]] = {
 
 def structures_of(spec: StudySpec) -> float:
     """Return how many structures a study's trials may have; infinite where nobody can count."""
-    names = {*_SIZES, "nesterov", "standardize"}
-    return math.prod(d.count for d in spec.search_space.dimensions if d.name in names)
+    names = {*_SIZES, "nesterov", "standardize"} - {"activation"}
+    counts = [d.count for d in spec.search_space.dimensions if d.name in names]
+    activations = (d for d in spec.search_space.dimensions if d.name == "activation")
+    kinds = {value == "maxout" for dimension in activations for value in dimension.extremes()}
+    return math.prod(counts) * max(1, len(kinds))
 
 
 def _features(model: MLP, training: Training) -> frozenset[str]:
@@ -109,6 +117,10 @@ def _features(model: MLP, training: Training) -> frozenset[str]:
     """
     named = {
         model.activation: model.activation in CURVES,
+        "prelu": model.activation == "prelu",
+        "batch_norm_after": model.batch_norm_after,
+        "input_batch_norm": model.input_batch_norm,
+        "layer_norm": model.layer_norm,
         "clipvalue": training.clipvalue is not None,
         "global_clipnorm": training.global_clipnorm is not None,
         "dropout": model.dropout is not None,
@@ -124,25 +136,7 @@ def _features(model: MLP, training: Training) -> frozenset[str]:
 
 def why_not(spec: StudySpec) -> str | None:
     """Return why a study's trials cannot be stacked, in one line; None when they can be."""
-    if not isinstance(spec.model, MLP):
-        return _OWN_MODEL
-    for corner in spec.corners():
-        model = spec.recipe(corner).model
-        if isinstance(model, MLP) and (reason := _unstacked(model)):
-            return reason
-    return None
-
-
-def _unstacked(model: MLP) -> str | None:
-    """Say what of a model lanes do not have; None when they have it all."""
-    missing = {
-        "batch_norm_after": model.batch_norm_after,
-        "input_batch_norm": model.input_batch_norm,
-        "layer_norm": model.layer_norm,
-        "the activation prelu": model.activation == "prelu",
-    }
-    named = [name for name, is_named in missing.items() if is_named]
-    return f"lanes do not have {named[0]}; use --trainer fit" if named else None
+    return None if isinstance(spec.model, MLP) else _OWN_MODEL
 
 
 _OWN_MODEL = "the study builds its own model, and lanes stack MLP only; use --trainer fit"

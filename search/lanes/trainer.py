@@ -250,15 +250,28 @@ class LanesTrainer:
 
     def _weights(self, trial: _Trial) -> Iterable[NDArray[np.float32]]:
         """Yield a trial's kept weights in Keras' order."""
-        recipe = trial.recipe
-        assert isinstance(recipe.model, MLP)
-        (kernels, shifts, gammas), (means, variances) = trial.bench.stack.kept(trial.place)
-        for layer, kernel in enumerate(kernels):
-            yield kernel
-            if recipe.model.batch_norm and layer < len(gammas):
-                yield from (gammas[layer], shifts[layer], means[layer], variances[layer])
-            else:
-                yield shifts[layer]
+        model = trial.recipe.model
+        assert isinstance(model, MLP)
+        variables, statistics = trial.bench.stack.kept(trial.place)
+        before = model.batch_norm and not model.batch_norm_after
+        if model.input_batch_norm:
+            yield from (*variables.inputs, *statistics.inputs)
+        for layer, gamma in enumerate(variables.gammas):
+            moving = statistics.means[layer], statistics.variances[layer]
+            yield variables.kernels[layer]
+            if model.layer_norm:
+                yield variables.layer_gammas[layer]
+            if before:
+                yield gamma
+            yield variables.shifts[layer]
+            if before:
+                yield from moving
+            if model.activation == "prelu":
+                yield variables.slopes[layer]
+            if model.batch_norm and model.batch_norm_after:
+                yield from (variables.behind_gammas[layer], variables.behind_betas[layer])
+                yield from (statistics.behind_means[layer], statistics.behind_variances[layer])
+        yield from (variables.kernels[-1], variables.shifts[-1])
 
     def stop(self, lane: int) -> Outcome:
         """End the lane's trial and free the lane."""
