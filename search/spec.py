@@ -384,21 +384,28 @@ class StudySpec:
         """What keeps each of the study's selu networks from normalizing itself, a line each.
 
         The conditions: Klambauer et al. 2017 (Self-Normalizing Neural Networks, sections 2 and 3).
+        Layers that normalize take that over, and limits and penalties draw the weights away from
+        those of mean 0 and variance 1 over the inputs that theorem 1 is about.
         """
         model = self.model
         if not isinstance(model, MLP) or "selu" not in self._values("activation", model.activation):
             return []
-        initializers = self._values("initializer", model.initializer)
-        dropout = self._values("dropout", model.dropout) - {None}
-        kinds = self._values("alpha_dropout", model.alpha_dropout)
+
+        def values(name: str) -> set[Any]:
+            return self._values(name, getattr(model, name))
+
+        dropout = bool(values("dropout") - {None})
         broken = {
-            "the initializer lecun_normal (or paired)": not initializers
+            "with the initializer lecun_normal (or paired)": not values("initializer")
             & {"lecun_normal", "paired"},
-            "standardize=True": self._values("standardize", model.standardize) == {False},
-            "alpha_dropout=True": bool(dropout) and True not in kinds,
+            "with standardize=True": values("standardize") == {False}
+            and True not in values("input_batch_norm"),
+            "with alpha_dropout=True": dropout and True not in values("alpha_dropout"),
         }
+        for name in ("batch_norm", "layer_norm", "l2", "max_norm"):
+            broken[f"without {name}"] = not values(name) & {False, None}
         return [
-            f"Warning: selu normalizes itself only with {needed}."
+            f"Warning: selu normalizes itself only {needed}."
             for needed, is_broken in broken.items()
             if is_broken
         ]

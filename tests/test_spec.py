@@ -226,6 +226,14 @@ def test_a_study_whose_selu_cannot_normalize_itself_is_warned() -> None:
     assert "alpha_dropout=True" in warned(dropout=0.1)
     assert warned(dropout=0.1, alpha_dropout=True) == ""
     assert warned({"initializer": ["he_normal", "lecun_normal"]}) == ""
+    assert warned(standardize=False, input_batch_norm=True) == ""
+    unneeded: dict[str, Any] = {"batch_norm": True, "layer_norm": True, "l2": 0.1, "max_norm": 1}
+    for name, value in unneeded.items():
+        assert (
+            warned(space, **{name: value})
+            == f"Warning: selu normalizes itself only without {name}."
+        )
+    assert warned({"batch_norm": [True, False], "l2": [None, 0.1]}) == ""
     assert "lecun_normal" in warned({"activation": ["relu", "selu"]}, initializer="he_normal")
 
 
