@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from search import model as networks
+from search.data import Dataset, Split
 from search.fit import FitTrainer
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
@@ -165,3 +166,13 @@ def test_maxouts_paired_initializer_keeps_the_mean_square(pieces: int) -> None:
     kernel = np.asarray(networks.kernel_initializer(mlp, 3, 0)((300, 100 * pieces)))
     fed_on = kernel.var() * 300 * np.mean(drawn**2)
     assert fed_on == pytest.approx(1, rel=0.02)
+
+
+def test_a_constant_feature_has_no_scale_whatever_its_mean_is_rounded_to() -> None:
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    x[:, 1] = 0.1
+    assert x.std(axis=0)[1] > 0  # such is the rounding
+    split = Split(x, np.arange(400) % 2)
+    problem = Problem.of(Dataset("doubles", "0" * 64, split, split, classes=2))
+    assert problem.scales[1] == 1
+    assert problem.scales[0] == pytest.approx(x[:, 0].std())
