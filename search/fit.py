@@ -75,7 +75,7 @@ class FitTrainer:
         networks.compile_for(model, recipe.training, self._problem)
         _forget_gradients()
         if not model.built:  # for want of an input layer
-            model(self._dataset.train.x[:1])
+            model(self._dataset.validation.x[:1])
         self._check_outputs(model)
         model.optimizer.build(model.trainable_variables)
         state = [*model.variables, *model.optimizer.variables]
@@ -157,6 +157,7 @@ class FitTrainer:
         epoch = running.course.epochs
         batch = self._batch(running)
         order = data_order(running.seed, epoch, len(train))[: len(train) // batch * batch]
+        shuffled = train.take(order)
         callbacks = []
         if not is_constant(running.recipe.training):
             rates = running.course.rates(len(order) // batch)
@@ -171,8 +172,8 @@ class FitTrainer:
         if running.tally:
             running.tally.reset()
         history = running.model.fit(
-            train.x[order],
-            self._answers(train)[order],
+            shuffled.x,
+            self._answers(shuffled),
             batch_size=batch,
             shuffle=False,
             validation_data=(validation.x, self._answers(validation)),

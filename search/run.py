@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     default=None,
     help="Stop trials whose gradients are past help.",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(1),
+    help="Folds of the cross-validation; 1 = the validation split.",
+)
 @click.option("--seed", type=click.IntRange(0), help="All random streams follow from it.")
 @click.option("--no-confirm", is_flag=True, help="Only search; nothing is proven.")
 @click.option(

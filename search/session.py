@@ -172,13 +172,21 @@ class Session:
         return dataset
 
     def trainer(
-        self, kind: str = "auto", lanes: int | None = None, say: Callable[[str], None] = print
+        self,
+        kind: str = "auto",
+        lanes: int | None = None,
+        say: Callable[[str], None] = print,
+        folds: int | None = None,
     ) -> "Trainer":
-        """Return a trainer for the study's models; see `search.trainers.trainer_for`."""
+        """Return a trainer for the study's models; see `search.trainers.trainer_for`.
+
+        It has the study's folds unless others are given; 1 trains on the training split.
+        """
         dataset = self.dataset
         with contextlib.nullcontext() if self.options.verbose else _hushed():
             from search.trainers import trainer_for
-        return trainer_for(self.spec, dataset, kind, lanes, say)
+        spec = self.spec if folds is None else replace(self.spec, folds=folds)
+        return trainer_for(spec, dataset, kind, lanes, say)
 
     @contextlib.contextmanager
     def membership(self) -> Iterator[TrialQueue]:

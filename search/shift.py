@@ -172,8 +172,11 @@ class Shift:
         return [] if proven else best
 
     def _confirm(self, best: "list[TrialRow]") -> None:
-        session = self._session
-        trainer = self._trainer
+        session, plan = self._session, self._plan
+        if session.spec.folds == 1:
+            trainer = self._trainer
+        else:  # the winner's models are of the training split, as any study's
+            trainer = session.trainer(plan.trainer, plan.lanes, self._progress.say, folds=1)
         from search.confirm import Candidate, Confirmation, loaded
 
         began = time.monotonic()

@@ -243,6 +243,7 @@ class StudySpec:
     pruner: str = "asha"
     reduction_factor: int = 3  # asha and hyperband keep one in so many trials at each rung
     prune_unhealthy: bool = False  # stop trials whose gradients say that no training can help
+    folds: int = 1  # that a trial is validated on, each in its turn; 1 = the validation split
     seed: int = 0  # every trial's own seed is derived from it
     confirm: Confirm = field(default_factory=Confirm)
     trial_seconds: float | None = None  # that a trial may take; None = as long as it likes
@@ -256,6 +257,7 @@ class StudySpec:
             )
         _whole("trials", self.trials)
         _whole("reduction_factor", self.reduction_factor, 2)
+        _whole("folds", self.folds)
         _whole("seed", self.seed, 0)
         if self.trial_seconds is not None:
             _positive("trial_seconds", self.trial_seconds)
@@ -457,6 +459,7 @@ class StudySpec:
             "pruner": self.pruner,
             "reduction_factor": self.reduction_factor,
             "prune_unhealthy": self.prune_unhealthy,
+            "folds": self.folds,
             "seed": self.seed,
         }
 

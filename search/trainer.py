@@ -202,6 +202,11 @@ class Course:
         """Epochs done so far."""
         return len(self._curve)
 
+    @property
+    def curve(self) -> tuple[EpochResult, ...]:
+        """Of all epochs so far."""
+        return tuple(self._curve)
+
     def rates(self, steps: int) -> NDArray[np.float64]:
         """Return the learning rates of the next epoch's steps, ``[step]``."""
         return schedules.rates(self._training, steps, [result.val_loss for result in self._curve])

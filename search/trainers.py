@@ -5,6 +5,8 @@ from collections.abc import Callable
 from search.data import Dataset
 from search.errors import SpecError
 from search.fit import FitTrainer
+from search.folds import FoldsTrainer, folds_of
+from search.health import never
 from search.lanes.calibrate import calibrate, fitting
 from search.lanes.structure import Structure, structures_of, why_not
 from search.lanes.trainer import LanesTrainer
@@ -33,17 +35,29 @@ def trainer_for(
     reason = why_not(spec)
     if reason and (kind == "lanes" or (lanes or 1) > 1):
         raise SpecError(f"no lanes: {reason}")
+    parts = folds_of(dataset, spec.folds, spec.seed) if spec.folds > 1 else [dataset]
+    first: Trainer
+    others: list[Trainer]
     if kind == "fit" or reason:
         if (lanes or 1) > 1:
             raise SpecError("the fit trainer has one lane; leave out --lanes or use lanes")
-        return FitTrainer(dataset)
+        # A trial's health is that of its first fold.
+        first, others = FitTrainer(parts[0]), [FitTrainer(part, never) for part in parts[1:]]
+    else:
+        in_lanes = _in_lanes(spec, parts[0], lanes, say)
+        first, others = in_lanes, [in_lanes.beside(part, never) for part in parts[1:]]
+    return FoldsTrainer([first, *others], dataset.metric) if others else first
+
+
+def _in_lanes(
+    spec: StudySpec, dataset: Dataset, lanes: int | None, say: Callable[[str], None]
+) -> LanesTrainer:
     structure, structures = Structure.of_study(spec), structures_of(spec)
-    trainer: LanesTrainer
     if lanes is None:
         trainer, choice = calibrate(dataset, structure, spec.trials, structures)
         say(f"Lanes: {choice}.")
-    else:
-        trainer = fitting(dataset, structure, lanes, structures)
-        if trainer.lanes < lanes:
-            say(f"Lanes: memory does not hold {lanes}; going on with {trainer.lanes}.")
+        return trainer
+    trainer = fitting(dataset, structure, lanes, structures)
+    if trainer.lanes < lanes:
+        say(f"Lanes: memory does not hold {lanes}; going on with {trainer.lanes}.")
     return trainer

@@ -43,6 +43,7 @@ LADDER = (
         "lanes.groups",
         "lanes.trainer",
         "lanes.calibrate",
+        "folds",
         "trainers",
         "confirm",
         "mistakes",

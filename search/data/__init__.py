@@ -63,6 +63,62 @@ class Split:
         """How predictions are scored: by R² where there are targets."""
         return R2 if self.y.dtype.kind == "f" else ACCURACY
 
+    @property
+    def whole(self) -> "Split":
+        """The examples that these are some of, in memory once."""
+        return self
+
+    def rows(self, examples: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Return where examples of this split are in the whole."""
+        return examples
+
+    def take(self, examples: NDArray[np.integer[Any]]) -> "Split":
+        """Return a copy of some examples."""
+        rows = self.rows(examples)
+        return Split(self.whole.x[rows], self.whole.y[rows])
+
+
+class Around(Split):
+    """The examples before and behind a block of others, without a copy of them.
+
+    Args:
+        whole: all examples.
+        start: the block's first.
+        stop: the first behind it.
+
+    """
+
+    def __init__(self, whole: Split, start: int, stop: int) -> None:
+        object.__setattr__(self, "_whole", whole)
+        object.__setattr__(self, "_block", (start, stop))
+
+    _whole: Split
+    _block: tuple[int, int]
+
+    def __len__(self) -> int:
+        start, stop = self._block
+        return len(self._whole) - (stop - start)
+
+    @property
+    def whole(self) -> Split:
+        """The examples that these are some of, in memory once."""
+        return self._whole
+
+    def rows(self, examples: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Return where examples of this split are in the whole."""
+        start, stop = self._block
+        return np.where(examples < start, examples, examples + (stop - start))
+
+    @property
+    def x(self) -> NDArray[Any]:
+        """A copy of the inputs."""
+        return self.take(np.arange(len(self))).x
+
+    @property
+    def y(self) -> NDArray[np.int64]:
+        """A copy of the labels."""
+        return self.take(np.arange(len(self))).y
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -82,7 +138,7 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one example's raw input."""
-        return self.train.x.shape[1:]
+        return self.validation.x.shape[1:]  # that of the training split may be a copy
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ programs. On a CPU a network fills the matrix units by itself, and wider stacks 
 caches; there each lane is a stack of its own, and as many are trained at a time as there are cores.
 """
 
+import copy
 import math
 import time
 from collections.abc import Iterable
@@ -26,7 +27,7 @@ from search.data import Dataset, Split
 from search.errors import LanesExhausted
 from search.health import Cadence, at_rungs, layers_of
 from search.lanes.backend import accelerated, fetch, free_memory, put, threads
-from search.lanes.gates import Gates, gates_of
+from search.lanes.gates import Array, Gates, gates_of
 from search.lanes.groups import Group, Library
 from search.lanes.programs import Data
 from search.lanes.stack import Stack
@@ -93,23 +94,46 @@ class LanesTrainer:
         self._width = width or (share if accelerated() else 1)
         self._largest = structure
         self._cadence = cadence
-        self._problem = Problem.of(dataset)
-        self._size = len(dataset.train)
-        self._validated = len(dataset.validation)
         self._library = Library()
+        self._threads = ThreadPoolExecutor(threads())
+        self._settle(dataset)
         if lanes * self._group(structure).lane_bytes > free_memory():
             raise LanesExhausted(f"memory does not hold {lanes} lanes; use fewer")
-        self._data = Data(
-            *_on_device(dataset.train, self._problem),
-            *_on_device(dataset.validation, self._problem),
-            *(self._scaling(standardize) for standardize in (True, "feature")),
-        )
-        self._threads = ThreadPoolExecutor(threads())
+        self._data = self._placed(_inputs(dataset.train.whole))
+
+    def _settle(self, dataset: Dataset) -> None:
+        """Take up a data set, whose arrays are yet to be placed on the device."""
+        self._dataset = dataset
+        self._problem = Problem.of(dataset)
+        self._size = len(dataset.train)
         self._free_all()
 
-    def _scaling(self, standardize: bool | str) -> tuple[object, object]:
+    def _placed(self, x: Array) -> Data:
+        """Return all that the programs need of the data, beside these inputs of the whole."""
+        train, validation = self._dataset.train.whole, self._dataset.validation
+        return Data(
+            x,
+            put(self._problem.answers(train)),
+            _inputs(validation),
+            put(self._problem.answers(validation)),
+            *(self._scaling(standardize) for standardize in (True, "feature")),
+        )
+
+    def _scaling(self, standardize: bool | str) -> tuple[Array, Array]:
         factor, offset = self._problem.scaling(standardize)
         return put(np.array(factor, np.float32)), put(np.array(offset, np.float32))
+
+    def beside(self, dataset: Dataset, cadence: Cadence) -> "LanesTrainer":
+        """Return a trainer of as many lanes on other parts of the same whole.
+
+        Both have the same programs, threads and inputs on the device.
+        """
+        assert dataset.train.whole is self._dataset.train.whole, "it is other data"
+        other = copy.copy(self)
+        other._cadence = cadence
+        other._settle(dataset)
+        other._data = other._placed(self._data.x)
+        return other
 
     def _free_all(self) -> None:
         self._trials: dict[int, _Trial] = {}
@@ -226,9 +250,10 @@ class LanesTrainer:
                 rates[:, place] = trial.course.rates(steps)
                 bench.stack.set_learning_rate(place, rates[-1, place])
                 examples = data_order(trial.seed, trial.course.epochs, self._size)
-                order[:, place] = examples[: steps * batch].reshape(steps, -1)
+                rows = self._dataset.train.rows(examples[: steps * batch])
+                order[:, place] = rows.reshape(steps, -1)
         sums = bench.stack.train(order, rates, steps, self._data)
-        counted = np.array([[steps * batch]] * 2 + [[self._validated]] * 2)
+        counted = np.array([[steps * batch]] * 2 + [[len(self._dataset.validation)]] * 2)
         return np.concatenate([sums[:4] / counted, sums[4:]])
 
     def _nothing(self, group: Group) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -310,8 +335,7 @@ def _gates(recipe: Recipe, seed: int) -> Gates:
     return gates_of(recipe.model, recipe.training, seed)
 
 
-def _on_device(split: Split, problem: Problem) -> tuple[object, object]:
+def _inputs(split: Split) -> Array:
+    """Return a split's raw inputs on the device, ``[example, input]``."""
     x = split.x.reshape(len(split), -1)
-    if x.dtype != np.uint8:
-        x = x.astype(np.float32)
-    return put(x), put(problem.answers(split))
+    return put(x if x.dtype == np.uint8 else x.astype(np.float32))
