@@ -424,7 +424,7 @@ def test_a_slow_trial_is_ended_and_kept_with_its_reason(local: Site) -> None:
 def members(site: Site) -> list[dict[str, Any]]:
     """The living workers that train, as `search.status` lists them."""
     status = look(site)
-    workers: list[dict[str, Any]] = [one for one in status["workers"] if one["lanes"]]
+    workers: list[dict[str, Any]] = [one for one in status.get("workers", []) if one["lanes"]]
     return workers
 
 
