@@ -9,9 +9,7 @@ import fcntl
 import logging
 import os
 import shutil
-import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +23,11 @@ from search.patience import STORE_ERRORS, Patience, reading, reason
 
 # What is interrupted while it closes a connection needs no traceback.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+# Nor does a connection that is lost between two statements: it is raised as well.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 EXAMPLES = "sqlite:///runs/search.db or postgresql+psycopg://user@host/database"
 BUSY_SECONDS = 60  # how long a SQLite writer waits for the others before it gives up
-IDLE_SECONDS = 1.0  # after which a connection is tried before it is used
 FULL_BYTES = 2**18  # of free space: SQLite starts with less on no disk
 _LOCK = 0x5EA2C4  # PostgreSQL's advisory locks are numbers
 _POSTGRESQL = {
@@ -144,9 +143,6 @@ class Database:
             if self.sqlite:
                 sa.event.listen(storage.engine, "connect", _configure_sqlite)
                 sa.event.listen(storage.engine, "begin", _begin)
-            else:
-                sa.event.listen(storage.engine, "checkin", _note_use)
-                sa.event.listen(storage.engine, "checkout", partial(_ping, storage.engine.dialect))
             # Still alone: SQLite does not let anybody wait who changes a file's journal mode.
             with storage.engine.connect():
                 return storage
@@ -157,6 +153,7 @@ class Database:
         # Few connections for each process, since the server has about a hundred for all of them.
         return {
             "connect_args": _POSTGRESQL,
+            "pool_pre_ping": True,
             "pool_size": 2,
             "max_overflow": 2,
             "pool_recycle": 1800,
@@ -226,22 +223,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _note_use(_connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
-    record.info["used"] = time.monotonic()
-
-
-def _ping(
-    dialect: sa.Dialect, connection: Any, record: sa.pool.ConnectionPoolEntry, _proxy: Any
-) -> None:
-    # As `pool_pre_ping` does, but not before each of the many transactions of one moment: what
-    # cuts a connection in between is waited for with patience.
-    if time.monotonic() - record.info.get("used", time.monotonic()) >= IDLE_SECONDS:
-        try:
-            dialect.do_ping(connection)
-        except dialect.loaded_dbapi.Error as error:
-            raise sa.exc.InvalidatePoolError from error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
