@@ -21,6 +21,7 @@ from search.factors import Factor, factors, tried
 if TYPE_CHECKING:
     from search.health import Snapshot
     from search.results import Result, TrialRow
+    from search.session import Session
 
 CONFIDENCE = 0.95  # of the intervals around means
 
@@ -230,9 +231,17 @@ def findings(by: tuple[str, ...], reach: float | None, health: bool, **arguments
     session = Session(options)
     with session.store.database.errors():
         result = session.evidence() if health else session.result()
-        found = arms(result, len(session.dataset.train), by, reach)
+        found = arms(result, _examples(session), by, reach)
     click.echo(json.dumps(as_json(found)) if options.json else markdown(found, reach))
     return 0
+
+
+def _examples(session: "Session") -> int:
+    """Return how many examples a network is trained on; where there are folds, on all but one."""
+    data, folds = session.dataset, session.spec.folds
+    if folds == 1:
+        return len(data.train)
+    return (len(data.train) + len(data.validation)) * (folds - 1) // folds
 
 
 if __name__ == "__main__":

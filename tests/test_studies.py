@@ -24,6 +24,7 @@ PROMISED = [
     "activations_fashion",
     "batchnorm_placement",
     "gradients_deep",
+    "mnist_random",
     "mnist_wide",
     "snn_boston",
     "snn_cifar10",
