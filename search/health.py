@@ -54,6 +54,10 @@ class LayerHealth:
     std: float
     dead: float  # share of units with constant output and zero derivative on the whole batch
     saturated: float  # share of (example, unit) on the flat part of sigmoid, tanh, elu or selu
+    weight_mean: float  # of the kernel's weights
+    weight_std: float
+    weight_low: float  # the least of them
+    weight_high: float
 
     @property
     def distance(self) -> float:

@@ -45,6 +45,10 @@ def figures(layer: Layer) -> Array:
         "std": std(layer.outputs),
         "dead": dead_share(layer.outputs, layer.slopes),
         "saturated": saturated_share(layer.slopes, layer.steepest),
+        "weight_mean": mean(layer.kernel),
+        "weight_std": std(layer.kernel),
+        "weight_low": ops.min(layer.kernel, axis=(-2, -1)),
+        "weight_high": ops.max(layer.kernel, axis=(-2, -1)),
     }
     return ops.stack([measured[name] for name in FIGURES])
 
@@ -61,7 +65,7 @@ def norm(matrix: Array) -> Array:
 
 
 def mean(values: Array) -> Array:
-    """Return the mean over batch and units: ``sum(v) / (batch * unit)``."""
+    """Return the mean over batch and units: ``sum(v) / (batch * unit)``; a kernel's likewise."""
     return ops.mean(values, axis=(-2, -1))
 
 

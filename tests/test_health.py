@@ -32,6 +32,10 @@ WELL = LayerHealth(
     std=1.0,
     dead=0.0,
     saturated=0.0,
+    weight_mean=0.0,
+    weight_std=0.1,
+    weight_low=-0.3,
+    weight_high=0.3,
 )
 
 

@@ -48,7 +48,8 @@ def spec(space: dict[str, Any]) -> StudySpec:
 
 
 def layer(gradient: float, mean: float = 0.05) -> LayerHealth:
-    return LayerHealth(gradient, 2.0, 0.01, gradient / 2, 0.0, 1.0, mean, 1.0, 0.0, 0.0)
+    weights = (0.0, 0.1, -0.3, 0.3)
+    return LayerHealth(gradient, 2.0, 0.01, gradient / 2, 0.0, 1.0, mean, 1.0, 0.0, 0.0, *weights)
 
 
 def health(vanishing: bool) -> Health:
@@ -276,6 +277,15 @@ def test_pruned_curves_are_faded_and_the_winner_stands_out(full: Page) -> None:
     assert early["name"] == "ended early"
     assert [x for x in winner["x"] if x] == [1, 2, 3]
     assert len([x for x in early["x"] if x is None]) == 4
+
+
+def test_the_last_layers_weights_are_shown_over_time(full: Page) -> None:
+    lines, dots, *_ = json.loads(full.texts["last-weights-data"])["data"]
+
+    assert (lines["x"], lines["y"]) == ([0, 1, 2], [0, 0, 0])
+    assert lines["error_y"]["array"] == [0.1, 0.1, 0.1]
+    assert (dots["x"], dots["y"]) == ([0, 1, 2] * 2, [-0.3] * 3 + [0.3] * 3)
+    assert "the standard deviation goes from 0.1 to 0.1 within 2 epochs." in full.said
 
 
 def test_gradients_that_are_no_numbers_are_gaps(full: Page) -> None:

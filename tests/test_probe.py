@@ -58,6 +58,9 @@ def by_formula(layer: probe.Layer) -> dict[str, float]:
                 *moments(layer.outputs),
                 dead / units,
                 flat / examples / units,
+                *moments(layer.kernel),
+                min(np.ravel(layer.kernel).tolist()),
+                max(np.ravel(layer.kernel).tolist()),
             ),
             strict=True,
         )

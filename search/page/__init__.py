@@ -55,6 +55,7 @@ def page(result: Result) -> str:
         "tables": choices.tables(result),
         "gradients": words.gradients(result),
         "heat_maps": gradients.heat_maps(result),
+        "last_weights": gradients.last_weights(result),
         "legend": verdicts.legend(result),
         "shares": verdicts.shares(result),
         "self_normalization": gradients.self_normalization(result),

@@ -111,6 +111,64 @@ def _change(first: Snapshot) -> str:
     )
 
 
+# -- weights ---------------------------------------------------------------------------------
+
+
+def last_weights(result: Result) -> Figure | None:
+    """Return how the output layer's weights are distributed in the course of the typical trials."""
+    shown = []
+    for row, role in _typical(result):
+        if looks := [one for one in _snapshots(result, row) if one.layers[-1].finite]:
+            shown.append((role, looks))
+    if not shown:
+        return None
+    traces: list[Trace] = []
+    for (role, looks), colour in zip(shown, (ORANGE, *PALETTE), strict=False):
+        traces += _bands(role, looks, colour)
+    role, looks = shown[0]
+    first, last = looks[0].layers[-1].weight_std, looks[-1].layers[-1].weight_std
+    return Figure(
+        "last-weights",
+        "The last layer's weights over time",
+        f"Mean (line), standard deviation (bars), smallest and largest (dots) of the output "
+        f"layer's weights. {role}: the standard deviation goes from {first:.2g} to {last:.2g} "
+        f"within {count(looks[-1].epoch, 'epoch')}.",
+        traces,
+        {
+            "xaxis": {"title": {"text": "epochs done"}, "tickvals": _epochs(shown)},
+            "yaxis": {"title": {"text": "weight"}},
+        },
+    )
+
+
+def _epochs(shown: Sequence[tuple[str, Sequence[Snapshot]]]) -> list[int]:
+    return sorted({one.epoch for _, looks in shown for one in looks})
+
+
+def _bands(role: str, looks: Sequence[Snapshot], colour: str) -> Iterator[Trace]:
+    layers = [one.layers[-1] for one in looks]
+    epochs = [one.epoch for one in looks]
+    yield {
+        "type": "scatter",
+        "mode": "lines",
+        "name": plain(role),
+        "x": epochs,
+        "y": [layer.weight_mean for layer in layers],
+        "error_y": {"type": "data", "array": [layer.weight_std for layer in layers]},
+        "line": {"color": colour, "width": 2},
+        "hovertemplate": "after epoch %{x}: mean %{y:.3g}<extra></extra>",
+    }
+    yield {
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "x": epochs * 2,
+        "y": [*(layer.weight_low for layer in layers), *(layer.weight_high for layer in layers)],
+        "marker": {"color": colour, "size": 5},
+        "hovertemplate": "after epoch %{x}: %{y:.3g}<extra></extra>",
+    }
+
+
 # -- self-normalisation ----------------------------------------------------------------------
 
 
