@@ -7,15 +7,23 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from search.store import Store
 from tests.postgres import Postgres
 
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
 # The files that take longest, so that no process begins with one when the others are done.
 LONGEST = (
     "test_workers.py",
+    "test_stacked_layers.py",
     "test_techniques.py",
     "test_lanes.py",
+    "test_groups.py",
+    "test_folds.py",
     "test_contract.py",
     "test_run.py",
     "test_memory.py",

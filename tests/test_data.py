@@ -255,7 +255,7 @@ def test_a_file_sorted_by_class_is_shuffled(tmp_path: Path) -> None:
 
 
 @given(st.integers(2, 200))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_tenth_is_for_validation_but_at_least_one(
     tmp_path_factory: pytest.TempPathFactory, examples: int
 ) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.health import (
@@ -232,7 +232,6 @@ healths = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(healths)
 def test_what_is_stored_comes_back_to_four_digits(health: Health) -> None:
     text = json.dumps(health.to_json(), allow_nan=False)
@@ -251,7 +250,6 @@ def test_what_is_stored_comes_back_to_four_digits(health: Health) -> None:
     assert json.dumps(back.to_json(), allow_nan=False) == text, "and nothing changes any more"
 
 
-@settings(deadline=None)
 @given(healths)
 def test_every_health_has_a_verdict(health: Health) -> None:
     json.dumps(summary(health), allow_nan=False)

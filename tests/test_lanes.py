@@ -206,7 +206,7 @@ recipes = st.builds(
 DIVERGING = recipe(learning_rate=1e30, clipnorm=None)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     trial=recipes,
     lane=st.integers(0, 15),

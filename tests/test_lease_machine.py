@@ -286,7 +286,6 @@ def test_the_tables_do_what_the_model_does(store: Store) -> None:
             max_examples=50 if store.database.sqlite else 5,
             stateful_step_count=40,
             derandomize=True,
-            deadline=None,
             phases=(Phase.generate, Phase.shrink),
         ),
     )

@@ -84,14 +84,13 @@ def layers(draw: Callable[..., Any], leading: tuple[int, ...] = ()) -> probe.Lay
     return probe.Layer._make([*kernels, pre, delta, outputs, slopes, steepest])
 
 
-@settings(deadline=None)
 @given(layers())
 def test_every_figure_is_what_its_formula_says(layer: probe.Layer) -> None:
     for name, ours in zip(FIGURES, measured(layer), strict=True):
         assert ours == pytest.approx(by_formula(layer)[name], rel=1e-5, abs=1e-5), name
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from([(3,), (1,), (2, 2)]).flatmap(layers))
 def test_leading_axes_change_nothing(stack: probe.Layer) -> None:
     together = measured(stack)
@@ -100,7 +99,7 @@ def test_leading_axes_change_nothing(stack: probe.Layer) -> None:
         assert together[(slice(None), *place)] == pytest.approx(alone, rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(layers(), st.integers(-3, 3))
 def test_scaled_gradients_scale_their_norms_and_nothing_else(
     layer: probe.Layer, power: int
@@ -114,7 +113,7 @@ def test_scaled_gradients_scale_their_norms_and_nothing_else(
     assert measured(scaled) == pytest.approx(measured(layer) * factors, rel=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(layers(), st.randoms(use_true_random=False))
 def test_the_order_of_units_inputs_and_examples_changes_nothing(
     layer: probe.Layer, random: Any

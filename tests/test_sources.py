@@ -135,7 +135,7 @@ def flipped(raw: bytes) -> bytes:
         arrays_of.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5),
     )
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_digest_is_that_of_the_idx_file(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
     code = {"u1": 8, "i1": 9, "i2": 0xB, "i4": 0xC, "f4": 0xD, "f8": 0xE}[array.dtype.str[1:]]
     sides = b"".join(side.to_bytes(4, "big") for side in array.shape)

@@ -156,7 +156,7 @@ recipes = st.builds(
 )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(trial=recipes, neighbours=st.lists(recipes | st.none(), min_size=LANES, max_size=LANES))
 def test_neighbours_change_nothing(trial: Recipe, neighbours: list[Recipe | None]) -> None:
     alone = in_lanes(universal(), {1: (trial, 5)})[1]
