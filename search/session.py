@@ -65,14 +65,17 @@ class Session:
         self.name = file.name
         self.spec = file.with_settings(settings)  # complains before a store is created
         self.store = self._store(create)
-        self.leases = Leases(self.store.database, self.name)
-        self.artifacts = Artifacts(self.store.database)
-        with self.store.database.errors():
-            if create:
-                self._create(file, settings)
-            else:
-                self._open(file, settings)
-            self.study = self.store.study(self.name, self.spec, seed=0)
+        with contextlib.ExitStack() as refused:
+            refused.callback(self.store.close)
+            self.leases = Leases(self.store.database, self.name)
+            self.artifacts = Artifacts(self.store.database)
+            with self.store.database.errors():
+                if create:
+                    self._create(file, settings)
+                else:
+                    self._open(file, settings)
+                self.study = self.store.study(self.name, self.spec, seed=0)
+            refused.pop_all()
         self.ledger = Ledger(self.study, self.artifacts)
 
     def _store(self, create: bool) -> Store:

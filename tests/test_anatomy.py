@@ -133,6 +133,7 @@ def test_any_model_is_examined_and_nothing_of_it_changed(name: str) -> None:
 
 
 def small(**settings: Any) -> keras.Model:
+    keras.utils.set_random_seed(1)
     model = keras.Sequential([layers.Dense(8, "relu"), layers.Dense(2, "softmax")])
     return compiled(model, learning_rate=0.1, **settings)
 
