@@ -73,3 +73,10 @@ def test_lanes_are_halved_until_memory_holds_them(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(lanes_module, "free_memory", lambda: 0.5 * one.lane_bytes)
     with pytest.raises(LanesExhausted, match="does not hold 1 lane"):
         fitting(blobs(), STRUCTURE, lanes=40)
+
+
+def test_what_is_measured_has_no_feature_that_its_structure_excludes() -> None:
+    # Learned slopes are one for each unit, and maxout has several pieces of each.
+    of_all = frozenset({"prelu", "tanh", "weight_decay"})
+    structure = Structure((16, 12), True, 16, "sgd", False, of_all, pieces=2)
+    assert LanesTrainer(blobs(), structure, lanes=1).lane_steps_per_second(steps=1) > 0

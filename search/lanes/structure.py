@@ -81,12 +81,17 @@ class Structure:
                 f"the lanes were compiled without {more[0]}, which the study does not name; "
                 "use --trainer fit"
             )
-        # The other features a trial may switch off; these come with its optimizer, and without
-        # its activation.
-        others = set() if own.optimizer == "adamw" else {"weight_decay"}
-        if own.pieces > 1:
+        return replace(own, features=self.features).possible
+
+    @property
+    def possible(self) -> "Structure":
+        """This structure with those of its features that a trial of it can have."""
+        # The others a trial may switch off; these come with its optimizer, and without its
+        # activation.
+        others = set() if self.optimizer == "adamw" else {"weight_decay"}
+        if self.pieces > 1:
             others |= {*CURVES, "prelu"}
-        return replace(own, features=self.features - others)
+        return replace(self, features=self.features - others)
 
 
 # What makes a structure large, of what a study may search.

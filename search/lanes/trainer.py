@@ -140,6 +140,7 @@ class LanesTrainer:
         self._benches: list[_Bench] = []
 
     def _group(self, structure: Structure) -> Group:
+        structure = structure.possible
         return Group(structure, self._library.programs(structure), self._problem, self._size)
 
     def _bench(self, structure: Structure) -> tuple[_Bench, int]:
