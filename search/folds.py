@@ -20,7 +20,7 @@ from search.data import Around, Dataset
 from search.errors import SpecError
 from search.metric import ACCURACY, Metric
 from search.seeds import derive
-from search.spec import Recipe, Training
+from search.spec import Recipe
 from search.trainer import Checkpoint, Course, End, EpochResult, Outcome, Trainer
 
 if TYPE_CHECKING:
@@ -139,11 +139,13 @@ class FoldsTrainer:
         """
         assert lane not in self._trials, "the lane is not free"
         folds = range(len(self._trainers))
-        inner: Sequence[Checkpoint | None] = [None] * len(folds)
-        trial = _Trial(self._courses(recipe.training), set(), [])
-        if checkpoint is not None:
+        courses = [Course(recipe.training, metric=self._metric) for _ in folds]
+        inner: Sequence[Checkpoint | None]
+        if checkpoint is None:
+            inner, trial = [None] * len(folds), _Trial(courses, set(), [])
+        else:
             inner = opened = _opened(checkpoint, len(folds))
-            trial = _retraced(self._courses(recipe.training), checkpoint, opened)
+            trial = _retraced(courses, checkpoint, opened)
         try:
             for fold in folds:
                 if not trial.courses[fold].over:
@@ -154,9 +156,6 @@ class FoldsTrainer:
             self._leave(lane, trial)
             raise
         self._trials[lane] = trial
-
-    def _courses(self, training: Training) -> list[Course]:
-        return [Course(training, metric=self._metric) for _ in self._trainers]
 
     def _leave(self, lane: int, trial: _Trial, stays: int | None = None) -> None:
         """Free the lanes of all folds, or of all but one."""

@@ -106,11 +106,13 @@ class TrialQueue:
     def _repeat(self, before: FrozenTrial) -> optuna.Trial:
         # It may have ended before it drew all that a user had fixed for it.
         fixed = {**before.system_attrs.get("fixed_params", {}), **before.params}
-        # In the transaction that creates it, for this attempt may die before its next one.
-        seed = {name: before.user_attrs[name] for name in ("seed",) if name in before.user_attrs}
+        attributes = {"repeats": before.number}
+        if "seed" in before.user_attrs:
+            # In the transaction that creates it, for this attempt may die before its next one.
+            attributes["seed"] = before.user_attrs["seed"]
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            user_attrs={"repeats": before.number, **seed},
+            user_attrs=attributes,
             system_attrs={"fixed_params": fixed},
         )
         study_id = self._store.storage.get_study_id_from_name(self._study.study_name)

@@ -61,7 +61,7 @@ class Split:
     @property
     def metric(self) -> Metric:
         """How predictions are scored: by R² where there are targets."""
-        return R2 if self.y.dtype.kind == "f" else ACCURACY
+        return R2 if self.whole.y.dtype.kind == "f" else ACCURACY
 
     @property
     def whole(self) -> "Split":
@@ -112,12 +112,14 @@ class Around(Split):
     @property
     def x(self) -> NDArray[Any]:
         """A copy of the inputs."""
-        return self.take(np.arange(len(self))).x
+        x: NDArray[Any] = self._whole.x[self.rows(np.arange(len(self)))]
+        return x
 
     @property
-    def y(self) -> NDArray[np.int64]:
-        """A copy of the labels."""
-        return self.take(np.arange(len(self))).y
+    def y(self) -> NDArray[Any]:
+        """A copy of the labels or targets."""
+        y: NDArray[Any] = self._whole.y[self.rows(np.arange(len(self)))]
+        return y
 
 
 @dataclass(frozen=True)
