@@ -24,7 +24,7 @@ mnist: $(STAMP)  ## search, prove and report the best MNIST network
 
 test: $(STAMP)  ## run all tests
 	.venv/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
-	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/test_contract.py tests/test_lanes.py \
+	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/trainers/test_contract.py tests/lanes/test_lanes.py \
 		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'
 
 check: $(STAMP)  ## format, lint and types

@@ -32,12 +32,12 @@ from typing import Any
 import click
 
 from benchmarks.lanes import dataset, processor, recipe
-from search.fit import FitTrainer
-from search.health import Cadence, at_rungs, never
-from search.lanes.backend import threads
+from search.backend import threads
+from search.health.snapshot import Cadence, at_rungs, never
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
-from search.trainer import Trainer
+from search.trainers.contract import Trainer
+from search.trainers.fit import FitTrainer
 
 Times = tuple[float, float]  # seconds on the clock, and of all cores
 
@@ -77,8 +77,8 @@ def measure(name: str, make: Callable[[Cadence], Trainer], lengths: list[int], r
 
 DEEP = """
 from scipy.stats import reciprocal
-from search.space import off_or
-from search.spec import MLP, StudySpec, Training
+from search.study.space import off_or
+from search.study.spec import MLP, StudySpec, Training
 
 STUDY = StudySpec(
     name="deep",

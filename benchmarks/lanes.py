@@ -148,8 +148,8 @@ def dataset() -> Any:
 
 
 def recipe(number: int) -> Any:
-    from search.space import Config
-    from search.spec import MLP, Recipe, Training
+    from search.study.space import Config
+    from search.study.spec import MLP, Recipe, Training
 
     network, training = TRIALS[number % len(TRIALS)]
     model = MLP(hidden=HIDDEN, initializer="he_normal", **network)  # type: ignore[arg-type]
@@ -159,11 +159,11 @@ def recipe(number: int) -> Any:
 
 def fit(task: dict[str, Any]) -> Work:
     """`Model.fit` as a user writes it, or with all that makes it faster."""
-    from search import model as networks
+    from search.trainers import model as networks
 
     tuned = task["kind"] == "tuned"
     if task["threads"]:
-        from search.lanes import backend  # with its flags for XLA, which a user would not have
+        from search import backend  # with its flags for XLA, which a user would not have
 
         backend.set_threads(task["threads"])
     data = dataset()
@@ -211,7 +211,7 @@ def strip_rescaling(model: Any) -> Any:
 
 def lanes(task: dict[str, Any]) -> Work:
     """Train in lanes, with a trainer for each number of lanes."""
-    from search.lanes import backend
+    from search import backend
 
     if task["threads"]:
         backend.set_threads(task["threads"])

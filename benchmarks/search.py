@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import optuna
 
     from search.data import Dataset
-    from search.spec import Recipe, StudySpec
+    from search.study.spec import Recipe, StudySpec
 
 METHODS = ("lanes", "random", "optuna", "top few")
 
@@ -67,12 +67,12 @@ class Clock:
 
 
 def search_in_lanes(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None:
-    from search.leases import Leases, StoredStudy
-    from search.loop import Worker
+    from search.service.choose import trainer_for
+    from search.service.loop import Worker
+    from search.service.trials import TrialQueue
     from search.store import Store
-    from search.trainer import EpochResult
-    from search.trainers import trainer_for
-    from search.trials import TrialQueue
+    from search.store.leases import Leases, StoredStudy
+    from search.trainers.contract import EpochResult
 
     class Ticking:
         def say(self, message: str) -> None: ...
@@ -140,7 +140,7 @@ class Fitted:
     """A model that is trained by `Model.fit`, as a user writes it."""
 
     def __init__(self, recipe: "Recipe", dataset: "Dataset", seed: int, clock: Clock) -> None:
-        from search.model import Problem, build, optimizer
+        from search.trainers.model import Problem, build, optimizer
 
         self._dataset = dataset
         self._clock = clock
@@ -195,7 +195,7 @@ def random_recipes(spec: "StudySpec") -> "list[Recipe]":
 
 def suggested(trial: "optuna.Trial", spec: "StudySpec") -> dict[str, Any]:
     """Draw one point of the space's parameters."""
-    from search.trials import suggest
+    from search.service.trials import suggest
 
     parameters = spec.search_space.parameters
     return {name: suggest(trial, name, one) for name, one in parameters.items()}
@@ -216,7 +216,7 @@ def task(method: str, study: str, settings: dict[str, Any]) -> None:
     import optuna
 
     from search import data
-    from search.spec import load_study
+    from search.study.spec import load_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec = load_study(study).with_settings(settings)

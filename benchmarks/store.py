@@ -41,14 +41,13 @@ import sqlalchemy as sa
 from optuna.storages._rdb import models
 from scipy.stats import reciprocal
 
-from search import tables
-from search.leases import Leases, StoredStudy
-from search.loop import Worker
-from search.samplers import pruner, sampler
-from search.space import off_or
-from search.spec import MLP, StudySpec, Training
-from search.store import Store
-from search.trials import TrialQueue, suggest
+from search.service.loop import Worker
+from search.service.samplers import pruner, sampler
+from search.service.trials import TrialQueue, suggest
+from search.store import Store, tables
+from search.store.leases import Leases, StoredStudy
+from search.study.space import off_or
+from search.study.spec import MLP, StudySpec, Training
 from tests.fakes import Notes, ScriptedTrainer, curve, slow
 from tests.postgres import Postgres
 

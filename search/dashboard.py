@@ -15,8 +15,8 @@ from waitress.server import create_server
 
 from search import cli
 from search.errors import UsageError
-from search.gate import Gate
-from search.interrupt import interruptible
+from search.service.interrupt import interruptible
+from search.web.guard import Gate
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -48,8 +48,8 @@ def dashboard(storage: str, host: str, port: int, read_only: bool | None, verbos
         address, port = listener.getsockname()[:2]
         local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
         read_only = not local if read_only is None else read_only
-        from search.pages import pages
         from search.store import Store
+        from search.web.app import pages
 
         _log(verbose)
         store = Store(storage, create=True)

@@ -16,12 +16,12 @@ import click
 
 from search import cli
 from search.errors import UsageError
-from search.factors import Factor, factors, tried
+from search.result.factors import Factor, factors, tried
 
 if TYPE_CHECKING:
-    from search.health import Snapshot
-    from search.results import Result, TrialRow
-    from search.session import Session
+    from search.health.snapshot import Snapshot
+    from search.result.result import Result, TrialRow
+    from search.service.session import Session
 
 CONFIDENCE = 0.95  # of the intervals around means
 
@@ -226,7 +226,7 @@ def as_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
 def findings(by: tuple[str, ...], reach: float | None, health: bool, **arguments: Any) -> int:
     """Print the arms; return the exit status."""
     options = cli.take_options(arguments)
-    from search.session import Session
+    from search.service.session import Session
 
     session = Session(options)
     with session.store.database.errors():

@@ -12,7 +12,7 @@ from search.errors import TrialNotFound
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from search.session import Session
+    from search.service.session import Session
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Comparison:
 def replay(number: int, **arguments: Any) -> int:
     """Replay a trial; return the exit status: 0 the same, 1 not."""
     options = cli.take_options(arguments)
-    from search.session import Session
+    from search.service.session import Session
 
     session = Session(options)
     with session.store.database.errors():

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
-from search.factors import factors, judged, kinds, verdicts
-from search.progress import shown
-from search.words import commands, facts, gradients, sentences
+from search.result.factors import factors, judged, kinds, verdicts
+from search.result.words import commands, facts, gradients, sentences
+from search.service.progress import shown
 
 if TYPE_CHECKING:
-    from search.results import Result
+    from search.result.result import Result
 
 TOP = 10  # trials in the report's table
 
@@ -188,7 +188,7 @@ def texts(
 
     """
     from search.page import page  # here, so that --help needs neither Optuna nor Plotly
-    from search.patience import STORE_ERRORS
+    from search.store.patience import STORE_ERRORS
 
     yield "best.json", json.dumps(best_json(result), indent=2, allow_nan=False) + "\n"
     yield "trials.csv", trials_csv(result)
@@ -212,7 +212,7 @@ def plots(
 ) -> dict[str, dict[str, Any]]:
     """Return the dashboard's figures; a fault costs no more than them."""
     from search.page.board import plots
-    from search.patience import STORE_ERRORS
+    from search.store.patience import STORE_ERRORS
 
     try:
         return plots(evidence())
@@ -288,7 +288,7 @@ def exit_status(result: "Result") -> int:
 def report(**arguments: Any) -> int:
     """Write the report; return the exit status, 1 if a part of it cannot be made."""
     options = cli.take_options(arguments)
-    from search.session import Session
+    from search.service.session import Session
 
     session, faults = Session(options), Faults(options.verbose)
     with session.store.database.errors():

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
-from search.spec import PRUNERS, SAMPLERS
+from search.study.spec import PRUNERS, SAMPLERS
 
 if TYPE_CHECKING:
-    from search.progress import Lines
-    from search.session import Session
+    from search.service.progress import Lines
+    from search.service.session import Session
 
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
@@ -67,11 +67,11 @@ def run(
     options = cli.take_options(arguments)
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
-    from search import machine
     from search.report import Faults, announce, exit_status, plots, texts
-    from search.session import Session
-    from search.shift import Plan, Shift
-    from search.showcase import publish
+    from search.service import machine
+    from search.service.session import Session
+    from search.service.shift import Plan, Shift
+    from search.web.showcase import publish
 
     if workers is None and len(machine.gpus()) > 1:
         workers = len(machine.gpus())
@@ -95,7 +95,7 @@ def progress_of(session: "Session") -> "Lines":
     """Return what shows a person how a study goes on."""
     from rich.console import Console
 
-    from search.progress import Best, progress_for
+    from search.service.progress import Best, progress_for
 
     result = session.result()
     ranked = result.ranked

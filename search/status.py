@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
-from search.progress import clock, describe
+from search.service.progress import clock, describe
 
 if TYPE_CHECKING:
-    from search.leases import Member
-    from search.metric import Metric
-    from search.results import TrialRow
-    from search.session import Session
+    from search.result.result import TrialRow
+    from search.service.session import Session
+    from search.store.leases import Member
+    from search.study.metric import Metric
 
 LOOK_SECONDS = 2.0
 
@@ -57,7 +57,7 @@ def pace(worker: "Member") -> float:
 
 def look(session: "Session") -> Status:
     """Read a study's status."""
-    from search.leases import GRACE_SECONDS
+    from search.store.leases import GRACE_SECONDS
 
     result, leases = session.result(), session.leases
     members, tickets = leases.members(), leases.counts()
@@ -166,7 +166,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 def status(follow: bool, **arguments: Any) -> int:
     """Print the status; return the exit status."""
     options = cli.take_options(arguments)
-    from search.session import Session
+    from search.service.session import Session
 
     session = Session(options)
     with session.store.database.errors():

@@ -13,10 +13,10 @@ import click
 from search import cli
 from search.cli import Options
 from search.errors import StoreError, UsageError
-from search.interrupt import interruptible
+from search.service.interrupt import interruptible
 
 if TYPE_CHECKING:
-    from search.shift import Plan
+    from search.service.shift import Plan
 
 LOOK_SECONDS = 5.0  # between two looks for something to do
 
@@ -32,7 +32,7 @@ def worker(wait: bool, no_confirm: bool, kind: str, lanes: int | None, **argumen
     options = cli.take_options(arguments)
     if options.name and not options.study:
         raise UsageError("--name needs --study, which says what the study is")
-    from search.shift import Plan
+    from search.service.shift import Plan
 
     plan = Plan(kind, lanes, not no_confirm)
     if options.study:
@@ -87,9 +87,9 @@ def _studies(
     options: Options, wait: bool, done: set[str], hurried: Callable[[], bool]
 ) -> dict[str, Options]:
     """Return what there is to do: name -> its options."""
-    from search.leases import Leases
-    from search.spec import load_study
     from search.store import Store
+    from search.store.leases import Leases
+    from search.study.spec import load_study
 
     try:
         store = Store(options.storage, create=False)
@@ -120,9 +120,9 @@ def _work(options: Options, plan: "Plan") -> int | None:
     """Work on one study until all is done; return an exit status when a signal came first."""
     from search.report import Faults, plots, texts
     from search.run import progress_of
-    from search.session import Session
-    from search.shift import Shift
-    from search.showcase import publish
+    from search.service.session import Session
+    from search.service.shift import Shift
+    from search.web.showcase import publish
 
     session = Session(options, create=True)
     database = session.store.database

@@ -2,7 +2,7 @@
 
 from scipy.stats import reciprocal
 
-from search.spec import MLP, Confirm, StudySpec, Training
+from search.study.spec import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name="mnist_random",

@@ -2,8 +2,8 @@
 
 from scipy.stats import reciprocal, uniform
 
-from search.space import off_or
-from search.spec import MLP, Confirm, StudySpec, Training
+from search.study.space import off_or
+from search.study.spec import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name="mnist_wide",

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from search.seeds import derive
-from search.spec import Recipe
-from search.trainer import Checkpoint, Course, EpochResult, Outcome
+from search.study.seeds import derive
+from search.study.spec import Recipe
+from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from search.proof import Run
-    from search.trials import Assignment
+    from search.proof.proof import Run
+    from search.service.trials import Assignment
 
 Scores: TypeAlias = tuple[float, float, float, float]  # loss, accuracy, val_loss, val_accuracy
 Script: TypeAlias = Callable[[Recipe, int, int], Scores]  # of recipe, seed and epoch, from 1
@@ -61,7 +61,7 @@ class ScriptedModel:
 
 
 class ScriptedTrainer:
-    """A `search.trainer.Trainer` whose epochs are read from a script, and cost nothing."""
+    """A `search.trainers.contract.Trainer` whose epochs are read from a script, and cost nothing."""
 
     def __init__(
         self,

@@ -5,13 +5,13 @@ from pathlib import Path
 from rich.console import Console
 
 from search.cli import Options
-from search.interval import Interval
-from search.progress import Lines
-from search.proof import Proof, Run
+from search.proof.interval import Interval
+from search.proof.proof import Proof, Run
 from search.report import Faults, texts
-from search.results import Result
-from search.session import Session
-from search.shift import Plan, Shift
+from search.result.result import Result
+from search.service.progress import Lines
+from search.service.session import Session
+from search.service.shift import Plan, Shift
 from tests.fakes import ScriptedTrainer
 
 SEEDS = (10, 11, 12)

@@ -28,22 +28,11 @@ import scipy.stats  # noqa: F401
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from search import (
-    cli,
-    crew,
-    data,
-    leases,
-    loop,
-    patience,
-    run,
-    seeds,
-    session,
-    shift,
-    status,
-    trials,
-    worker,
-)
-from search.spec import Recipe
+from search import cli, data, run, status, worker
+from search.service import crew, loop, session, shift, trials
+from search.store import leases, patience
+from search.study import seeds
+from search.study.spec import Recipe
 from tests.fakes import Scores, ScriptedModel, ScriptedTrainer, curve
 
 VARIABLE = "SIMULATION"

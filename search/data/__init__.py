@@ -45,7 +45,7 @@ from search.data.formats import (
 )
 from search.data.sources import Found, Published, obtain
 from search.errors import DataCorrupt, DataNotFound
-from search.metric import ACCURACY, R2, Metric
+from search.study.metric import ACCURACY, R2, Metric
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
 
 
 def open_test(name: str, data_dir: Path | None = None) -> Split:
-    """Return the test split. Only `search.confirm` calls this, once for a confirmed winner.
+    """Return the test split. Only `search.proof.confirm` calls this, once for a confirmed winner.
 
     The arguments and errors are those of `load`.
     """

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from keras import ops
 
-from search.seeds import derive
-from search.spec import ACTIVATIONS, MLP, Training
+from search.study.seeds import derive
+from search.study.spec import ACTIVATIONS, MLP, Training
 
 Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from search.lanes.optimizers import rule_of
 from search.lanes.stack import Programs, Stack
 from search.lanes.structure import Structure
-from search.model import Problem
+from search.trainers.model import Problem
 
 KEPT = 32  # structures; their programs take memory, and a space of widths may have thousands
 

@@ -5,10 +5,10 @@ from typing import NamedTuple, TypeAlias
 
 from keras import ops, tree
 
-from search import probe
-from search.health import LOOK_BATCH
+from search.backend import rows
+from search.health import measures as probe
+from search.health.snapshot import LOOK_BATCH
 from search.lanes import activations, network, optimizers
-from search.lanes.backend import rows
 from search.lanes.gates import Array, Gates
 from search.lanes.network import Statistics, Variables
 from search.lanes.structure import Structure
@@ -92,7 +92,7 @@ def look_of(structure: Structure) -> Look:
     """Return the function that measures the health of all lanes, and changes nothing.
 
     It takes the state, the gates and the data, and returns ``[figure, layer, lane]``; the figures
-    are `search.health.FIGURES`.
+    are `search.health.snapshot.FIGURES`.
     """
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
     inputs = _scaled(structure)

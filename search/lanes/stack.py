@@ -8,8 +8,8 @@ import numpy as np
 from keras import tree
 from numpy.typing import NDArray
 
+from search.backend import Program, fetch
 from search.lanes import programs
-from search.lanes.backend import Program, fetch
 from search.lanes.gates import Gates, closed, set_gates
 from search.lanes.programs import Data, Kept
 from search.lanes.structure import Structure

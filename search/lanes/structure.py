@@ -8,8 +8,8 @@ from typing import Any
 from search.errors import SpecError
 from search.lanes.gates import CURVES, OFF
 from search.lanes.optimizers import rule_of
-from search.space import Config
-from search.spec import MLP, Recipe, StudySpec, Training
+from search.study.space import Config
+from search.study.spec import MLP, Recipe, StudySpec, Training
 
 
 @dataclass(frozen=True)

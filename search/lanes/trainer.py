@@ -22,20 +22,20 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from search import model as networks
+from search.backend import accelerated, fetch, free_memory, put, threads
 from search.data import Dataset, Split
 from search.errors import LanesExhausted
-from search.health import Cadence, at_rungs, layers_of
-from search.lanes.backend import accelerated, fetch, free_memory, put, threads
+from search.health.snapshot import Cadence, at_rungs, layers_of
 from search.lanes.gates import Array, Gates, gates_of
 from search.lanes.groups import Group, Library
 from search.lanes.programs import Data
 from search.lanes.stack import Stack
 from search.lanes.structure import Structure
-from search.model import Problem
-from search.seeds import data_order
-from search.spec import MLP, Recipe
-from search.trainer import Checkpoint, Course, EpochResult, Outcome
+from search.study.seeds import data_order
+from search.study.spec import MLP, Recipe
+from search.trainers import model as networks
+from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
+from search.trainers.model import Problem
 
 KIND = "lanes"  # of its checkpoints
 
@@ -61,7 +61,7 @@ class _Trial:
 
 
 class LanesTrainer:
-    """Trains up to ``lanes`` trials at once; see `search.trainer.Trainer`.
+    """Trains up to ``lanes`` trials at once; see `search.trainers.contract.Trainer`.
 
     A stack without a trial costs nothing, a free place in a stack as much as any other.
 
@@ -166,7 +166,7 @@ class LanesTrainer:
 
         Raises:
             SpecError: the recipe cannot be trained in lanes, or needs a feature of no program.
-            ValueError: the checkpoint does not fit; see `search.trainer.Trainer`.
+            ValueError: the checkpoint does not fit; see `search.trainers.contract.Trainer`.
 
         """
         assert 0 <= lane < self.lanes, f"there is no lane {lane} among {self.lanes}"

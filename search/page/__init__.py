@@ -10,13 +10,13 @@ from typing import Any
 import jinja2
 import plotly.offline
 
-from search import words
-from search.deviations import Deviations
-from search.mistakes import Mistakes
 from search.page import choices, gradients, history, parallel, parameters, verdicts
-from search.progress import shown
-from search.results import Result, TrialRow
-from search.words import amount, commands, facts, sentences
+from search.proof.deviations import Deviations
+from search.proof.mistakes import Mistakes
+from search.result import words
+from search.result.result import Result, TrialRow
+from search.result.words import amount, commands, facts, sentences
+from search.service.progress import shown
 
 TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
 

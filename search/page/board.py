@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from search.metric import Metric
 from search.page import choices, gradients, verdicts
 from search.page.figure import Figure, Trace
-from search.results import Result
+from search.result.result import Result
+from search.study.metric import Metric
 
 MOST = 40  # trials of a choice, evenly by rank, which leave its box where it is
 Plot = dict[str, Any]  # what ``Plotly.newPlot`` is given

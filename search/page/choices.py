@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.factors import ENOUGH, Factor, Spread, factors, pairs, spread, tried
-from search.metric import Metric
 from search.page.figure import BLUE, Figure, count, plain, score, score_axis, stretched
-from search.results import Result, TrialRow
+from search.result.factors import ENOUGH, Factor, Spread, factors, pairs, spread, tried
+from search.result.result import Result, TrialRow
+from search.study.metric import Metric
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from search.metric import Metric
-from search.progress import shown
-from search.results import TrialRow
+from search.result.result import TrialRow
+from search.service.progress import shown
+from search.study.metric import Metric
 
 Trace: TypeAlias = Mapping[str, Any]
 

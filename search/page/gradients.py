@@ -3,8 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from search.factors import factors, judged, kinds
-from search.health import MEANS, VARIANCES, Health, Kind, LayerHealth, Snapshot
+from search.health.snapshot import MEANS, VARIANCES, Health, Kind, LayerHealth, Snapshot
 from search.page.figure import (
     GREEN,
     ORANGE,
@@ -15,7 +14,8 @@ from search.page.figure import (
     log_ticks,
     plain,
 )
-from search.results import Result, TrialRow
+from search.result.factors import factors, judged, kinds
+from search.result.result import Result, TrialRow
 
 FRAME = ((-2.0, 2.0), (1e-3, 1e3))  # of means and of variances; what lies outside is counted
 

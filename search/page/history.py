@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from search.factors import tried
-from search.metric import Metric
 from search.page.figure import (
     BLUE,
     GREEN,
@@ -18,7 +16,9 @@ from search.page.figure import (
     score_axis,
     stretched,
 )
-from search.results import Result, TrialRow
+from search.result.factors import tried
+from search.result.result import Result, TrialRow
+from search.study.metric import Metric
 
 
 def figures(result: Result) -> list[Figure]:

@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from search.factors import tried
-from search.metric import Metric
 from search.page.figure import (
     BLUE,
     ORANGE,
@@ -21,9 +19,11 @@ from search.page.figure import (
     stretched,
 )
 from search.page.scale import choices, ends, height
-from search.progress import describe, shown
-from search.results import Result, TrialRow
-from search.space import Dimension
+from search.result.factors import tried
+from search.result.result import Result, TrialRow
+from search.service.progress import describe, shown
+from search.study.metric import Metric
+from search.study.space import Dimension
 
 SHADES = {
     "worst quarter": "#a3aebd",

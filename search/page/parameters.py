@@ -14,8 +14,6 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.factors import tried
-from search.metric import Metric
 from search.page.figure import (
     BLUE,
     Figure,
@@ -28,9 +26,11 @@ from search.page.figure import (
     stretched,
 )
 from search.page.scale import choices, ends, is_log
-from search.progress import shown
-from search.results import Result, TrialRow
-from search.space import Dimension
+from search.result.factors import tried
+from search.result.result import Result, TrialRow
+from search.service.progress import shown
+from search.study.metric import Metric
+from search.study.space import Dimension
 
 ENOUGH = 4  # trials, before importances mean anything
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from search.space import Choice, Dimension, Range
+from search.study.space import Choice, Dimension, Range
 
 
 def choices(dimension: Dimension) -> tuple[Any, ...] | None:

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.factors import ENOUGH, Factor, factors, judged, kinds, verdicts
-from search.health import Kind
+from search.health.snapshot import Kind
 from search.page.figure import COLOURS, GREY, Figure, plain
-from search.results import Result
+from search.result.factors import ENOUGH, Factor, factors, judged, kinds, verdicts
+from search.result.result import Result
 
 _PERCENT = ("0 %", "50 %", "100 %")
 

@@ -15,10 +15,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from search.page.board import plots
-from search.showcase import publish
+from search.web.showcase import publish
 from tests.acceptance.process import LIMIT, Folder
 from tests.finished import finished, prove, written
-from tests.test_page import FULL
+from tests.page.test_page import FULL
 
 T = TypeVar("T")
 

@@ -14,15 +14,15 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.cli import Options
-from search.patience import SILENT_SECONDS
-from search.session import Session
+from search.service.session import Session
+from search.store.patience import SILENT_SECONDS
 from tests import simulated
 from tests.postgres import PASSWORD, Postgres
 from tests.simulated import Simulation
 
 LIMIT = 240.0  # seconds; far more than anything here takes, so that a hang fails the test
 STUDY = """
-from search.spec import MLP, StudySpec, Training
+from search.study.spec import MLP, StudySpec, Training
 
 STUDY = StudySpec(
     name="tiny",

@@ -12,9 +12,9 @@ GROWTH = 25  # MiB; a trial whose graph is kept costs 1.6
 CODE = """
 import sys, keras, psutil
 from search import data
-from search.space import Config
-from search.spec import MLP, Recipe, StudySpec, Training
-from search.trainers import trainer_for
+from search.study.space import Config
+from search.study.spec import MLP, Recipe, StudySpec, Training
+from search.service.choose import trainer_for
 
 def build(config):  # one layer and plain steps, so that each trial is traced in no time
     model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(10, "softmax")])

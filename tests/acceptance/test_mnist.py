@@ -3,10 +3,10 @@
 import pytest
 
 from search import data
-from search.fit import FitTrainer
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
-from search.space import Config
+from search.study.space import Config
+from search.trainers.fit import FitTrainer
 from studies.mnist import STUDY
 
 GOOD = Config(

@@ -13,8 +13,8 @@ import pytest
 from optuna.trial import TrialState
 
 from search import data
-from search.leases import Leases
 from search.store import Store
+from search.store.leases import Leases
 from tests.acceptance.process import Folder
 
 SMALL = ("--study", "blobs", "--trials", "5", "--epochs", "3")
@@ -132,7 +132,7 @@ def test_an_interrupted_run_says_how_to_continue_and_does(folder: Folder) -> Non
 OWN_MODEL = """
 import keras
 from scipy.stats import reciprocal
-from search.spec import Confirm, StudySpec, Training
+from search.study.spec import Confirm, StudySpec, Training
 
 def build(config):
     return keras.Sequential([

@@ -19,11 +19,11 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search import crew, machine
 from search.cli import Options
 from search.errors import UsageError
-from search.leases import SILENT
-from search.session import Session
+from search.service import crew, machine
+from search.service.session import Session
+from search.store.leases import SILENT
 from tests import simulated
 from tests.acceptance.process import Folder
 from tests.conftest import Backend
@@ -31,7 +31,7 @@ from tests.simulated import Simulation
 
 LIMIT = 240.0  # seconds; far more than anything here takes, so that a hang fails the test
 STUDY = """
-from search.spec import MLP, Confirm, StudySpec, Training
+from search.study.spec import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name={name!r},

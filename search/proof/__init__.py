@@ -1,0 +1,1 @@
+"""What the winner is worth: fresh seeds, a test split opened once, an interval."""

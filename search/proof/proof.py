@@ -1,0 +1,66 @@
+"""What a confirmation came to, as records that the store and the report hold."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from search.proof.interval import Interval
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration trained once more."""
+
+    trial: int  # that found it
+    seed: int
+    validation: float  # score
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the confirmed winner comes to."""
+
+    trial: int
+    runs: tuple[Run, ...]  # of all candidates
+    seeds: tuple[int, ...]  # of the winner's models, in the order of ``per_seed``
+    per_seed: tuple[float, ...]  # test scores
+    interval: Interval
+    test_size: int  # examples
+    openings: int  # times the test split was opened in this study: once for each winner
+    model_seed: int  # of the model that is kept: the winner's best by validation
+    f1: float | None = None  # of classes: the macro average, mean over the seeds
+    rmse: Interval | None = None  # of a regression: root mean squared error in the targets' unit
+
+    @property
+    def candidates(self) -> set[int]:
+        """The trials that were trained again."""
+        return {run.trial for run in self.runs}
+
+    def validation(self, trial: int) -> float:
+        """Return a candidate's mean validation score over the fresh seeds."""
+        return mean_validation(self.runs, trial)
+
+    def is_of(self, trial: int, seeds: tuple[int, ...], confidence: float) -> bool:
+        """Say whether it proves this trial by these seeds, with this confidence."""
+        return (self.trial, self.seeds, self.interval.confidence) == (trial, seeds, confidence)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the proof in plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the proof that `to_json` gave."""
+        plain = dict(stored)
+        plain["runs"] = tuple(Run(**run) for run in stored["runs"])
+        for name in ("interval", "rmse"):
+            plain[name] = Interval(**stored[name]) if stored.get(name) else None
+        for name in ("seeds", "per_seed"):
+            plain[name] = tuple(stored[name])
+        return cls(**plain)
+
+
+def mean_validation(runs: Sequence[Run], trial: int) -> float:
+    """Return a candidate's mean validation score over its fresh seeds."""
+    return statistics.mean(run.validation for run in runs if run.trial == trial)

@@ -1,0 +1,206 @@
+"""A study's result in words, for the terminal and for the reports."""
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from search.health.snapshot import Kind
+from search.result.factors import (
+    ENOUGH,
+    Contrast,
+    Spread,
+    contrasts,
+    factors,
+    judged,
+    kinds,
+    spread,
+)
+from search.service.progress import clock, describe
+from search.study.metric import Metric
+
+if TYPE_CHECKING:
+    from search.result.result import Result, TrialRow
+
+CHANCE = 0.05  # below that, a difference is called more than chance
+
+
+def sentences(result: "Result") -> list[str]:
+    """Return the result in a few sentences that anyone understands."""
+    winner, text = result.winner, result.metric.text
+    if winner is None:
+        return [f"None of the {len(result.counted)} trials of {result.name} has completed."]
+    said = [f"The best configuration is trial {winner.number}: {describe(winner.config)}."]
+    if result.proof is None:
+        said.append(
+            f"Its validation {result.metric.title} is {text(winner.value)}. It is not confirmed, "
+            "so the best of many owes part of that to luck."
+        )
+    else:
+        said.append(_proven(result))
+    expected = result.spec.expected
+    beside = [f"Expected was: {expected}"] if expected else []
+    return [*said, *_target(result), *_unconfirmed(result), _counts(result), *beside]
+
+
+def _proven(result: "Result") -> str:
+    assert result.proof is not None
+    interval, proof, text = result.proof.interval, result.proof, result.metric.text
+    again = f"Trained again with {len(proof.seeds)} fresh seeds, it "
+    limits = (
+        f"({100 * interval.confidence:g} % interval: {text(result.metric.down(interval.low))} to "
+        f"{text(result.metric.up(interval.high))})"
+    )
+    if proof.rmse is None:
+        share = f"{text(interval.mean)} of the {proof.test_size:,} test examples"
+        return f"{again}is right on {share} {limits}."
+    return (
+        f"{again}explains {text(interval.mean)} (R²) of the variance of the {proof.test_size:,} "
+        f"test targets {limits}; its root mean squared error, in the targets' unit, is "
+        f"{amount(proof.rmse.mean)} ({amount(proof.rmse.low)} to {amount(proof.rmse.high)})."
+    )
+
+
+def _target(result: "Result") -> list[str]:
+    if result.spec.target is None:
+        return []
+    target = result.metric.text(result.spec.target)
+    if result.target_met:
+        return [f"The target of {target} is met: the whole interval lies above it."]
+    if result.proof is None:
+        return [f"The target of {target} is not proven."]
+    if result.proof.interval.mean >= result.spec.target:
+        return [
+            f"The target of {target} is not proven: the interval reaches below it. More trials "
+            "(--trials) may find a better configuration."
+        ]
+    return [f"The target of {target} is not met. More trials (--trials) may help."]
+
+
+def _unconfirmed(result: "Result") -> list[str]:
+    if result.proof is None or result.ranked[0].number in result.proof.candidates:
+        return []
+    return [
+        f"Trial {result.ranked[0].number} has since scored higher in the search and is not "
+        f"confirmed yet; this does it: {result.command}"
+    ]
+
+
+def _counts(result: "Result") -> str:
+    states = result.states
+    parts = [f"{states[state]} {state}" for state in ("complete", "pruned", "failed")]
+    return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
+
+
+def amount(value: float) -> str:
+    """Return a number in the targets' unit, with three or more of its digits and no exponent."""
+    digits = 3 if value == 0 else max(2 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:z,.{digits}f}"
+
+
+def gradients(result: "Result") -> str:
+    """Say in one paragraph how gradients fared, with which choices, and why trials failed."""
+    rows = judged(result)
+    if not rows:
+        return "No trial's gradients were judged."
+    parts = [_fared(rows), *_paid(rows, result.metric), *_choices(result), *_failures(result)]
+    winner = result.winner
+    if winner is not None and winner.verdict is not None:
+        parts.append(f"The winner, trial {winner.number}, is {winner.verdict}.")
+        parts.append(winner.verdict_reason or "")
+    return " ".join(parts).strip()
+
+
+def _fared(rows: "list[TrialRow]") -> str:
+    counts = Counter(row.verdict or "" for row in rows)
+    first, *others = [f"{counts[kind]} {kind}" for kind in kinds(rows)]
+    number, kind = first.split(" ", 1)
+    text = f"Of {len(rows)} trials whose gradients were judged, {number} ended {kind}"
+    return f"{', '.join([text, *others])}."
+
+
+def _paid(rows: "list[TrialRow]", metric: Metric) -> list[str]:
+    """Compare the scores of healthy and other trials."""
+    healthy = spread(row for row in rows if row.verdict == Kind.HEALTHY)
+    others = spread(row for row in rows if row.verdict != Kind.HEALTHY)
+    if healthy is None or others is None or min(healthy.trials, others.trials) < ENOUGH:
+        return []
+
+    def within(one: Spread) -> str:
+        return f"{metric.text(one.median)} ({metric.text(one.least)} to {metric.text(one.most)})"
+
+    return [
+        f"The healthy ones last reported a median validation {metric.title} of {within(healthy)}, "
+        f"the others {within(others)}."
+    ]
+
+
+def _choices(result: "Result") -> list[str]:
+    """Name the choices with which gradients were healthy most and least often."""
+    found = contrasts(result)
+    if not found:
+        return []
+    best, worst = max(found, key=lambda one: one.gap), min(found, key=lambda one: one.gap)
+    if best.gap <= 0:
+        return ["No choice had healthy gradients more often than another."]
+    ends = [best]
+    if worst.factor != best.factor or worst.others != best.trials:  # else it says the same again
+        ends.append(worst)
+    said = zip(("most", "least"), map(_contrast, ends), strict=False)
+    text = "Gradients were healthy " + ", and ".join(f"{how} often with {one}" for how, one in said)
+    # They are the ends of so many comparisons.
+    clear = [one for one in ends if one.chance * len(found) < CHANCE]
+    if not clear:
+        return [f"{text}; with so few trials that may be chance."]
+    which = "" if clear == ends else f" of {clear[0].factor} {clear[0].label} alone"
+    return [f"{text}; the difference{which} is more than chance (Fisher's exact test)."]
+
+
+def _contrast(one: Contrast) -> str:
+    return (
+        f"{one.factor} {one.label} ({one.healthy} of {one.trials} trials, "
+        f"{one.others_healthy} of {one.others} without it)"
+    )
+
+
+def _failures(result: "Result") -> list[str]:
+    """Say of each way to fail what its trials share, and give an example."""
+    rows, said = judged(result), []
+    for kind in kinds(rows):
+        own = [row for row in rows if row.verdict == kind]
+        if kind == Kind.HEALTHY:
+            continue
+        shared = []
+        for factor in factors(result) if len(own) >= ENOUGH else []:
+            labels = {factor.label(row) for row in own}
+            if len(labels) == 1 and len({factor.label(row) for row in rows}) > 1:
+                shared.append(f"{factor.name} {labels.pop()}")
+        what = f", all with {' and '.join(shared)}" if shared else ""
+        example = f"trial {own[0].number}: {own[0].verdict_reason or ''}".rstrip(".: ")
+        begin = kind[0].upper() + kind[1:]
+        said.append(f"{begin} ({len(own)}{what}), for example {example}.")
+    return said
+
+
+def commands(result: "Result") -> list[tuple[str, str]]:
+    """Return the commands that repeat the study and its winner, each with what it repeats."""
+    changes = "".join(_option(name, value) for name, value in result.settings.items())
+    found = [("The study", result.command + changes)]
+    if result.winner is not None:
+        replay = result.command.replace("search.run", "search.replay")
+        found.append(("The winner", f"{replay} --trial {result.winner.number}"))
+    return found
+
+
+def _option(name: str, value: Any) -> str:
+    option = f" --{name.replace('_', '-')}"
+    return option if value is True else f"{option} {value}"
+
+
+def facts(result: "Result") -> list[tuple[str, str]]:
+    """Return what the result depends on: data, versions and hardware, and the time it took."""
+    return [
+        ("data", f"{result.data['name']}, SHA-256 {result.data['sha256']}"),
+        ("versions", ", ".join(f"{name} {value}" for name, value in result.versions.items())),
+        ("hardware", ", ".join(f"{name} {value}" for name, value in result.hardware.items())),
+        ("time spent", ", ".join(f"{name} {clock(s)}" for name, s in result.seconds.items())),
+    ]

@@ -1,0 +1,1 @@
+"""A study at work: one process or many, from the first trial to the report."""

@@ -1,0 +1,144 @@
+"""A crew: several workers on this machine, each a process with its share of it.
+
+Every GPU has a worker of its own; without one the cores are shared out. A worker that dies is
+replaced, for its trials are safe in the store.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from search.errors import SearchError, UsageError
+from search.service import machine
+
+REPLACEMENTS = 3  # of one worker in a row, without a trial done; then its machine is at fault
+COMMAND = (sys.executable, "-m", "search.worker")
+STOP_SECONDS = 30.0  # a worker hands back and leaves within seconds, or it never will
+
+
+@dataclass
+class _Place:
+    """What one worker of the crew has for itself."""
+
+    number: int  # from 1
+    gpu: str | None
+    cores: Sequence[int]
+    log: Path
+    process: "subprocess.Popen[bytes]"
+    replaced: int = 0
+    done_before: int = 0  # trials of the study when it was started
+
+
+class Crew:
+    """Local worker processes of one study.
+
+    Args:
+        count: how many.
+        words: command-line options for `search.worker`.
+        storage: the store's URL; it may hold a password, so it is passed by environment.
+        folder: where the workers' logs go.
+        say: is told what happens to workers.
+
+    """
+
+    def __init__(
+        self,
+        count: int,
+        words: Sequence[str],
+        storage: str,
+        folder: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self._command = [*COMMAND, *words]
+        self._environment = os.environ | {"OPTUNA_STORAGE": storage}
+        self._say = say
+        self._places = [
+            self._place(number, gpu, cores, folder / f"worker-{number}.log")
+            for number, (gpu, cores) in enumerate(shares(count), start=1)
+        ]
+
+    def _place(self, number: int, gpu: str | None, cores: Sequence[int], log: Path) -> _Place:
+        return _Place(number, gpu, cores, log, self._start(gpu, cores, log))
+
+    def _start(self, gpu: str | None, cores: Sequence[int], log: Path) -> "subprocess.Popen[bytes]":
+        environment = self._environment
+        if gpu is not None:
+            environment = environment | {"CUDA_VISIBLE_DEVICES": gpu}
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                self._command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is ours to pass on
+            )
+        if hasattr(os, "sched_setaffinity"):
+            # What computes later asks for its cores, and takes as many threads.
+            os.sched_setaffinity(process.pid, cores)
+        return process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def look_after(self, done: int) -> None:
+        """Replace the workers that died.
+
+        Args:
+            done: trials of the study that are done by now.
+
+        Raises:
+            UsageError: a worker says that the study or the command is at fault.
+            SearchError: a worker dies again and again.
+
+        """
+        for place in self._places:
+            status = place.process.poll()
+            if status == UsageError.exit_status:
+                raise UsageError(_last_line(place.log))
+            if status:
+                self._replace(place, status, done)
+
+    def _replace(self, place: _Place, status: int, done: int) -> None:
+        if done > place.done_before:
+            place.replaced = 0
+        if place.replaced == REPLACEMENTS:
+            raise SearchError(
+                f"worker {place.number} ended {REPLACEMENTS + 1} times in a row, the last time "
+                f"with {_last_line(place.log)!r}; {place.log} says more"
+            )
+        place.replaced += 1
+        place.done_before = done
+        self._say(f"Worker {place.number} ended with status {status}; starting it again.")
+        place.process = self._start(place.gpu, place.cores, place.log)
+
+    def stop(self) -> None:
+        """Ask all workers to hand back what they hold, and wait until they have."""
+        for place in self._places:
+            if place.process.poll() is None:
+                place.process.terminate()
+        for place in self._places:
+            try:
+                place.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                place.process.kill()
+                place.process.wait()
+
+
+def shares(count: int) -> list[tuple[str | None, list[int]]]:
+    """Share this machine out fairly: a GPU, if there is one, and cores for each worker."""
+    cores, gpus = machine.cores(), machine.gpus()
+    own = [cores[index::count] or [cores[index % len(cores)]] for index in range(count)]
+    return [(gpus[index % len(gpus)] if gpus else None, share) for index, share in enumerate(own)]
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else "nothing said"

@@ -1,0 +1,241 @@
+"""What a person sees while a study runs: a live table on a terminal, plain lines elsewhere.
+
+Everything goes to standard error; standard output is for the result.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from search.study.metric import ACCURACY, Metric
+from search.study.space import Config, Space
+from search.trainers.contract import EpochResult
+
+if TYPE_CHECKING:  # the report's command shares this module, and --help needs no Optuna
+    from optuna.trial import FrozenTrial
+
+    from search.proof.proof import Run
+    from search.service.trials import Assignment
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial so far."""
+
+    trial: int
+    value: float
+
+
+class Lines:
+    """Plain lines in Optuna's style, one for each trial that ends.
+
+    Args:
+        console: where to print.
+        best: the best trial of an earlier run of this study.
+        metric: of the scores.
+
+    """
+
+    def __init__(
+        self, console: Console, best: Best | None = None, metric: Metric = ACCURACY
+    ) -> None:
+        self._console = console
+        self._metric = metric
+        self.best = best
+        self._held: dict[int, Assignment] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+    def say(self, message: str) -> None:
+        """Print one line."""
+        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def started(self, lane: int, assignment: "Assignment") -> None:
+        """A trial was put into a lane."""
+        self._held[lane] = assignment
+
+    def trained(self, lane: int, result: EpochResult) -> None:
+        """The trial in a lane was trained for one epoch."""
+
+    def ended(self, lane: int, trial: "FrozenTrial | None") -> None:
+        """The trial in a lane has ended; None when it was handed back or lost."""
+        assignment = self._held.pop(lane)
+        if trial is None:
+            self.say(f"Trial {assignment.number} handed back.")
+        else:
+            self._finished(trial, assignment.recipe.config)
+
+    def ended_elsewhere(self, trial: "FrozenTrial", space: Space) -> None:
+        """A trial that another process trained has ended."""
+        self._finished(trial, space.config(trial.params))
+
+    def _finished(self, trial: "FrozenTrial", config: Config) -> None:
+        if trial.state.name == "COMPLETE":
+            assert trial.value is not None
+            if self.best is None or trial.value > self.best.value:
+                self.best = Best(trial.number, trial.value)
+        self.say(_sentence(trial, config, self.best))
+
+    def confirmed(self, run: "Run") -> None:
+        """A candidate was trained once more."""
+        self.say(
+            f"Confirming trial {run.trial} with seed {run.seed}: "
+            f"validation {self._metric.title} {run.validation:.4f}."
+        )
+
+
+class LiveTable(Lines):
+    """A table of the lanes that is drawn again after each epoch, with the lines above it.
+
+    Args:
+        console: a terminal.
+        best: the best trial of an earlier run of this study.
+        done: trials of the budget that are done already.
+        budget: trials in all.
+        metric: of the scores.
+
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        best: Best | None,
+        done: int,
+        budget: int,
+        metric: Metric = ACCURACY,
+    ) -> None:
+        super().__init__(console, best, metric)
+        self._results: dict[int, EpochResult] = {}
+        self._done_before = done
+        self._done = done
+        self._budget = budget
+        self._epochs = 0
+        self._began = time.monotonic()
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.__exit__(kind, error, traceback)
+
+    def trained(self, lane: int, result: EpochResult) -> None:
+        """The trial in a lane was trained for one epoch."""
+        self._results[lane] = result
+        self._epochs += 1
+
+    def ended(self, lane: int, trial: "FrozenTrial | None") -> None:
+        """The trial in a lane has ended; None when it was handed back or lost."""
+        self._results.pop(lane, None)
+        self._done += trial is not None
+        super().ended(lane, trial)
+
+    def ended_elsewhere(self, trial: "FrozenTrial", space: Space) -> None:
+        """A trial that another process trained has ended."""
+        self._done += trial.state.name != "FAIL"
+        super().ended_elsewhere(trial, space)
+
+    def _render(self) -> Group:
+        return Group(self._table(), Text(self._summary(), style="bold"))
+
+    def _table(self) -> Table:
+        table = Table(expand=False)
+        score = f"validation {self._metric.title}"
+        for heading in ("trial", "configuration", "epoch", "loss", score):
+            table.add_column(heading, overflow="fold")
+        for lane, assignment in sorted(self._held.items()):
+            result = self._results.get(lane)
+            cells = (
+                ("", "", "")
+                if result is None
+                else (
+                    f"{result.epoch}/{assignment.recipe.training.epochs}",
+                    f"{result.loss:.4f}",
+                    f"{result.val_score:.4f}",
+                )
+            )
+            # As text, because a choice in brackets is not to be taken for markup.
+            config = Text(describe(assignment.recipe.config))
+            table.add_row(str(assignment.number), config, *cells)
+        return table
+
+    def _summary(self) -> str:
+        seconds = time.monotonic() - self._began
+        parts = [f"{self._done} of {self._budget} trials"]
+        if self.best is not None:
+            parts.append(f"best {self.best.value:.4f} (trial {self.best.trial})")
+        parts.append(f"{self._epochs / max(seconds, 1e-9):.2f} trial-epochs/s")
+        if done := self._done - self._done_before:
+            left = (self._budget - self._done) * seconds / done
+            parts.append(f"about {clock(left)} left, then the confirmation")
+        return " · ".join(parts)
+
+
+def progress_for(
+    console: Console,
+    quiet: bool,
+    best: Best | None,
+    done: int,
+    budget: int,
+    metric: Metric = ACCURACY,
+) -> Lines:
+    """Return the live table where a person can see it, else the lines."""
+    if console.is_terminal and not quiet:
+        return LiveTable(console, best, done, budget, metric)
+    return Lines(console, best, metric)
+
+
+def describe(config: Config | Mapping[str, Any]) -> str:
+    """Return a configuration in one short line."""
+    return ", ".join(f"{name} {shown(value)}" for name, value in config.items())
+
+
+def shown(value: Any) -> str:
+    """Return a hyperparameter's value as a person wants to read it."""
+    if value is None:
+        return "off"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def clock(seconds: float) -> str:
+    """Return a time span as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
+    if trial.state.name == "FAIL":
+        return f"Trial {trial.number} failed: {trial.user_attrs.get('failure')}."
+    if trial.state.name == "PRUNED":
+        end = trial.user_attrs.get("end", "pruned")
+        return f"Trial {trial.number} {end} at epoch {trial.last_step}."
+    assert best is not None
+    return (
+        f"Trial {trial.number} finished with value: {trial.value:.4f} and parameters: "
+        f"{dict(config)}. Best is trial {best.trial} with value: {best.value:.4f}."
+    )

@@ -1,0 +1,264 @@
+"""A study opened in a store: all that one process needs to work on it or to read it."""
+
+import contextlib
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.cli import DEFAULT_STORAGE, Options
+from search.errors import DataCorrupt, SpecChanged, StoreNotFound, StudyNotFound, UsageError
+from search.proof.ledger import Ledger
+from search.proof.proof import Proof
+from search.result.result import Result, collect, with_evidence
+from search.service.trials import TrialQueue
+from search.store import Store
+from search.store.artifacts import Artifacts
+from search.store.leases import Leases, StoredStudy
+from search.store.patience import STORE_ERRORS
+from search.study.seeds import derive
+from search.study.spec import StudySpec, load_study
+
+if TYPE_CHECKING:
+    from search.data import Dataset
+    from search.trainers.contract import Trainer
+
+
+class Session:
+    """A study opened in a store.
+
+    Args:
+        options: what every command is given.
+        settings: the command line's changes to the study's specification; those of earlier
+            runs still hold.
+        create: create the study, and its store, where they do not exist.
+        full: take the study's full budget, where ``settings`` do not say otherwise.
+
+    Raises:
+        StudyNotFound: there is no such study, and it is not to be created.
+        SpecChanged: the stored study was created with another specification.
+        UsageError: the budget would shrink.
+
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        settings: Mapping[str, Any] | None = None,
+        create: bool = False,
+        full: bool = False,
+    ) -> None:
+        self.options = options
+        file = load_study(options.study)
+        if full and not file.full:
+            raise UsageError(
+                f"{file.name} names no full budget; leave out --full, or give --trials"
+            )
+        settings = {**(file.full if full else {}), **(settings or {})}
+        if options.name is not None:
+            file = replace(file, name=options.name)
+        self.name = file.name
+        self.spec = file.with_settings(settings)  # complains before a store is created
+        self.store = self._store(create)
+        with contextlib.ExitStack() as refused:
+            refused.callback(self.store.close)
+            self.leases = Leases(self.store.database, self.name)
+            self.artifacts = Artifacts(self.store.database)
+            with self.store.database.errors():
+                if create:
+                    self._create(file, settings)
+                else:
+                    self._open(file, settings)
+                self.study = self.store.study(self.name, self.spec, seed=0)
+            refused.pop_all()
+        self.ledger = Ledger(self.study, self.artifacts)
+
+    def _store(self, create: bool) -> Store:
+        try:
+            return Store(self.options.storage, create=False)
+        except StoreNotFound:
+            if not create:
+                raise
+            _ = self._loaded  # what cannot be used leaves no store behind
+            return Store(self.options.storage, create=True)
+
+    def _open(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
+        stored = self.leases.stored()
+        if stored is None or not self.store.has(self.name):
+            raise StudyNotFound(
+                f"there is no study {self.name} in {self.store.database.shown_url}; "
+                "search.run creates it"
+            )
+        self._agree(file, settings, stored)
+
+    def _create(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
+        if self.leases.stored() is None:
+            _ = self._loaded  # it may take long, and others wait while the database is held
+        with self.store.database.exclusive():
+            if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
+                self.leases.forget()
+            stored = self.leases.stored()
+            self._agree(file, settings, stored)
+            self._make_out()
+            frozen = stored.frozen if stored is not None else self._frozen()
+            self.leases.create(
+                StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
+            )
+            self.store.study(self.name, self.spec, seed=0)
+
+    def _agree(
+        self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
+    ) -> None:
+        """Settle the specification between the file, the command line and the store."""
+        self._settings = {**(stored.settings if stored else {}), **settings}
+        self.spec = file.with_settings(self._settings)
+        if stored is None:
+            return
+        self._compare(stored)
+        if self.spec.budget < stored.trials:
+            if "trials" in settings:
+                raise UsageError(
+                    f"the budget of {self.name} is {stored.trials} trials and can only grow; "
+                    "give that or more, or start another study with --name"
+                )
+            # Another process has let it grow since.
+            self.spec = replace(self.spec, trials=stored.trials)
+
+    def _make_out(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{self.out} cannot hold the results: {error.strerror}; name another with --out"
+            ) from error
+
+    def _frozen(self) -> Mapping[str, Any]:
+        data = {"data.sha256": self._loaded.sha256, "data.metric": self._loaded.metric.name}
+        return self.spec.describe() | data
+
+    def _compare(self, stored: StoredStudy) -> None:
+        now = self.spec.describe()
+        then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
+        for name in sorted(now.keys() | then.keys()):
+            if now.get(name) != then.get(name):
+                raise SpecChanged(
+                    f"{self.name} was created with {name} {then.get(name)}, now it is "
+                    f"{now.get(name)}; put it back to continue, or start another study with --name"
+                )
+
+    @property
+    def out(self) -> Path:
+        """The folder of the results."""
+        return self.options.out or Path("runs") / self.name
+
+    @cached_property
+    def _loaded(self) -> "Dataset":
+        from search import data
+
+        return data.load(self.spec.data, self.options.data_dir)
+
+    @cached_property
+    def dataset(self) -> "Dataset":
+        """The data set, checked to be the one that the study was created with."""
+        dataset, stored = self._loaded, self.leases.stored()
+        assert stored is not None
+        if stored.frozen["data.sha256"] != dataset.sha256:
+            raise DataCorrupt(
+                f"the data set {dataset.name} is not the one that {self.name} was created with; "
+                "supply that one with --data-dir, or start another study with --name"
+            )
+        return dataset
+
+    def trainer(
+        self,
+        kind: str = "auto",
+        lanes: int | None = None,
+        say: Callable[[str], None] = print,
+        folds: int | None = None,
+    ) -> "Trainer":
+        """Return a trainer for the study's models; see `search.service.choose.trainer_for`.
+
+        It has the study's folds unless others are given; 1 trains on the training split.
+        """
+        dataset = self.dataset
+        with contextlib.nullcontext() if self.options.verbose else _hushed():
+            from search.service.choose import trainer_for
+        spec = self.spec if folds is None else replace(self.spec, folds=folds)
+        return trainer_for(spec, dataset, kind, lanes, say)
+
+    @contextlib.contextmanager
+    def membership(self) -> Iterator[TrialQueue]:
+        """Join the study as a worker, and leave it afterwards, with nothing held."""
+        worker, ordinal = self.leases.join()
+        # Workers with equal samplers would all suggest the same.
+        study = self.store.study(self.name, self.spec, derive(self.spec.seed, "sampler", ordinal))
+        try:
+            yield TrialQueue(self.store, study, self.spec, self.leases, worker)
+        finally:
+            # A database that is away must neither hold this one nor hide why it leaves; the
+            # others will notice that it is gone.
+            self.store.database.patience.hurried = lambda: True
+            with contextlib.suppress(*STORE_ERRORS):
+                self.leases.leave(worker)
+
+    @property
+    def words(self) -> list[str]:
+        """The command-line options that name this study, but not its store."""
+        options = self.options
+        words = ["--study", options.study]
+        for option, value in (
+            ("--name", options.name),
+            ("--out", options.out),
+            ("--data-dir", options.data_dir),
+        ):
+            words += [option, str(value)] if value is not None else []
+        return words
+
+    @property
+    def command(self) -> str:
+        """The command that continues the study."""
+        words = self.words
+        if self.options.storage != DEFAULT_STORAGE:
+            words += ["--storage", self.store.database.shown_url]
+        return f"python -m search.run {shlex.join(words)}"
+
+    def result(self) -> Result:
+        """Read what the study has come to."""
+        return collect(
+            self.study, self.leases, self.ledger, self.spec, self.command, self._settings
+        )
+
+    def evidence(self) -> Result:
+        """Read all that the report shows, which is much more than the result alone."""
+        return with_evidence(self.result(), self.artifacts)
+
+    def proven(self, proof: Proof | None, best: set[int]) -> bool:
+        """Say whether a proof is of these best trials, as the study wants it, with its model."""
+        settings = self.spec.confirm
+        return (
+            proof is not None
+            and proof.candidates == best
+            and len(proof.seeds) == settings.seeds
+            and proof.interval.confidence == settings.confidence
+            and self.ledger.kept_model() is not None
+        )
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep TensorFlow's libraries from telling the user about themselves while they load."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

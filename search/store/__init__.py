@@ -1,0 +1,77 @@
+"""The store: a database as an Optuna storage, and a specification as an Optuna study in it."""
+
+import contextlib
+import logging
+from contextlib import AbstractContextManager
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from search.service.samplers import pruner, sampler
+from search.store.cache import CachedStorage
+from search.store.database import Database
+from search.store.patience import PatientStorage
+from search.study.spec import StudySpec
+
+optuna.logging.set_verbosity(
+    optuna.logging.WARNING
+)  # trials are announced by search.service.progress
+# What it warns of it raises too, and search.store.patience says it in one line.
+logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.CRITICAL)
+
+
+class Store:
+    """An open database with Optuna's storage in it; see `search.store.database.Database`."""
+
+    def __init__(self, url: str, create: bool) -> None:
+        self.database = Database(url, create)
+        # The methods of both come by themselves.
+        self._cache = CachedStorage(self.database.rdb)  # type: ignore[abstract]
+        self.storage: BaseStorage = PatientStorage(  # type: ignore[abstract]
+            self._cache, self.database.patience
+        )
+
+    def study(self, name: str, spec: StudySpec, seed: int) -> optuna.Study:
+        """Create or load the Optuna study, with its sampler seeded for this process."""
+        return optuna.create_study(
+            storage=self.storage,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=sampler(spec, seed),
+            pruner=pruner(spec),
+        )
+
+    def has(self, name: str) -> bool:
+        """Say whether there is an Optuna study of that name."""
+        with contextlib.suppress(KeyError):
+            self.storage.get_study_id_from_name(name)
+            return True
+        return False
+
+    def together(self, trial_id: int) -> AbstractContextManager[None]:
+        """Write all that this thread changes of a trial within the block in one transaction.
+
+        Raises:
+            UpdateFinishedTrialError: the trial is over, as the end of the block finds.
+
+        """
+        return self._cache.together(trial_id, lambda write: self.database.patience(write))
+
+    def requeue(self, trial: FrozenTrial, failure: str) -> None:
+        """End a trial that somebody enqueued as failed and enqueue it again: both or neither.
+
+        Raises:
+            UpdateFinishedTrialError: the trial is over.
+
+        """
+        self.database.patience(lambda: self._cache.requeue(trial, {"failure": failure}))
+
+    def look(self) -> AbstractContextManager[None]:
+        """Read trials at most once within the block, in this thread."""
+        return self._cache.look()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.database.close()

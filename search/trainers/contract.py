@@ -1,0 +1,280 @@
+"""The contract that every trainer keeps, and the records that cross it.
+
+A trainer has a fixed number of *lanes*, and each lane trains one trial at a time. The caller
+fills free lanes, runs an epoch of all of them, and stops the lanes whose trials are over:
+
+    trainer.start(lane, recipe, seed)
+    results = trainer.epoch()        # {lane: EpochResult}, one for each started lane
+    model = trainer.model(lane)      # optional, before stop
+    outcome = trainer.stop(lane)     # the lane is free again
+
+Why a trial is stopped is the caller's business: a trainer knows nothing of pruners or stores.
+A trial that may be cut off leaves a checkpoint now and then, and is continued from it:
+
+    saved = trainer.checkpoint(lane)  # between epochs
+    other.start(lane, recipe, seed, saved)
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.health.snapshot import Health, LayerHealth, Snapshot
+from search.study.metric import ACCURACY, Metric
+from search.study.spec import Recipe, Training
+from search.trainers import schedules
+
+if TYPE_CHECKING:
+    import keras
+
+
+class End(StrEnum):
+    """Why a trial needs no further epoch."""
+
+    EPOCHS = "all epochs done"
+    EARLY = "stopped early: no better validation score"
+    DIVERGED = "diverged: the loss is no longer finite"
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch of one trial came to.
+
+    Losses are mean cross-entropies in nats, or mean squared errors of a regression's standardized
+    targets, and the penalty of the weights on top. Scores are those of the data set's
+    `search.study.metric.Metric`.
+    """
+
+    epoch: int  # epochs done, from 1
+    loss: float  # over the epoch, while the weights changed
+    score: float
+    val_loss: float  # over the validation split, after the epoch
+    val_score: float  # finite; the metric's worst where the trial diverged
+    end: End | None = None  # set when the trial needs no further epoch
+    health: Health | None = None  # of the trial so far; set where it was looked at after this epoch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial came to, whether it ran to its end or was stopped before."""
+
+    value: float  # validation score of the kept weights; the metric's worst when it diverged
+    kept_epoch: int  # the epoch whose weights are kept; 0 when there is none
+    curve: tuple[EpochResult, ...]
+
+    @property
+    def end(self) -> End | None:
+        """Why the trial ended by itself; None when it was stopped."""
+        return self.curve[-1].end if self.curve else None
+
+    @property
+    def health(self) -> Health:
+        """What the trial's gradients were like, as often as they were looked at."""
+        looks = (result.health for result in reversed(self.curve))
+        return next((health for health in looks if health is not None), Health())
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Where a trial stands between two epochs: all that its recipe and seed do not say."""
+
+    kind: str  # of trainers: each continues what its own kind has begun
+    curve: tuple[EpochResult, ...]  # of all epochs so far, none of which ended the trial
+    arrays: tuple[NDArray[Any], ...]  # all that training changes and the kept weights, in an
+    # order that is the kind's own
+
+    def check(self, kind: str, shapes: Iterable[tuple[int, ...]]) -> None:
+        """Make sure that a trainer of this kind, with arrays of these shapes, can continue it.
+
+        Raises:
+            ValueError: it cannot.
+
+        """
+        if self.kind != kind:
+            raise ValueError(f"the checkpoint is of the trainer {self.kind}, not {kind}")
+        if [array.shape for array in self.arrays] != list(shapes):
+            raise ValueError("the checkpoint is of another network or another optimizer")
+
+
+class Trainer(Protocol):
+    """Trains up to ``lanes`` trials at a time.
+
+    A trial's results depend on its recipe and seed only, not on its lane, its neighbours, the
+    moment, or whether its health is looked at. A `start` that raises leaves its lane free, an
+    `epoch` that raises leaves all lanes free. A trainer belongs to the thread that made it.
+    """
+
+    lanes: int
+    label: str  # what it takes, besides recipe and seed, to repeat a trial to the last bit
+
+    def start(
+        self, lane: int, recipe: Recipe, seed: int, checkpoint: Checkpoint | None = None
+    ) -> None:
+        """Begin a trial in a free lane, or continue it from its checkpoint.
+
+        A trial that is continued, in whatever lane, trainer or process, comes to what it would
+        have come to without the interruption, bit for bit, if the trainer's label and the machine
+        are the same. Whether the checkpoint is of this recipe and seed is the caller's business.
+
+        Raises:
+            ValueError: the checkpoint is of another kind of trainer, of other shapes, or has a
+                curve that this recipe does not give; the trial can still begin from scratch.
+
+        """
+
+    def epoch(self) -> dict[int, EpochResult]:
+        """Train every started lane whose trial has not ended for one epoch."""
+
+    def checkpoint(self, lane: int) -> Checkpoint:
+        """Return where a trial stands that has done an epoch and needs another one.
+
+        Call it before `model`, if at all.
+        """
+
+    def model(self, lane: int) -> "keras.Model":
+        """Return the lane's kept weights as a model of standard layers that takes raw inputs."""
+
+    def stop(self, lane: int) -> Outcome:
+        """End the lane's trial, whatever its state, and free the lane."""
+
+
+def train_to_end(
+    trainer: Trainer, jobs: Iterable[tuple[Recipe, int]]
+) -> Iterator[tuple[int, Outcome, "keras.Model"]]:
+    """Train every (recipe, seed) to its own end, in as many lanes as there are.
+
+    Yields:
+        The position in ``jobs``, the outcome and the model of each, in the order they end.
+
+    """
+    waiting = enumerate(jobs)
+    running: dict[int, int] = {}  # lane -> position
+    while True:
+        free = [lane for lane in range(trainer.lanes) if lane not in running]
+        for lane, (position, (recipe, seed)) in zip(free, waiting, strict=False):
+            trainer.start(lane, recipe, seed)
+            running[lane] = position
+        if not running:
+            return
+        ended = [lane for lane, result in trainer.epoch().items() if result.end]
+        for lane in ended:
+            model = trainer.model(lane)
+            yield running.pop(lane), trainer.stop(lane), model
+
+
+class Course:
+    """One trial's way through its epochs: it keeps the curve and decides when the trial ends.
+
+    Args:
+        training: how the trial is trained.
+        curve: of the epochs it has behind it, where it is continued.
+        metric: how it is scored.
+
+    Raises:
+        ValueError: a trial that is trained so does not have this curve, or ends with it.
+
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        curve: Iterable[EpochResult] = (),
+        metric: Metric = ACCURACY,
+    ) -> None:
+        self._training = training
+        self._metric = metric
+        self._curve: list[EpochResult] = []
+        self._kept = 0  # epoch of the kept weights
+        self._health = Health()
+        for past in curve:
+            self.add(past.loss, past.score, past.val_loss, past.val_score)
+            if self.over or self.last != replace(past, health=None):
+                raise ValueError("the checkpoint's curve is not one that this trial continues")
+            self._curve[-1], self._health = past, past.health or self._health
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done so far."""
+        return len(self._curve)
+
+    @property
+    def curve(self) -> tuple[EpochResult, ...]:
+        """Of all epochs so far."""
+        return tuple(self._curve)
+
+    def rates(self, steps: int) -> NDArray[np.float64]:
+        """Return the learning rates of the next epoch's steps, ``[step]``."""
+        return schedules.rates(self._training, steps, [result.val_loss for result in self._curve])
+
+    def add(self, loss: float, score: float, val_loss: float, val_score: float) -> bool:
+        """Record an epoch, and say whether its weights are the ones to keep."""
+        epoch = len(self._curve) + 1
+        finite = math.isfinite(loss) and math.isfinite(val_loss)
+        # Finite, and no other is lower, so that samplers learn from a trial that diverged.
+        val_score = max(val_score, self._metric.worst) if finite else self._metric.worst
+        best = self._curve[self._kept - 1].val_score if self._kept else -math.inf
+        keep = finite and (val_score > best or not self._training.best_weights)
+        if keep:
+            self._kept = epoch
+        end = None
+        if not finite:
+            end = End.DIVERGED
+        elif epoch >= self._training.epochs:
+            end = End.EPOCHS
+        elif self._training.patience is not None and self._stale(epoch, val_score):
+            end = End.EARLY
+        self._curve.append(EpochResult(epoch, loss, score, val_loss, val_score, end))
+        return keep
+
+    def look(
+        self, layers: tuple[LayerHealth, ...], clipped: float | None, finite_steps: int, steps: int
+    ) -> None:
+        """Record what the layers are like now.
+
+        Args:
+            layers: as they were measured after the latest epoch, or before the first.
+            clipped: share of its steps that were clipped; None where none can be.
+            finite_steps: how many of its steps were made before the loss was not finite.
+            steps: of each epoch.
+
+        """
+        step: int | None = None
+        if self._curve and self.last.end is End.DIVERGED:
+            # Where all steps were finite, what the last one led to was not.
+            step = (self.epochs - 1) * steps + min(finite_steps + 1, steps)
+        self._health = self._health.after(Snapshot(self.epochs, layers, clipped), step)
+        if self._curve:
+            self._curve[-1] = replace(self.last, health=self._health)
+
+    def _stale(self, epoch: int, val_score: float) -> bool:
+        assert self._training.patience is not None
+        scores = [*(result.val_score for result in self._curve), val_score]
+        best_epoch = scores.index(max(scores)) + 1
+        return epoch - best_epoch >= self._training.patience
+
+    @property
+    def over(self) -> bool:
+        """Whether the trial needs no further epoch."""
+        return bool(self._curve) and self.last.end is not None
+
+    @property
+    def last(self) -> EpochResult:
+        """The latest epoch's result."""
+        return self._curve[-1]
+
+    def checkpoint(self, kind: str, arrays: Iterable[NDArray[Any]]) -> Checkpoint:
+        """Return a checkpoint of the trial at this point, with a trainer's arrays."""
+        assert self._curve, "the trial has done no epoch yet"
+        assert not self.over, "the trial has ended"
+        return Checkpoint(kind, tuple(self._curve), tuple(arrays))
+
+    def outcome(self) -> Outcome:
+        """Return what the trial has come to so far."""
+        if not self._kept or self.last.end is End.DIVERGED:
+            return Outcome(self._metric.worst, 0, tuple(self._curve))
+        return Outcome(self._curve[self._kept - 1].val_score, self._kept, tuple(self._curve))

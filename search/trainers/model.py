@@ -1,0 +1,252 @@
+"""A configuration as a Keras model of standard layers, from raw inputs to predictions.
+
+Of a classification these are the probabilities of the classes. Of a regression a network is
+trained on targets that are standardized: less their mean over the training split, divided by
+their standard deviation there. Its loss is their mean squared error, so learning rates and
+penalties mean the same whatever the targets' unit. `finished` adds the layer that leads back.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy import integrate, stats
+
+from search.data import Dataset, Split
+from search.study.metric import ACCURACY, R2, Metric
+from search.study.seeds import derive
+from search.study.spec import MLP, Recipe, Training
+from search.trainers.schedules import is_stepwise
+
+Scaling: TypeAlias = float | list[float]
+
+STEPS_PER_CALL = 10  # enough to hide Python's share of a step of a small network
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a network must know of its data: the shapes and the scales at both ends."""
+
+    input_shape: tuple[int, ...]  # of one raw example
+    classes: int | None  # None of a regression
+    mean: float  # of all raw inputs of the training split
+    scale: float  # their standard deviation
+    means: tuple[float, ...] = ()  # of each number of a raw input, in C order
+    scales: tuple[float, ...] = ()  # their standard deviations; 1 for what never varies
+    target_mean: float = 0.0  # of a regression's targets of the training split
+    target_scale: float = 1.0  # their standard deviation
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Problem":
+        """Measure a data set."""
+        x = dataset.train.x
+        scale = float(np.std(x, dtype=np.float64)) or 1.0  # a constant input carries no scale
+        flat = x.reshape(len(x), -1)
+        means, scales = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
+        scales[scales <= 1e-12 * np.abs(means)] = 1.0  # constant, but for rounding of the mean
+        features = tuple(means.tolist()), tuple(scales.tolist())
+        targets = (0.0, 1.0)
+        if dataset.classes is None:
+            targets = float(dataset.train.y.mean()), float(dataset.train.y.std())
+        mean = float(np.mean(x, dtype=np.float64))
+        return cls(dataset.input_shape, dataset.classes, mean, scale, *features, *targets)
+
+    def scaling(self, standardize: bool | str) -> tuple[Scaling, Scaling]:
+        """Return by what raw inputs are multiplied and what is added then, to standardize them.
+
+        Both are numbers, or ``[input]`` where each feature has its own.
+        """
+        if standardize == "feature":
+            scales, means = np.array(self.scales), np.array(self.means)
+            return (1 / scales).tolist(), (-means / scales).tolist()
+        return (1 / self.scale, -self.mean / self.scale) if standardize else (1.0, 0.0)
+
+    @property
+    def outputs(self) -> int:
+        """Units of the output layer."""
+        return 1 if self.classes is None else self.classes
+
+    @property
+    def metric(self) -> Metric:
+        """How predictions are scored."""
+        return R2 if self.classes is None else ACCURACY
+
+    def answers(self, split: Split) -> NDArray[Any]:
+        """Return what a network is trained on: labels, int32, or standardized targets, float32."""
+        if self.classes is not None:
+            return split.y.astype(np.int32)
+        return ((split.y - self.target_mean) / self.target_scale).astype(np.float32)
+
+
+def build(recipe: Recipe, problem: Problem, seed: int) -> keras.Model:
+    """Return the untrained model of a configuration; equal seeds give equal weights."""
+    keras.utils.set_random_seed(derive(seed, "model"))
+    if isinstance(recipe.model, MLP):
+        return _mlp(recipe.model, problem, seed)
+    return recipe.model(recipe.config)
+
+
+def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
+    """Stack the layers.
+
+    Standardized inputs: LeCun, Bottou, Orr and Müller 1998 (Efficient BackProp, section 4.3).
+    Batch normalization before the activation is that of Ioffe and Szegedy 2015 (Batch
+    normalization, section 3.2), who discuss its place; Mishkin, Sergievskiy and Matas 2017
+    (Systematic evaluation of CNN advances on ImageNet, section 3.2) compare it with that behind.
+    Layer normalization: Ba, Kiros and Hinton 2016 (Layer normalization, section 3).
+    The penalty ``l2``: Krogh and Hertz 1992 (A simple weight decay can improve generalization).
+    The constraint ``max_norm``: Srivastava et al. 2014 (Dropout, section 5.1).
+    """
+    model = keras.Sequential([keras.Input(problem.input_shape)])
+    if len(problem.input_shape) > 1:
+        model.add(keras.layers.Flatten())
+    if mlp.standardize:
+        model.add(keras.layers.Rescaling(*problem.scaling(mlp.standardize)))
+    if mlp.input_batch_norm:
+        model.add(_batch_norm(mlp))
+    for layer, units in enumerate(mlp.hidden):
+        initializer = kernel_initializer(mlp, seed, layer)
+        # Normalization subtracts means, and batch normalization with them any bias in front of it;
+        # layer normalization has its bias behind it (Ba et al., section 3.1).
+        before = mlp.batch_norm and not mlp.batch_norm_after
+        constraint = keras.constraints.MaxNorm(mlp.max_norm) if mlp.max_norm else None
+        model.add(
+            keras.layers.Dense(
+                units * (mlp.maxout_pieces if mlp.activation == "maxout" else 1),
+                use_bias=not (before or mlp.layer_norm),
+                kernel_initializer=initializer,
+                kernel_regularizer=_penalty(mlp),
+                kernel_constraint=constraint,
+            )
+        )
+        if mlp.layer_norm:
+            model.add(keras.layers.LayerNormalization(center=not before))
+        if before:
+            model.add(_batch_norm(mlp))
+        for activation in _activation(mlp, units):
+            model.add(activation)
+        if mlp.batch_norm and mlp.batch_norm_after:
+            model.add(_batch_norm(mlp))
+        if mlp.dropout:
+            dropout = keras.layers.AlphaDropout if mlp.alpha_dropout else keras.layers.Dropout
+            model.add(dropout(mlp.dropout))
+    initializer = kernel_initializer(mlp, seed, len(mlp.hidden))
+    model.add(
+        keras.layers.Dense(
+            problem.outputs,
+            "linear" if problem.classes is None else "softmax",
+            kernel_initializer=initializer,
+            kernel_regularizer=_penalty(mlp),
+        )
+    )
+    return model
+
+
+def _batch_norm(mlp: MLP) -> keras.layers.Layer:
+    return keras.layers.BatchNormalization(momentum=mlp.batch_norm_momentum)
+
+
+def _penalty(mlp: MLP) -> keras.regularizers.Regularizer | None:
+    return keras.regularizers.L2(mlp.l2) if mlp.l2 else None
+
+
+def _activation(mlp: MLP, units: int) -> list[keras.layers.Layer]:
+    if mlp.activation == "leaky_relu":
+        return [keras.layers.LeakyReLU(mlp.negative_slope)]
+    if mlp.activation == "prelu":  # He et al. 2015, section 2.1: a learned slope for each unit
+        return [keras.layers.PReLU()]
+    if mlp.activation == "maxout":  # Goodfellow et al. 2013 (Maxout networks, section 2)
+        pieces = keras.layers.Reshape((mlp.maxout_pieces, units))
+        # Linear, which is where the layer's health is measured.
+        return [keras.layers.Activation("linear"), pieces, keras.layers.GlobalMaxPooling1D()]
+    return [keras.layers.Activation(mlp.activation)]
+
+
+def kernel_initializer(mlp: MLP, seed: int, layer: int) -> keras.initializers.Initializer:
+    """Return the initializer of a dense layer's kernel; calling it twice gives equal values.
+
+    Keras' own by their names, and
+
+    - ``normal``: standard deviation 1 whatever the layer's size, the naive choice; Glorot and
+      Bengio 2010 (Understanding the difficulty of training deep feedforward neural networks,
+      section 4.2.1) have the variance that keeps signals and gradients alive;
+    - ``he_avg_uniform``: ``VarianceScaling(2, "fan_avg", "uniform")``, the mean of the conditions
+      for signals and for gradients in He et al. 2015 (Delving deep into rectifiers, section 2.2);
+    - ``paired``: what theory pairs with the layer's activation, see `PAIRED`.
+    """
+    name = mlp.initializer
+    if name == "paired":
+        name = PAIRED[mlp.activation if layer < len(mlp.hidden) else "softmax"]
+    name, settings = _INITIALIZERS.get(name, (name, {}))
+    if name == "maxout":
+        scale = 1 / largest_square(mlp.maxout_pieces)
+        name, settings = "variance_scaling", {"scale": scale}
+    config = settings | {"seed": derive(seed, "kernel", layer)}
+    return keras.initializers.get({"class_name": name, "config": config})
+
+
+# Which initializer keeps a layer's variance: He et al. 2015, section 2.2, for all that resemble
+# relu; Klambauer et al. 2017 (Self-Normalizing Neural Networks, section 3) for selu; Tseran and
+# Montufar 2023 (Expected gradients of maxout networks and consequences to parameter
+# initialization) for maxout, which is lecun_normal with two pieces; Glorot and Bengio 2010,
+# section 4.2.1, for those that are linear or symmetric around zero, or saturate.
+PAIRED = {
+    **dict.fromkeys(
+        ("relu", "leaky_relu", "prelu", "elu", "gelu", "swish", "softplus", "mish"), "he_normal"
+    ),
+    "selu": "lecun_normal",
+    "maxout": "maxout",
+    **dict.fromkeys(("sigmoid", "tanh", "softmax"), "glorot_normal"),
+}
+_INITIALIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "normal": ("random_normal", {"mean": 0.0, "stddev": 1.0}),
+    "he_avg_uniform": (
+        "variance_scaling",
+        {"scale": 2.0, "mode": "fan_avg", "distribution": "uniform"},
+    ),
+}
+
+
+def largest_square(pieces: int) -> float:
+    """Return the mean square of the largest of so many standard normal numbers.
+
+    What is fed on of maxout grows by it: 1 with two pieces, 1.28 with three, 1.55 with four.
+    """
+    normal = stats.norm
+    square, _ = integrate.quad(
+        lambda z: z * z * pieces * normal.pdf(z) * normal.cdf(z) ** (pieces - 1), -12, 12
+    )
+    return float(square)
+
+
+def optimizer(training: Training) -> keras.optimizers.Optimizer:
+    """Return the Keras optimizer that a configuration names."""
+    settings = {"learning_rate": training.learning_rate} | training.limit
+    if training.optimizer == "sgd":
+        settings |= {"momentum": training.momentum, "nesterov": training.nesterov}
+    if training.optimizer == "adamw":
+        settings |= {"weight_decay": training.weight_decay}
+    return keras.optimizers.get({"class_name": training.optimizer, "config": settings})
+
+
+def finished(model: keras.Model, problem: Problem) -> keras.Model:
+    """Return a trained model with outputs in the targets' unit; a classifier is left as it is."""
+    if problem.classes is not None:
+        return model
+    layers = model.layers if isinstance(model, keras.Sequential) else [model]
+    back = keras.layers.Rescaling(problem.target_scale, problem.target_mean)
+    return keras.Sequential([keras.Input(problem.input_shape), *layers, back])
+
+
+def compile_for(model: keras.Model, training: Training, problem: Problem) -> None:
+    """Compile a model for training; one that its author compiled is left as it is."""
+    if not model.compiled:
+        regression = problem.classes is None
+        model.compile(
+            optimizer=optimizer(training),
+            loss="mse" if regression else "sparse_categorical_crossentropy",
+            metrics=["mse" if regression else "accuracy"],
+            steps_per_execution=1 if is_stepwise(training) else STEPS_PER_CALL,
+        )

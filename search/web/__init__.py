@@ -1,0 +1,1 @@
+"""optuna-dashboard on a store, and what stands before it."""

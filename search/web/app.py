@@ -1,0 +1,79 @@
+"""optuna-dashboard's pages on a store, with the files in it, and failures in one line."""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+from bottle import HTTPError
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna_dashboard import wsgi
+
+from search.store import Store
+from search.store.artifacts import Artifacts
+from search.store.patience import STORE_ERRORS, Patience, PatientStorage, reason
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+T = TypeVar("T")
+
+
+def pages(store: Store) -> "WSGIApplication":
+    """Return optuna-dashboard as a WSGI application; the store is for it alone from now on."""
+    # A page asks again every few seconds, so it need not wait for a database that is away.
+    store.database.patience.hurried = lambda: True
+    storage = PatientStorage(store.storage, _NoPatience())  # type: ignore[abstract]
+    app = wsgi(storage, artifact_store=Artifacts(store.database))
+    app.catchall = False  # it would answer every exception with its traceback in the log
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # the dashboard relies on one
+        try:
+            start = _named(store, environ, start_response)
+            return app(environ, start)  # type: ignore[no-any-return]
+        except (KeyError, ArtifactNotFound):  # what is no more, or never was
+            return _fail("404 Not Found", "there is no such page", start_response)
+        except STORE_ERRORS as error:
+            return _fail("503 Service Unavailable", _away(error), start_response)
+
+    return answer
+
+
+class _NoPatience(Patience):
+    """Fails at once, in the one way that the dashboard passes on to its pages."""
+
+    def __call__(self, do: Callable[[], T]) -> T:
+        try:
+            return do()
+        except STORE_ERRORS as error:
+            raise HTTPError(503, _away(error)) from error
+
+
+def _away(error: BaseException) -> str:
+    logging.getLogger(__name__).error("the store does not answer: %s", reason(error))
+    return "the store does not answer"
+
+
+def _named(
+    store: Store, environ: "WSGIEnvironment", start_response: "StartResponse"
+) -> "StartResponse":
+    """Give a study's file the name to save it by, since its address ends in a UUID."""
+    match environ.get("PATH_INFO", "").split("/"):
+        case ["", "artifacts", study, artifact] if study.isdecimal():
+            attributes = store.storage.get_study_system_attrs(int(study))
+            described = json.loads(attributes.get(f"artifacts:{artifact}", "null"))
+        case _:
+            return start_response
+    if described is None:
+        return start_response
+    name = re.sub(r"[^\w. -]", "_", described["filename"], flags=re.ASCII)
+    disposition = ("Content-Disposition", f'inline; filename="{name}"')
+    return lambda status, headers, *error: start_response(status, [*headers, disposition], *error)
+
+
+def _fail(status: str, why: str, start_response: "StartResponse") -> Iterable[bytes]:
+    body = json.dumps({"reason": why}).encode() + b"\n"
+    start_response(status, [("Content-Type", "application/json")])
+    return [body]

@@ -1,0 +1,183 @@
+"""Trials of several structures in the lanes of one trainer."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from search.data import Dataset, Split, load
+from search.health.snapshot import never
+from search.lanes import groups
+from search.lanes import trainer as lanes_module
+from search.lanes.groups import Library
+from search.lanes.structure import Structure, structures_of, why_not
+from search.lanes.trainer import LanesTrainer
+from search.study.space import Config
+from search.study.spec import MLP, Recipe, StudySpec, Training
+from search.trainers.contract import Outcome, Trainer
+from search.trainers.fit import FitTrainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+STUDY = StudySpec(
+    name="study",
+    data="blobs",
+    space={
+        "depth": stats.randint(1, 4),
+        "width": [6, 9],
+        "batch_size": [16, 32],
+        "optimizer": ["sgd", "adamw"],
+        "standardize": [True, False],
+        "activation": ["relu", "tanh"],
+        "learning_rate": stats.reciprocal(1e-3, 1e-1),
+    },
+    model=MLP(depth=1, width=6),
+    training=Training(epochs=2, momentum=0.9, nesterov=True),
+    trials=1,
+)
+
+
+@cache
+def blobs() -> Dataset:
+    whole = load("blobs")
+    train = Split(whole.train.x[:100] + 1, whole.train.y[:100])
+    validation = Split(whole.validation.x[:60] + 1, whole.validation.y[:60])
+    return Dataset("blobs", whole.sha256, train, validation, whole.classes)
+
+
+def recipe(depth: int, optimizer: str = "sgd", **changes: Any) -> Recipe:
+    config = {"depth": depth, "width": 6, "batch_size": 16, "optimizer": optimizer}
+    config |= {"standardize": True, "activation": "relu", "learning_rate": 0.01}
+    return STUDY.recipe(Config(config | changes))
+
+
+TRIALS = [
+    recipe(1),
+    recipe(3, activation="tanh"),
+    recipe(3, learning_rate=0.05),
+    recipe(1, "adamw", batch_size=32, standardize=False),
+    recipe(1, "adamw", batch_size=32, standardize=False, activation="tanh"),
+    recipe(3, activation="tanh", learning_rate=0.02),
+]
+STRUCTURES = 3  # among these
+Result = tuple[str, list[bytes]]  # the outcome and the weights, to the last bit
+
+
+def ended(trainer: Trainer, lane: int) -> tuple[Outcome, list[np.ndarray[Any, Any]]]:
+    weights = trainer.model(lane).get_weights()
+    return trainer.stop(lane), weights
+
+
+def together(trainer: Trainer, trials: Iterable[tuple[int, Recipe]]) -> dict[int, Result]:
+    """Train numbered trials, each in the first lane that is free."""
+    waiting, running, results = iter(trials), dict[int, int](), dict[int, Result]()
+    while True:
+        free = (lane for lane in range(trainer.lanes) if lane not in running)
+        for lane, (number, trial) in zip(free, waiting, strict=False):
+            trainer.start(lane, trial, number)
+            running[lane] = number
+        if not running:
+            return results
+        for lane, result in trainer.epoch().items():
+            if result.end:
+                outcome, weights = ended(trainer, lane)
+                kept = [array.tobytes() for array in weights]
+                results[running.pop(lane)] = repr(outcome), kept
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_lanes_take_trials_of_any_structure(
+    accelerated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes_module, "accelerated", lambda: accelerated)
+    structure = Structure.of_study(STUDY)
+    trainer = LanesTrainer(blobs(), structure, 4, cadence=never, structures=STRUCTURES)
+    numbered = list(enumerate(TRIALS))
+    crowd = together(trainer, numbered)
+    alone: dict[int, Result] = {}
+    for one in reversed(numbered):
+        alone |= together(trainer, [one])
+    assert alone == crowd
+    assert len({repr(result) for result in crowd.values()}) == len(TRIALS)
+    # A trial that is continued in a stack of its own structure, beside another.
+    for number in (4, 1):
+        trainer.start(3, TRIALS[number], number)
+        trainer.epoch()
+        checkpoint = trainer.checkpoint(3)
+        trainer.stop(3)
+        trainer.start(0, TRIALS[0], 9)
+        trainer.start(1, TRIALS[number], number, checkpoint)
+        trainer.epoch()
+        trainer.stop(0)
+        outcome, weights = ended(trainer, 1)
+        assert (repr(outcome), [array.tobytes() for array in weights]) == crowd[number]
+    with pytest.raises(ValueError, match="another network"):
+        trainer.start(0, TRIALS[0], 0, checkpoint)
+    names = ("fresh", "refill", "train", "keep")
+    assert {name: trainer.compilations[name] for name in names} == dict.fromkeys(names, STRUCTURES)
+
+
+def test_a_lane_of_each_structure_follows_keras() -> None:
+    trials = [recipe(20, width=8), recipe(2, "adam", batch_size=32, standardize=False)]
+    trainer = LanesTrainer(blobs(), Structure.of_study(STUDY), lanes=2, cadence=never)
+    fit = FitTrainer(blobs(), cadence=never)
+    for lane, trial in enumerate(trials):
+        trainer.start(lane, trial, 5)
+    while trainer.epoch():
+        pass
+    for lane, trial in enumerate(trials):
+        fit.start(0, trial, 5)
+        while fit.epoch():
+            pass
+        ours, our_weights = ended(trainer, lane)
+        theirs, weights = ended(fit, 0)
+        for result, its in zip(ours.curve, theirs.curve, strict=True):
+            assert result.loss == pytest.approx(its.loss, abs=1e-4)
+            assert result.val_loss == pytest.approx(its.val_loss, abs=1e-4)
+        for array, other in zip(our_weights, weights, strict=True):
+            assert array == pytest.approx(other, abs=1e-4)
+
+
+def test_a_stack_is_as_wide_as_a_structures_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "accelerated", lambda: True)
+    structure = Structure.of_study(STUDY)
+    for lanes, structures, width in ((8, 1, 8), (8, 3, 3), (4, 99, 1), (4, math.inf, 1)):
+        trainer = LanesTrainer(blobs(), structure, lanes, structures=structures)
+        assert trainer._width == width
+
+
+def test_a_study_is_measured_by_the_largest_of_its_structures() -> None:
+    assert why_not(STUDY) is None
+    largest = Structure((9, 9, 9), True, 32, "adamw", False, frozenset({"tanh", "weight_decay"}))
+    assert Structure.of_study(STUDY) == largest
+    assert structures_of(STUDY) == 3 * 2 * 2 * 2 * 2
+    space = {**STUDY.space, "width": stats.poisson(9, loc=1)}
+    assert structures_of(replace(STUDY, space=space)) == math.inf
+    assert structures_of(replace(STUDY, space={"learning_rate": [0.1]})) == 1
+
+
+def test_each_structure_has_the_features_that_its_trials_may_use() -> None:
+    largest = Structure.of_study(STUDY)
+    assert largest.serving(recipe(2)).features == {"tanh"}, "only adamw decays weights"
+    adamw = largest.serving(recipe(2, "adamw"))
+    assert adamw == Structure((6, 6), True, 16, "adamw", False, largest.features)
+    assert largest.serving(recipe(2, nesterov=False)) != largest.serving(recipe(2))
+    assert largest.serving(recipe(2, "adamw", nesterov=False)) == adamw, "it has no such thing"
+
+
+def test_programs_are_kept_for_the_structures_that_were_used_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(groups, "KEPT", 2)
+    library, first = Library(), Structure((4,), True, 16, "sgd", False)
+    second, third = replace(first, hidden=(5,)), replace(first, hidden=(6,))
+    kept, gone = library.programs(first), library.programs(second)
+    assert library.programs(first) is kept
+    library.programs(third)
+    assert library.programs(first) is kept
+    assert library.programs(second) is not gone

@@ -1,0 +1,402 @@
+import csv
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from search.proof.interval import Interval
+from search.proof.proof import Proof, Run
+from search.report import Faults, announce, best_json, exit_status, markdown, texts, trials_csv
+from search.result.result import Result, TrialRow
+from search.result.words import gradients, sentences
+from search.study.space import Config
+from search.study.spec import MLP, StudySpec, Training
+
+SPEC = StudySpec(
+    name="study",
+    data="blobs",
+    space={"activation": ["relu", "elu"], "clipnorm": [None, 1.5], "learning_rate": [0.1, 0.01]},
+    model=MLP(hidden=(4,)),
+    training=Training(epochs=9),
+    trials=6,
+    target=0.9,
+)
+CONFIG = Config({"activation": "elu", "clipnorm": None, "learning_rate": 0.01})
+
+
+def row(number: int, state: str, value: float | None, **settings: Any) -> TrialRow:
+    return TrialRow(
+        **{
+            "number": number,
+            "state": state,
+            "value": value,
+            "config": CONFIG,
+            "epochs": 9,
+            "seconds": 1.5,
+            "reason": None,
+            "seed": 70 + number,
+            "counts": True,
+            **settings,
+        }
+    )
+
+
+ROWS = (
+    row(0, "complete", 0.91, reason="all epochs done"),
+    row(1, "complete", 0.95, reason="all epochs done"),
+    row(2, "pruned", 0.4, epochs=1, reason="pruned"),
+    row(3, "failed", None, reason="SIGTERM", counts=False),
+    row(4, "failed", None, reason='ValueError: a|b, "c"\nand d', config=Config({}), seed=None),
+    row(5, "running", None, counts=False),
+)
+RUNS = (Run(0, 10, 0.93), Run(0, 11, 0.95), Run(1, 12, 0.9), Run(1, 13, 0.92))
+
+
+def proof(mean: float, low: float, high: float) -> Proof:
+    return Proof(
+        trial=0,
+        runs=RUNS,
+        seeds=(10, 11),
+        per_seed=(mean - 0.001, mean + 0.001),
+        interval=Interval(mean, low, high, 0.95),
+        test_size=10_000,
+        openings=1,
+        model_seed=11,
+    )
+
+
+UNCONFIRMED = Result(
+    name="mine",
+    spec=SPEC,
+    command="python -m search.run --study study --name mine",
+    budget=6,
+    trials=ROWS,
+    proof=None,
+    seconds={"trials": 61.5, "confirmation": 3.0},
+    data={"name": "blobs", "sha256": "5ba"},
+    versions={"python": "3"},
+    hardware={"cpu": "a fast one", "cores": 2},
+)
+MET = replace(UNCONFIRMED, proof=proof(0.94, 0.9, 0.95))
+UNSURE = replace(UNCONFIRMED, proof=proof(0.91, 0.899, 0.92))
+MISSED = replace(UNCONFIRMED, proof=proof(0.85, 0.84, 0.86))
+NOTHING = replace(UNCONFIRMED, trials=ROWS[2:])
+UNTRIED = replace(UNCONFIRMED, trials=())
+WITHOUT_TARGET = replace(MET, spec=replace(SPEC, target=None))
+ALL = [UNCONFIRMED, MET, UNSURE, MISSED, NOTHING, UNTRIED, WITHOUT_TARGET]
+
+
+def strictly(text: str) -> Any:
+    """Read JSON that holds no NaN and no infinity."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise AssertionError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+# -- best.json -------------------------------------------------------------------------------
+
+PROMISED: dict[str, tuple[str, ...]] = {
+    "study": (),
+    "config": ("activation", "clipnorm", "learning_rate"),
+    "trial": (),
+    "validation": ("metric", "value"),
+    "test": ("metric", "mean", "interval", "confidence", "seeds", "per_seed", "n"),
+    "target": (),
+    "target_met": (),
+    "trials": ("total", "complete", "pruned", "failed"),
+    "seconds": (),
+    "data": ("name", "sha256"),
+    "versions": (),
+    "hardware": (),
+}
+
+
+def deliver(result: Result, out: Path, model: bytes | None = None, as_json: bool = False) -> Faults:
+    faults = Faults(verbose=False)
+    announce(result, texts(result, lambda: result, faults), out, model, as_json)
+    return faults
+
+
+def test_best_json_holds_what_is_promised() -> None:
+    best = strictly(json.dumps(best_json(MET)))
+
+    assert best.keys() >= PROMISED.keys()
+    for key, inner in PROMISED.items():
+        assert not inner or best[key].keys() >= set(inner)
+    assert (best["study"], best["trial"], best["config"]) == ("mine", 0, dict(CONFIG))
+    assert best["validation"] == {"metric": "accuracy", "value": 0.91, "confirmed": 0.94}
+    assert best["test"]["interval"] == [0.9, 0.95]
+    assert (best["test"]["mean"], best["test"]["confidence"]) == (0.94, 0.95)
+    assert (best["test"]["seeds"], best["test"]["n"]) == ([10, 11], 10_000)
+    assert best["trials"] == {"total": 4, "complete": 2, "pruned": 1, "failed": 1}
+    assert (best["target"], best["target_met"]) == (0.9, True)
+
+
+def test_best_json_without_a_winner_keeps_its_keys() -> None:
+    best = best_json(NOTHING)
+
+    assert best.keys() >= PROMISED.keys()
+    assert (best["config"], best["trial"], best["test"], best["target_met"]) == (
+        None,
+        None,
+        None,
+        False,
+    )
+
+
+def test_without_a_proof_the_best_trial_leads() -> None:
+    assert best_json(UNCONFIRMED)["trial"] == 1
+    assert best_json(UNCONFIRMED)["test"] is None
+
+
+@pytest.mark.parametrize(
+    ("result", "met"),
+    [
+        (MET, True),
+        (UNSURE, False),
+        (MISSED, False),
+        (UNCONFIRMED, False),
+        (NOTHING, False),
+        (WITHOUT_TARGET, None),
+    ],
+)
+def test_only_the_intervals_low_end_meets_a_target(
+    result: Result, met: bool | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliver(result, tmp_path, as_json=True)
+
+    said = strictly(capsys.readouterr().out)
+    assert said["target_met"] is met
+    assert said == strictly((tmp_path / "best.json").read_text())
+    assert exit_status(result) == (3 if met is False else 0)
+
+
+def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
+    broken = replace(MET, hardware={"memory_gib": math.nan})
+
+    with pytest.raises(ValueError, match="JSON"):
+        deliver(broken, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- words -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("result", "said", "unsaid"),
+    [
+        (
+            MET,
+            [
+                "trial 0: activation elu, clipnorm off, learning_rate 0.01.",
+                "with 2 fresh seeds, it is right on 94.00 % of the 10,000 test examples",
+                "(95 % interval: 90.00 % to 95.00 %)",
+                "The target of 90.00 % is met",
+                "4 of 6 trials done: 2 complete, 1 pruned, 1 failed.",
+            ],
+            ["not", "More trials"],
+        ),
+        (UNSURE, ["not proven: the interval reaches below it", "--trials"], ["is met", "not met"]),
+        (MISSED, ["The target of 90.00 % is not met", "--trials"], ["not proven"]),
+        (UNCONFIRMED, ["trial 1:", "is 95.00 %", "not confirmed", "not proven"], ["is met"]),
+        (NOTHING, ["None of the 2 trials of mine has completed."], ["best configuration"]),
+        (WITHOUT_TARGET, ["94.00 %"], ["target"]),
+    ],
+)
+def test_the_result_in_words(result: Result, said: list[str], unsaid: list[str]) -> None:
+    text = " ".join(sentences(result))
+
+    assert [phrase for phrase in said if phrase not in text] == []
+    assert [phrase for phrase in unsaid if phrase in text] == []
+
+
+def test_the_terminal_names_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deliver(MET, tmp_path, b"a model")
+
+    assert (tmp_path / "best.keras").read_bytes() == b"a model"
+    *said, files = capsys.readouterr().out.splitlines()
+    assert said == sentences(MET)
+    for name in ("best.json", "report.md", "report.html", "trials.csv", "best.keras"):
+        assert str(tmp_path / name) in files
+        assert (tmp_path / name).exists()
+    assert len(list(tmp_path.iterdir())) == 5  # nothing half-written is left beside them
+
+
+def test_a_page_that_cannot_be_made_is_one_line_and_keeps_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.html").write_text("an earlier one")
+    # A study of another program's trials may well lack what the page relies on.
+    odd: Any = "no health\nat all"
+    broken = replace(MET, health={1: odd})
+    faults = deliver(broken, tmp_path, b"a model")
+
+    said = capsys.readouterr()
+    [line] = said.err.splitlines()
+    assert line.startswith("warning: report.html cannot be made and stays as it was: Attribute")
+    assert line.endswith("(-v shows where)")
+    assert faults.names == ["report.html"]
+    assert (tmp_path / "report.html").read_text() == "an earlier one"
+    assert "report.html" not in said.out
+    for name in ("best.json", "report.md", "trials.csv", "best.keras"):
+        assert str(tmp_path / name) in said.out
+        assert (tmp_path / name).exists()
+    assert exit_status(broken) == exit_status(MET)
+
+
+def test_what_programs_read_is_there_before_the_page_is_begun(tmp_path: Path) -> None:
+    """Whatever ends the process while it draws, even what cannot be caught."""
+
+    def killed() -> Result:
+        raise KeyboardInterrupt
+
+    made = texts(MET, killed, Faults(verbose=False))
+    with pytest.raises(KeyboardInterrupt):
+        announce(MET, made, tmp_path, b"a model", as_json=False)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"best.json", "best.keras", "report.md", "trials.csv"}
+
+
+# -- report.md -------------------------------------------------------------------------------
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Return the cells of each of a Markdown text's tables."""
+    blocks = [
+        [line for line in block.splitlines() if line[:1] == "|"] for block in text.split("\n\n")
+    ]
+    return [[cells(line) for line in lines] for lines in blocks if lines]
+
+
+def cells(line: str) -> list[str]:
+    halves = line.replace("\\|", "\0").strip("|").split("|")
+    return [half.strip().replace("\0", "|") for half in halves]
+
+
+def test_the_report_has_the_best_trials_the_confirmation_and_the_reasons() -> None:
+    best, confirmation, reasons = tables(markdown(MET))
+
+    assert best[0] == ["trial", "validation accuracy", "epochs", *CONFIG]
+    assert best[2:] == [
+        ["1", "95.00 %", "9", "elu", "off", "0.01"],
+        ["0", "91.00 %", "9", "elu", "off", "0.01"],
+    ]
+    assert confirmation[2:] == [["0", "94.00 %"], ["1", "91.00 %"]]
+    assert ["complete", "all epochs done", "2"] in reasons
+    assert ["failed", 'ValueError: a|b, "c" and d', "1"] in reasons
+    assert "python -m search.replay --study study --name mine --trial 0\n" in markdown(MET)
+    assert "SHA-256 5ba" in markdown(MET)
+
+
+def test_the_report_shows_ten_trials_at_most() -> None:
+    many = replace(UNCONFIRMED, trials=tuple(row(n, "complete", n / 20) for n in range(20)))
+
+    best, _reasons = tables(markdown(many))
+    assert [line[0] for line in best[2:]] == [str(number) for number in range(19, 9, -1)]
+
+
+def test_odd_names_do_not_break_the_table() -> None:
+    odd = Config({"a|b": "x|y\nz", "c": True})
+    result = replace(UNCONFIRMED, trials=(row(0, "complete", 0.5, config=odd),))
+
+    best, _reasons = tables(markdown(result))
+    assert best[0][3:] == ["a|b", "c"]
+    assert best[2][3:] == ["x|y z", "on"]
+    assert {len(line) for line in best} == {5}
+
+
+def judged(*trials: tuple[str, str, float]) -> Result:
+    """Return a result of these trials: activation, verdict, accuracy."""
+    rows = [
+        row(
+            number,
+            "complete",
+            value,
+            config=Config({**CONFIG, "activation": activation}),
+            verdict=verdict,
+            verdict_reason=f"Reason {number}.",
+        )
+        for number, (activation, verdict, value) in enumerate(trials)
+    ]
+    return replace(MET, trials=tuple(rows))
+
+
+def test_the_report_says_how_gradients_fared_by_choice() -> None:
+    elu, relu = ("elu", "healthy", 0.9), ("relu", "vanishing", 0.5)
+    text = markdown(judged(elu, elu, elu, ("relu", "healthy", 0.8), relu, relu))
+
+    *_, activation, clipnorm, _rate = tables(text)
+    assert activation[0] == ["activation", "healthy", "vanishing"]
+    assert activation[2:] == [["relu", "1", "2"], ["elu", "3", "0"]]
+    assert clipnorm[2:] == [["off", "4", "2"]]
+    assert "6 trials whose gradients were judged, 4 ended healthy, 2 vanishing." in text
+    assert "healthy most often with activation elu (3 of 3 trials, 1 of 3 without it)" in text
+    assert "least often" not in text, "that would say the same again"
+    assert "that may be chance" in text
+    assert "median" not in text, "two trials are no sample"
+    assert "Vanishing (2), for example trial 4: Reason 4." in text
+    assert "The winner, trial 0, is healthy. Reason 0." in text
+    assert "Gradients" not in markdown(MET)
+
+
+def test_many_trials_say_more_than_chance() -> None:
+    many = [("elu", "healthy", 0.9), ("relu", "dying units", 0.4)] * 12
+    text = gradients(judged(*many, ("elu", "dying units", 0.5)))
+
+    assert "activation elu (12 of 13 trials, 0 of 12 without it)" in text
+    assert "the difference is more than chance" in text
+    assert "median validation accuracy of 90.00 % (90.00 % to 90.00 %)" in text
+    assert "the others 40.00 % (40.00 % to 50.00 %)" in text
+    assert "Dying units (13), for example" in text, "one was no relu"
+    assert "Dying units (12, all with activation relu), for" in gradients(judged(*many))
+
+
+def test_each_difference_is_tested_alone() -> None:
+    some = [("relu", "vanishing", 0.4)] * 12 + [("elu", "healthy", 0.9)] * 8
+    mixed = judged(*some, *[("tanh", "healthy", 0.9), ("tanh", "vanishing", 0.4)] * 2)
+    space = {**SPEC.space, "activation": ["relu", "elu", "tanh"]}
+    text = gradients(replace(mixed, spec=replace(SPEC, space=space)))
+
+    assert "most often with activation elu (8 of 8 trials, 2 of 16 without it)" in text
+    assert "least often with activation relu (0 of 12 trials, 10 of 12 without it)" in text
+    assert "the difference is more than chance" in text
+
+
+def test_no_choice_is_praised_without_a_reason() -> None:
+    even = [(name, kind, 0.9) for name in ("elu", "relu") for kind in ("healthy", "saturated") * 4]
+
+    assert "No choice had healthy gradients more often" in gradients(judged(*even))
+    few = gradients(judged(("elu", "healthy", 0.9), ("relu", "saturated", 0.2)))
+    assert "often" not in few
+
+
+@pytest.mark.parametrize("result", ALL)
+def test_every_result_has_a_report(result: Result) -> None:
+    text = markdown(result)
+
+    assert text.startswith("# mine\n\n")
+    assert text.endswith("\n")
+    assert "None" not in text.replace("None of the", "")
+    assert re.search(r"^#.*\n+#", text, re.MULTILINE) is None  # no empty section
+
+
+# -- trials.csv ------------------------------------------------------------------------------
+
+
+def test_the_csv_can_be_read_back() -> None:
+    rows = list(csv.DictReader(trials_csv(MET).splitlines(keepends=True)))
+
+    assert [int(line["number"]) for line in rows] == [row.number for row in ROWS]
+    for line, wanted in zip(rows, ROWS, strict=True):
+        assert line["state"] == wanted.state
+        assert line["value"] == ("" if wanted.value is None else str(wanted.value))
+        assert line["reason"] == (wanted.reason or "")
+        assert line["counts"] == str(wanted.counts)
+        assert line["activation"] == wanted.config.get("activation", "")
+    assert list(rows[0])[-3:] == list(CONFIG)

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from search.cli import Options
+from search.errors import LanesExhausted
+from search.service.progress import Lines
+from search.service.session import Session
+from search.service.shift import Plan, Shift
+from search.trainers.contract import Trainer
+from tests.fakes import ScriptedTrainer, raising
+
+
+def test_lanes_that_memory_does_not_hold_are_halved_and_no_trial_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    options = Options("blobs", url, None, tmp_path, None, json=False, verbose=False, quiet=True)
+    session = Session(options, {"trials": 6}, create=True)
+    made: list[int | None] = []
+
+    def trainer(_kind: str, lanes: int | None, _say: object) -> Trainer:
+        made.append(lanes)
+        if lanes is None:
+            return ScriptedTrainer(4, script=raising(LanesExhausted()))
+        return ScriptedTrainer(lanes)
+
+    monkeypatch.setattr(session, "trainer", trainer)
+    shift = Shift(session, Plan(confirm=False), Lines(Console(stderr=True)))
+    assert (shift.work(), made) == (None, [None, 2])
+    assert "Memory does not hold 4 lanes; going on with 2." in capsys.readouterr().err
+    result = session.result()
+    assert len(result.counted) == 6
+    assert result.states["failed"] == 0
+    reasons = {row.reason for row in result.trials if not row.counts}
+    assert reasons == {f"handed back: LanesExhausted: {LanesExhausted()}"}
+    session.store.close()

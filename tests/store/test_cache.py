@@ -1,0 +1,182 @@
+"""The storage in few statements is Optuna's storage."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from search.service.loop import Worker
+from search.service.trials import TrialQueue
+from search.store import Store
+from search.store.leases import Leases, StoredStudy
+from search.study.spec import MLP, StudySpec, Training
+from tests.fakes import Notes, ScriptedTrainer
+
+SPEC = StudySpec(
+    name="study",
+    data="blobs",
+    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
+    model=MLP(hidden=(4,)),
+    training=Training(epochs=9),
+    trials=18,
+    sampler="tpe",
+)
+
+
+@pytest.fixture
+def other(url: str) -> Iterator[Store]:
+    """The same store as another process has it."""
+    store = Store(url, create=False)
+    yield store
+    store.close()
+
+
+def study_in(store: Store, sampler: optuna.samplers.BaseSampler | None = None) -> Study:
+    return optuna.create_study(
+        storage=store.storage,
+        study_name="study",
+        direction="maximize",
+        sampler=sampler or optuna.samplers.RandomSampler(seed=1),
+        load_if_exists=True,
+    )
+
+
+def optunas_own(store: Store) -> list[FrozenTrial]:
+    storage = RDBStorage(store.database.engine.url.render_as_string(hide_password=False))
+    study_id = storage.get_study_id_from_name("study")
+    trials = storage.get_all_trials(study_id)
+    storage.engine.dispose()
+    return trials
+
+
+def draw(trial: optuna.Trial) -> float:
+    trial.suggest_categorical("kind", ["a", None, True, 2])
+    trial.suggest_int("width", 1, 64, log=True)
+    return trial.suggest_float("rate", 1e-3, 1.0, log=True)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        optuna.samplers.TPESampler(seed=1, n_startup_trials=3),
+        optuna.samplers.CmaEsSampler(seed=1, n_startup_trials=3, warn_independent_sampling=False),
+    ],
+    ids=["tpe", "cmaes"],
+)
+def test_optunas_own_storage_reads_the_same(
+    store: Store, other: Store, sampler: optuna.samplers.BaseSampler
+) -> None:
+    study = study_in(store, sampler)
+    study.enqueue_trial({"width": 7}, user_attrs={"why": ["a", "user"]})
+    states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL] * 3
+    for number, state in enumerate(states):
+        trial = study.ask()
+        with store.together(trial._trial_id):
+            value = draw(trial)
+            trial.set_user_attr("number", {"is": number})
+        for step, reported in enumerate((value, math.nan, math.inf, -math.inf, 0.1 * number)):
+            trial.report(reported, step)
+        told = math.inf if number == 0 else value
+        study.tell(trial, told if state is TrialState.COMPLETE else None, state)
+    study.ask()
+    study.add_trial(optuna.trial.create_trial(value=0.5, system_attrs={"added": True}))
+
+    known = study.get_trials()
+    assert [trial.number for trial in known] == list(range(len(states) + 2))
+    assert known[0].params["width"] == 7
+    for seen in (optunas_own(store), study_in(other).get_trials()):
+        assert list(map(_comparable, seen)) == list(map(_comparable, known))
+
+
+def _comparable(trial: FrozenTrial) -> dict[str, Any]:
+    # NaN is not equal to itself.
+    return {name: repr(value) for name, value in vars(trial).items()}
+
+
+def test_what_is_changed_together_is_seen_at_once_and_by_others_at_the_end(
+    store: Store, other: Store
+) -> None:
+    trial = study_in(store).ask()
+    elsewhere = study_in(other)
+    with store.together(trial._trial_id):
+        trial.report(0.25, 1)
+        trial.set_user_attr("seed", 7)
+        (mine,) = store.storage.get_all_trials(trial.study._study_id)
+        (theirs,) = elsewhere.get_trials()
+        assert (mine.user_attrs, theirs.user_attrs) == ({"seed": 7}, {})
+    (theirs,) = elsewhere.get_trials()
+    assert theirs.user_attrs == {"seed": 7}
+    assert theirs.intermediate_values == {1: 0.25}
+
+
+def test_what_was_not_finished_together_is_not_written(store: Store) -> None:
+    trial = study_in(store).ask()
+
+    def interrupted() -> None:
+        with store.together(trial._trial_id):
+            trial.set_user_attr("seed", 7)
+            raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert optunas_own(store)[0].user_attrs == {}
+
+
+def test_a_trial_that_another_process_ended_is_known_as_such_by_the_next_write(
+    store: Store, other: Store
+) -> None:
+    study, elsewhere = study_in(store), study_in(other)
+    trial = study.ask()
+    elsewhere.tell(0, state=TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError), store.together(trial._trial_id):
+        study.tell(trial, 0.5)
+    assert study.get_trials()[0].state is TrialState.FAIL
+    assert store.storage.get_trial(trial._trial_id).values is None
+    assert optunas_own(store)[0].values is None
+
+
+def test_a_look_reads_once(store: Store, other: Store) -> None:
+    study, elsewhere = study_in(store), study_in(other)
+    with store.look():
+        assert study.get_trials() == []
+        elsewhere.ask()
+        assert study.get_trials() == []
+        mine = study.ask()
+        assert [trial.number for trial in study.get_trials()] == [mine.number]
+    assert [trial.number for trial in study.get_trials()] == [0, 1]
+
+
+def test_trials_of_other_studies_are_not_read(store: Store) -> None:
+    study = study_in(store)
+    optuna.create_study(storage=store.storage, study_name="another").ask()
+    trial = study.ask()
+    study.tell(trial, 0.5)
+    assert [trial.number for trial in study.get_trials()] == [0]
+    optuna.delete_study(storage=store.storage, study_name="study")
+    with pytest.raises(KeyError):
+        study.get_trials()
+
+
+def test_a_trial_costs_the_store_few_transactions(store: Store) -> None:
+    leases = Leases(store.database, SPEC.name)
+    leases.create(StoredStudy({}, {}, SPEC.budget))
+    study = store.study(SPEC.name, SPEC, seed=1)
+    queue = TrialQueue(store, study, SPEC, leases, leases.join()[0])
+    asked: list[str] = []
+    engine = store.database.engine
+    sa.event.listen(engine, "commit", lambda _connection: asked.append("COMMIT"))
+    sa.event.listen(engine, "before_cursor_execute", lambda *words: asked.append(words[2]))
+    notes = Notes()
+    Worker(queue, ScriptedTrainer(4), notes, lambda: None).run()
+
+    assert sum(kind == "trained" for kind, _, _ in notes.events) == 3 * SPEC.budget
+    # Optuna's own storage makes 27 transactions and 105 statements of such a trial.
+    assert asked.count("COMMIT") <= 12 * SPEC.budget
+    assert sum("COMMIT" != words.split()[0] != "BEGIN" for words in asked) <= 27 * SPEC.budget

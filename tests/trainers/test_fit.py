@@ -1,0 +1,86 @@
+"""What only the fit trainer does: checkpoints of any Keras model."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from search.data import Dataset, Split, load
+from search.study.space import Config
+from search.study.spec import MLP, BuildModel, Recipe, Training
+from search.trainers.contract import Outcome
+from search.trainers.fit import FitTrainer
+
+LAYERS = keras.layers
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    whole = load("blobs")
+    train, validation = (
+        Split(part.x[:300], part.y[:300]) for part in (whole.train, whole.validation)
+    )
+    return Dataset("blobs", whole.sha256, train, validation, whole.classes)
+
+
+def check(dataset: Dataset, model: MLP | BuildModel, training: Training) -> None:
+    """Train on from the first epoch, and again from its checkpoint in another trainer."""
+    one = Recipe(Config({}), model, training)
+    trainer = FitTrainer(dataset)
+    trainer.start(0, one, 3)
+    trainer.epoch()
+    checkpoint = trainer.checkpoint(0)
+    outcome, weights = to_end(trainer)
+    another = FitTrainer(dataset)
+    keras.utils.set_random_seed(99)  # as it might be in another process
+    another.start(0, one, 3, checkpoint)
+    continued, its_weights = to_end(another)
+    assert len(outcome.curve) == training.epochs
+    assert continued == outcome
+    assert [array.tobytes() for array in its_weights] == [array.tobytes() for array in weights]
+
+
+def to_end(trainer: FitTrainer) -> tuple[Outcome, list[np.ndarray[Any, Any]]]:
+    while trainer.epoch():
+        pass
+    weights = trainer.model(0).get_weights()
+    return trainer.stop(0), weights
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "nadam"])
+def test_a_checkpoint_holds_the_whole_optimizer(dataset: Dataset, optimizer: str) -> None:
+    training = Training(
+        epochs=3,
+        batch_size=32,
+        optimizer=optimizer,
+        learning_rate=0.003,
+        clipnorm=0.3,
+        best_weights=False,
+    )
+    check(dataset, MLP(hidden=(8,), batch_norm=True), training)
+
+
+def build(_config: Config) -> keras.Model:
+    """Return a model that draws random numbers and has no variables before its first batch.
+
+    Its optimizer averages and counts, and the study knows nothing of it.
+    """
+    model = keras.Sequential(
+        [
+            LAYERS.Dense(16, "relu"),
+            LAYERS.Dropout(0.3),
+            LAYERS.GaussianNoise(0.1),
+            LAYERS.Dense(10, "softmax"),
+        ]
+    )
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.9)
+    optimizer = keras.optimizers.AdamW(
+        schedule, amsgrad=True, use_ema=True, gradient_accumulation_steps=2
+    )
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_a_model_of_the_studys_own_continues_too(dataset: Dataset) -> None:
+    check(dataset, build, Training(epochs=3, batch_size=32, best_weights=False))
