@@ -33,7 +33,7 @@ import click
 
 from benchmarks.lanes import dataset, processor, recipe
 from search.backend import threads
-from search.health.snapshot import Cadence, at_rungs, never
+from search.health.cadence import Cadence, at_rungs, never
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.trainers.contract import Trainer
@@ -78,7 +78,9 @@ def measure(name: str, make: Callable[[Cadence], Trainer], lengths: list[int], r
 DEEP = """
 from scipy.stats import reciprocal
 from search.study.space import off_or
-from search.study.spec import MLP, StudySpec, Training
+from search.study.mlp import MLP
+from search.study.spec import StudySpec
+from search.study.training import Training
 
 STUDY = StudySpec(
     name="deep",

@@ -132,7 +132,8 @@ Work = tuple[Callable[[int, int], Any], dict[int, float]]
 
 def dataset() -> Any:
     """Load MNIST, or draw noise of its shape where it cannot be had; that trains as fast."""
-    from search.data import Dataset, Split, load
+    from search.data import load
+    from search.data.splits import Dataset, Split
     from search.errors import DataError
 
     try:
@@ -148,8 +149,10 @@ def dataset() -> Any:
 
 
 def recipe(number: int) -> Any:
+    from search.study.mlp import MLP
     from search.study.space import Config
-    from search.study.spec import MLP, Recipe, Training
+    from search.study.spec import Recipe
+    from search.study.training import Training
 
     network, training = TRIALS[number % len(TRIALS)]
     model = MLP(hidden=HIDDEN, initializer="he_normal", **network)  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ import click
 if TYPE_CHECKING:
     import optuna
 
-    from search.data import Dataset
+    from search.data.splits import Dataset
     from search.study.spec import Recipe, StudySpec
 
 METHODS = ("lanes", "random", "optuna", "top few")
@@ -216,7 +216,7 @@ def task(method: str, study: str, settings: dict[str, Any]) -> None:
     import optuna
 
     from search import data
-    from search.study.spec import load_study
+    from search.study.files import load_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec = load_study(study).with_settings(settings)

@@ -46,8 +46,10 @@ from search.service.samplers import pruner, sampler
 from search.service.trials import TrialQueue, suggest
 from search.store import Store, tables
 from search.store.leases import Leases, StoredStudy
+from search.study.mlp import MLP
 from search.study.space import off_or
-from search.study.spec import MLP, StudySpec, Training
+from search.study.spec import StudySpec
+from search.study.training import Training
 from tests.fakes import Notes, ScriptedTrainer, curve, slow
 from tests.postgres import Postgres
 

@@ -1,1 +1,13 @@
-"""A hyperparameter-search service for small networks that proves its winner."""
+"""Hyperparameter search that proves its winner: what a study is written with.
+
+    from search import MLP, Confirm, StudySpec, Training, off_or
+
+Importing it loads none of the libraries that train or store: a study's file opens at once.
+"""
+
+from search.study.mlp import MLP
+from search.study.space import off_or
+from search.study.spec import Confirm, StudySpec
+from search.study.training import Training
+
+__all__ = ["MLP", "Confirm", "StudySpec", "Training", "off_or"]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
+from search.service.progress import progress_of
 from search.study.spec import PRUNERS, SAMPLERS
 
 if TYPE_CHECKING:
-    from search.service.progress import Lines
-    from search.service.session import Session
+    pass
 
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
@@ -67,8 +67,8 @@ def run(
     options = cli.take_options(arguments)
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
-    from search.report import Faults, announce, exit_status, plots, texts
     from search.service import machine
+    from search.service.report import Faults, announce, exit_status, plots, texts
     from search.service.session import Session
     from search.service.shift import Plan, Shift
     from search.web.showcase import publish
@@ -89,20 +89,6 @@ def run(
         written = announce(result, made, session.out, session.ledger.kept_model(), options.json)
         publish(session, result, written, plots(evidence, faults))
         return exit_status(result)
-
-
-def progress_of(session: "Session") -> "Lines":
-    """Return what shows a person how a study goes on."""
-    from rich.console import Console
-
-    from search.service.progress import Best, progress_for
-
-    result = session.result()
-    ranked = result.ranked
-    best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None
-    console = Console(stderr=True)
-    done, budget = len(result.counted), result.budget
-    return progress_for(console, session.options.quiet, best, done, budget, result.metric)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
-from search.service.progress import clock, describe
+from search.result.wording import clock, describe
 
 if TYPE_CHECKING:
     from search.result.result import TrialRow

@@ -89,7 +89,7 @@ def _studies(
     """Return what there is to do: name -> its options."""
     from search.store import Store
     from search.store.leases import Leases
-    from search.study.spec import load_study
+    from search.study.files import load_study
 
     try:
         store = Store(options.storage, create=False)
@@ -118,8 +118,8 @@ def _studies(
 
 def _work(options: Options, plan: "Plan") -> int | None:
     """Work on one study until all is done; return an exit status when a signal came first."""
-    from search.report import Faults, plots, texts
-    from search.run import progress_of
+    from search.service.progress import progress_of
+    from search.service.report import Faults, plots, texts
     from search.service.session import Session
     from search.service.shift import Shift
     from search.web.showcase import publish

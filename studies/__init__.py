@@ -1,1 +1,5 @@
-"""The studies that ship with the service: one file each, ``STUDY = StudySpec(...)``."""
+"""The studies that ship with the service: one file each, ``
+
+from search import
+
+STUDY = StudySpec(...)``."""

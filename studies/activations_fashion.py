@@ -1,6 +1,6 @@
 """All activations side by side on Fashion-MNIST, each with the initializer that theory pairs."""
 
-from search.study.spec import MLP, Confirm, StudySpec, Training
+from search import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name="activations_fashion",

@@ -1,6 +1,6 @@
 """Where batch normalization belongs, and how many steps it saves: the paper's MNIST network."""
 
-from search.study.spec import MLP, Confirm, StudySpec, Training
+from search import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name="batchnorm_placement",

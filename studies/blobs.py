@@ -2,8 +2,7 @@
 
 from scipy.stats import reciprocal
 
-from search.study.space import off_or
-from search.study.spec import MLP, Confirm, StudySpec, Training
+from search import MLP, Confirm, StudySpec, Training, off_or
 
 STUDY = StudySpec(
     name="blobs",

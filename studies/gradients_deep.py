@@ -1,6 +1,6 @@
 """Which cure keeps gradients alive how deep: the gradients' health is the result."""
 
-from search.study.spec import MLP, Confirm, StudySpec, Training
+from search import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name="gradients_deep",

@@ -2,7 +2,7 @@
 
 from scipy.stats import reciprocal
 
-from search.study.spec import MLP, Confirm, StudySpec, Training
+from search import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name="mnist_random",

@@ -4,7 +4,7 @@ The data set has a column built on the share of Black residents, and is kept for
 what was published alone; ``data="california"`` is the one to use for anything else.
 """
 
-from search.study.spec import MLP, Confirm, StudySpec, Training
+from search import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name="snn_boston",

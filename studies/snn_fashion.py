@@ -1,6 +1,6 @@
 """Fashion-MNIST, 20 hidden layers: does a self-normalizing network beat the regular one?"""
 
-from search.study.spec import MLP, Confirm, StudySpec, Training
+from search import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name="snn_fashion",

@@ -61,7 +61,7 @@ class ScriptedModel:
 
 
 class ScriptedTrainer:
-    """A `search.trainers.contract.Trainer` whose epochs are read from a script, and cost nothing."""
+    """A `search.trainers.contract.Trainer` whose epochs come from a script, at no cost."""
 
     def __init__(
         self,

@@ -7,9 +7,9 @@ from rich.console import Console
 from search.cli import Options
 from search.proof.interval import Interval
 from search.proof.proof import Proof, Run
-from search.report import Faults, texts
 from search.result.result import Result
 from search.service.progress import Lines
+from search.service.report import Faults, texts
 from search.service.session import Session
 from search.service.shift import Plan, Shift
 from tests.fakes import ScriptedTrainer

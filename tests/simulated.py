@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from search import cli, data, run, status, worker
 from search.service import crew, loop, session, shift, trials
-from search.store import leases, patience
+from search.store import leases, patience, process
 from search.study import seeds
 from search.study.spec import Recipe
 from tests.fakes import Scores, ScriptedModel, ScriptedTrainer, curve
@@ -68,7 +68,7 @@ class Simulation:
             (leases, "GRACE_SECONDS", self.grace),
             (trials, "GRACE_SECONDS", self.grace),
             (trials, "MAX_ATTEMPTS", self.attempts),
-            (leases, "_host", (lambda: self.host) if self.host else leases._host),
+            (process, "host", (lambda: self.host) if self.host else process.host),
             (loop, "BEAT_SECONDS", self.beat),
             (loop, "CHECKPOINT_SECONDS", self.checkpoint),
             (loop, "POLL_SECONDS", self.poll),

@@ -32,7 +32,7 @@ class Layer(NamedTuple):
 
 
 def figures(layer: Layer) -> Array:
-    """Measure a layer; returns ``[figure, ...]`` in the order of `search.health.snapshot.FIGURES`."""
+    """Measure a layer: ``[figure, ...]``, ordered as `search.health.snapshot.FIGURES`."""
     weight_norm = norm(layer.kernel)
     measured = {
         "gradient_norm": norm(layer.gradient),

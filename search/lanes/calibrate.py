@@ -1,7 +1,7 @@
 """How many lanes: measured for ``--lanes auto``, and halved where memory ends."""
 
 from search.backend import accelerated, threads
-from search.data import Dataset
+from search.data.splits import Dataset
 from search.errors import LanesExhausted
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from keras import ops
 
+from search.study.mlp import ACTIVATIONS, MLP
 from search.study.seeds import derive
-from search.study.spec import ACTIVATIONS, MLP, Training
+from search.study.training import Training
 
 Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
 

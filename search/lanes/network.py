@@ -9,11 +9,8 @@ Axis names: ``lane`` (K trials), ``batch``, ``unit`` (of a layer), ``input`` (of
 ``class``.
 """
 
-import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import keras
 from keras import ops
 
 from search.lanes.activations import (
@@ -24,7 +21,8 @@ from search.lanes.activations import (
     maxout_gradient,
 )
 from search.lanes.dropout import Fed, feed
-from search.lanes.gates import Array, Gates, like
+from search.lanes.gates import Array, Gates
+from search.lanes.limits import penalized
 from search.lanes.normalization import (
     Norm,
     Normed,
@@ -35,33 +33,7 @@ from search.lanes.normalization import (
     through,
     through_norm,
 )
-
-Judged: TypeAlias = tuple[Array, Array, Array]  # summed losses, summed scores, slope
-
-
-class Variables(NamedTuple):
-    """One array a layer of everything that is trained, or of what an optimizer keeps for it."""
-
-    kernels: tuple[Array, ...]  # [lane, input, unit]
-    shifts: tuple[Array, ...]  # [lane, unit] the bias, or in its place a normalization's beta
-    gammas: tuple[Array, ...]  # [lane, unit] of hidden layers; 1 without batch normalization
-    # Of the techniques that the program was compiled for, and empty without them.
-    behind_gammas: tuple[Array, ...] = ()  # [lane, unit] of batch normalization that is behind
-    behind_betas: tuple[Array, ...] = ()  # the activation
-    layer_gammas: tuple[Array, ...] = ()  # [lane, unit] of layer normalization; the shift is beta
-    slopes: tuple[Array, ...] = ()  # [lane, unit] of prelu, below zero
-    inputs: tuple[Array, ...] = ()  # [lane, input] gamma and beta of the inputs' normalization
-
-
-class Statistics(NamedTuple):
-    """Batch normalization's moving statistics, one array a hidden layer."""
-
-    means: tuple[Array, ...]  # [lane, unit]
-    variances: tuple[Array, ...]  # [lane, unit]
-    # Of the techniques that the program was compiled for.
-    behind_means: tuple[Array, ...] = ()  # [lane, unit]
-    behind_variances: tuple[Array, ...] = ()  # [lane, unit]
-    inputs: tuple[Array, ...] = ()  # [lane, input] the inputs' mean and variance
+from search.lanes.variables import Statistics, Variables
 
 
 class Pass(NamedTuple):
@@ -237,7 +209,7 @@ def backward(
             shift = ops.sum(slope, axis=1, keepdims=True)
         parts["shifts"].append(shift[:, 0])
         kernel = ops.matmul(_transposed(x), slope)
-        parts["kernels"].append(_penalized(kernel, variables.kernels[layer], gates))
+        parts["kernels"].append(penalized(kernel, variables.kernels[layer], gates))
         if layer or passes[0].entry:  # else nothing is to be learned about the data itself
             slope = ops.matmul(slope, _transposed(variables.kernels[layer]))
     if entry := passes[0].entry:
@@ -246,138 +218,6 @@ def backward(
         parts["inputs"] = [beta, gamma]
     gradient = Variables(**{name: tuple(part[::-1]) for name, part in parts.items()})
     return gradient, tuple(deltas[::-1])
-
-
-def penalty(variables: Variables, gates: Gates) -> Array:
-    """Return what L2 regularization adds to the mean loss, ``[lane]``."""
-    if (factor := gates.options.get("l2")) is None:
-        return ops.zeros_like(gates.learning_rate)
-    squares = sum(ops.sum(ops.square(kernel), axis=(1, 2)) for kernel in variables.kernels)
-    return ops.where(factor > 0.0, factor * squares, 0.0)
-
-
-def _penalized(gradient: Array, kernel: Array, gates: Gates) -> Array:
-    """Add the slope of `penalty`."""
-    if (factor := gates.options.get("l2")) is None:
-        return gradient
-    factor = like(factor, kernel)
-    return gradient + ops.where(factor > 0.0, 2.0 * factor * kernel, 0.0)
-
-
-def constrained(variables: Variables, gates: Gates) -> Variables:
-    """Shorten the weights into each hidden unit to ``max_norm``, as Keras' `MaxNorm` does."""
-    if (longest := gates.options.get("max_norm")) is None:
-        return variables
-    *hidden, output = variables.kernels
-    return variables._replace(kernels=(*(_shortened(k, longest) for k in hidden), output))
-
-
-def _shortened(kernel: Array, longest: Array) -> Array:
-    longest = like(longest, kernel)
-    lengths = ops.sqrt(ops.sum(ops.square(kernel), axis=1, keepdims=True))
-    share = ops.minimum(lengths, longest) / (lengths + 1e-7)
-    return kernel * ops.where(longest < math.inf, share, 1.0)
-
-
-def cross_entropy(logits: Array, labels: Array) -> Judged:
-    """Compare logits ``[lane, batch, class]`` with labels ``[lane or 1, batch]``.
-
-    Returns each lane's summed loss and number of right answers, ``[lane]``, and the slope of
-    the mean loss, ``[lane, batch, class]``.
-    """
-    wanted = ops.expand_dims(labels, 2) == ops.arange(logits.shape[2], dtype=labels.dtype)
-    shifted = logits - ops.max(logits, axis=2, keepdims=True)
-    powers = ops.exp(shifted)
-    total = ops.sum(powers, axis=2, keepdims=True)
-    losses = ops.log(total) - ops.sum(ops.where(wanted, shifted, 0.0), axis=2, keepdims=True)
-    slope = (powers / total - ops.cast(wanted, logits.dtype)) / logits.shape[1]
-    right = ops.argmax(logits, axis=2) == ops.cast(labels, "int32")
-    return ops.sum(losses, axis=(1, 2)), ops.sum(ops.cast(right, "float32"), axis=1), slope
-
-
-def judged(outputs: Array, answers: Array, variance: float | Array = 1.0) -> Judged:
-    """Compare outputs with labels or targets, whose types a program knows when it is compiled.
-
-    The variance is that of all targets: 1 over the training split, where they are standardized.
-    """
-    if "int" in keras.backend.standardize_dtype(answers.dtype):
-        return cross_entropy(outputs, answers)
-    return squared_error(outputs, answers, variance)
-
-
-def squared_error(outputs: Array, targets: Array, variance: float | Array) -> Judged:
-    """Compare outputs ``[lane, batch, 1]`` with standardized targets ``[lane or 1, batch]``.
-
-    Returns each lane's summed loss and sum of what each example adds to R², whose mean is R²
-    where ``variance`` is that of all targets, ``[lane]``, and the slope of the mean loss,
-    ``[lane, batch, 1]``.
-    """
-    errors = outputs - ops.expand_dims(targets, 2)
-    losses = ops.sum(ops.square(errors), axis=(1, 2))
-    return losses, outputs.shape[1] - losses / variance, errors * (2.0 / outputs.shape[1])
-
-
-def clipped(gradient: Variables, gates: Gates) -> tuple[Variables, Array]:
-    """Shorten each lane's gradient to its limit.
-
-    - ``clipvalue``, of each number: Mikolov 2012 (Statistical language models based on neural
-      networks, section 3.2.2);
-    - ``clipnorm``, of each variable's norm, and ``global_clipnorm``, of the norm of all together:
-      Pascanu, Mikolov and Bengio 2013 (On the difficulty of training recurrent neural networks,
-      section 3.2 and algorithm 1).
-
-    Returns the gradient, and whether anything of it was shortened, ``[lane]``.
-    """
-    parts = [[_clip(array, gates.clipnorm) for array in part] for part in gradient]
-    shortened = [long for part in parts for _, long in part]
-    kept = Variables(*(tuple(array for array, _ in part) for part in parts))
-    if (largest := gates.options.get("clipvalue")) is not None:
-        shortened.append(_largest(gradient) > largest)
-        kept = _of_each(kept, lambda array: _clip_values(array, like(largest, array)))
-    if (longest := gates.options.get("global_clipnorm")) is not None:
-        length = _length(gradient)
-        shortened.append(length > longest)
-        scale = ops.where(length > longest, longest / length, 1.0)
-        kept = _of_each(kept, lambda array: array * like(scale, array))
-    return kept, ops.any(ops.stack(shortened), axis=0)
-
-
-def _of_each(variables: Variables, function: Callable[[Array], Array]) -> Variables:
-    return Variables(*(tuple(map(function, part)) for part in variables))
-
-
-def _clip_values(gradient: Array, largest: Array) -> Array:
-    return ops.minimum(ops.maximum(gradient, -largest), largest)
-
-
-def _length(gradient: Variables) -> Array:
-    """Return the norm of all of a lane's gradient together, ``[lane]``."""
-    squares = [ops.sum(ops.square(a), axis=_within_lane(a)) for part in gradient for a in part]
-    return ops.sqrt(sum(squares))
-
-
-def _largest(gradient: Variables) -> Array:
-    """Return the size of the largest number of all of a lane's gradient, ``[lane]``."""
-    sizes = [ops.max(ops.abs(a), axis=_within_lane(a)) for part in gradient for a in part]
-    return ops.max(ops.stack(sizes), axis=0)
-
-
-def _within_lane(array: Array) -> tuple[int, ...]:
-    return tuple(range(1, len(array.shape)))
-
-
-def _clip(gradient: Array, limit: Array) -> tuple[Array, Array]:
-    limit = like(limit, gradient)
-    # Without a limit the length does not matter. The selection is for XLA's sake: squares alone
-    # it writes in tiles of 16, and a matrix of 784 x 300 takes 99 us instead of 18.
-    squares = ops.where(limit < math.inf, ops.square(gradient), 0.0)
-    if len(gradient.shape) == 3:
-        # XLA vectorizes a sum over rows, but adds up a whole matrix one number at a time. The
-        # maximum changes nothing; it keeps XLA from merging the two sums again.
-        squares = ops.maximum(ops.sum(squares, axis=1, keepdims=True), 0.0)
-    length = ops.sqrt(ops.sum(squares, axis=-1, keepdims=True))
-    long = length > limit
-    return gradient * ops.where(long, limit / length, 1.0), ops.reshape(long, (-1,))
 
 
 def _logits(variables: Variables, x: Array) -> Array:

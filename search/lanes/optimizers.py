@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeAlias
 from keras import ops
 
 from search.lanes.gates import Array, Gates, like
-from search.lanes.network import Variables, constrained
+from search.lanes.limits import constrained
+from search.lanes.variables import Variables
 
 BETA_1, BETA_2, EPSILON, DECAY = 0.9, 0.999, 1e-7, 0.96  # Keras' defaults for adam and nadam
 RHO = 0.9  # and for rmsprop

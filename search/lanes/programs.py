@@ -7,11 +7,12 @@ from keras import ops, tree
 
 from search.backend import rows
 from search.health import measures as probe
-from search.health.snapshot import LOOK_BATCH
-from search.lanes import activations, network, optimizers
+from search.health.cadence import LOOK_BATCH
+from search.lanes import activations, limits, network, optimizers
 from search.lanes.gates import Array, Gates
-from search.lanes.network import Statistics, Variables
+from search.lanes.losses import judged
 from search.lanes.structure import Structure
+from search.lanes.variables import Statistics, Variables
 
 VALIDATION_BATCH = 250  # examples; large enough for the matrix rate, small beside the weights
 
@@ -61,10 +62,10 @@ def epoch_of(structure: Structure) -> Epoch:
     def step(state: State, x: Array, y: Array, gates: Gates) -> tuple[State, Array]:
         (variables, statistics), slots, moment = state
         logits, passes, statistics = network.forward(variables, statistics, x, gates, moment.step)
-        loss, score, slope = network.judged(logits, y)
-        loss = loss + network.penalty(variables, gates) * x.shape[1]
+        loss, score, slope = judged(logits, y)
+        loss = loss + limits.penalty(variables, gates) * x.shape[1]
         gradient, _ = network.backward(variables, passes, slope, gates)
-        gradient, clipped = network.clipped(gradient, gates)
+        gradient, clipped = limits.clipped(gradient, gates)
         moment = optimizers.advance(moment)
         variables, slots = optimizers.apply(rule, variables, slots, gradient, gates, moment)
         counts = [ops.cast(of_lane, "float32") for of_lane in (clipped, ops.isfinite(loss))]
@@ -102,9 +103,9 @@ def look_of(structure: Structure) -> Look:
         x = inputs(data.validation_x[:LOOK_BATCH], data)
         x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
         logits, passes, _ = network.forward(variables, statistics, x, gates, moment.step)
-        _, _, slope = network.judged(logits, data.validation_y[None, :LOOK_BATCH])
+        _, _, slope = judged(logits, data.validation_y[None, :LOOK_BATCH])
         gradient, deltas = network.backward(variables, passes, slope, gates)
-        shortened, _ = network.clipped(gradient, gates)
+        shortened, _ = limits.clipped(gradient, gates)
         moment = optimizers.advance(moment)
         after, _ = optimizers.apply(rule, variables, slots, shortened, gates, moment)
         layers, pieces = [], network.pieces_of(variables)
@@ -149,7 +150,7 @@ def _validated(
         x = ops.slice(data.validation_x, (start, 0), (size, data.validation_x.shape[1]))
         y = ops.slice(data.validation_y, (start,), (size,))
         logits = network.infer(*kept, inputs(x, data), gates)
-        loss, score, _ = network.judged(logits, y[None], variance)
+        loss, score, _ = judged(logits, y[None], variance)
         return ops.stack([loss, score])
 
     batch = min(VALIDATION_BATCH, data.validation_x.shape[0])
@@ -162,7 +163,7 @@ def _validated(
     )
     if rest:
         sums = sums + chunk(whole * batch, rest)
-    penalty = network.penalty(kept.variables, gates) * data.validation_x.shape[0]
+    penalty = limits.penalty(kept.variables, gates) * data.validation_x.shape[0]
     return sums + ops.stack([penalty, ops.zeros_like(penalty)])
 
 

@@ -8,8 +8,10 @@ from typing import Any
 from search.errors import SpecError
 from search.lanes.gates import CURVES, OFF
 from search.lanes.optimizers import rule_of
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, Recipe, StudySpec, Training
+from search.study.spec import Recipe, StudySpec
+from search.study.training import Training
 
 
 @dataclass(frozen=True)

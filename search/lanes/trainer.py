@@ -23,16 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.backend import accelerated, fetch, free_memory, put, threads
-from search.data import Dataset, Split
+from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted
-from search.health.snapshot import Cadence, at_rungs, layers_of
+from search.health.cadence import Cadence, at_rungs
+from search.health.snapshot import layers_of
 from search.lanes.gates import Array, Gates, gates_of
 from search.lanes.groups import Group, Library
 from search.lanes.programs import Data
 from search.lanes.stack import Stack
 from search.lanes.structure import Structure
+from search.study.mlp import MLP
 from search.study.seeds import data_order
-from search.study.spec import MLP, Recipe
+from search.study.spec import Recipe
 from search.trainers import model as networks
 from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
 from search.trainers.model import Problem

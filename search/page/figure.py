@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from search.result.result import TrialRow
-from search.service.progress import shown
+from search.result.wording import shown
 from search.study.metric import Metric
 
 Trace: TypeAlias = Mapping[str, Any]

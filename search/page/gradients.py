@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from search.health.snapshot import MEANS, VARIANCES, Health, Kind, LayerHealth, Snapshot
+from search.health.snapshot import MEANS, VARIANCES, Health, LayerHealth, Snapshot
+from search.health.verdict import Kind
 from search.page.figure import (
     GREEN,
     ORANGE,

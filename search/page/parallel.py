@@ -21,7 +21,7 @@ from search.page.figure import (
 from search.page.scale import choices, ends, height
 from search.result.factors import tried
 from search.result.result import Result, TrialRow
-from search.service.progress import describe, shown
+from search.result.wording import describe, shown
 from search.study.metric import Metric
 from search.study.space import Dimension
 

@@ -28,7 +28,7 @@ from search.page.figure import (
 from search.page.scale import choices, ends, is_log
 from search.result.factors import tried
 from search.result.result import Result, TrialRow
-from search.service.progress import shown
+from search.result.wording import shown
 from search.study.metric import Metric
 from search.study.space import Dimension
 

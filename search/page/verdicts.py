@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.health.snapshot import Kind
+from search.health.verdict import Kind
 from search.page.figure import COLOURS, GREY, Figure, plain
 from search.result.factors import ENOUGH, Factor, factors, judged, kinds, verdicts
 from search.result.result import Result

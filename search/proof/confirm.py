@@ -16,7 +16,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data import Split, open_test
+from search.data import open_test
+from search.data.splits import Split
 from search.proof.interval import accuracy_interval, regression_intervals
 from search.proof.proof import Proof, Run, mean_validation
 from search.study.metric import R2, macro_f1

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:  # who only reads what was found needs neither Keras nor the data
     import keras
 
-    from search.data import Dataset
+    from search.data.splits import Dataset
 
 SHOWN = 10  # deviations that are kept
 BATCH = 1000

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:  # who only reads what was found needs neither Keras nor the data
     import keras
 
-    from search.data import Dataset
+    from search.data.splits import Dataset
 
 SHOWN = 24  # mistakes that are kept with their pictures
 BATCH = 1000

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from search.health.snapshot import Kind
-from search.service.progress import shown
+from search.health.verdict import Kind
+from search.result.wording import shown
 from search.study.space import Choice, Dimension
 
 if TYPE_CHECKING:

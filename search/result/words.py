@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from search.health.snapshot import Kind
+from search.health.verdict import Kind
 from search.result.factors import (
     ENOUGH,
     Contrast,
@@ -15,7 +15,7 @@ from search.result.factors import (
     kinds,
     spread,
 )
-from search.service.progress import clock, describe
+from search.result.wording import clock, describe
 from search.study.metric import Metric
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from search.data import Dataset
+from search.data.splits import Dataset
 from search.errors import SpecError
-from search.health.snapshot import never
+from search.health.cadence import never
 from search.lanes.calibrate import calibrate, fitting
 from search.lanes.structure import Structure, structures_of, why_not
 from search.lanes.trainer import LanesTrainer

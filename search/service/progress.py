@@ -4,16 +4,16 @@ Everything goes to standard error; standard output is for the result.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.result.wording import clock, describe
 from search.study.metric import ACCURACY, Metric
 from search.study.space import Config, Space
 from search.trainers.contract import EpochResult
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the report's command shares this module, and --help needs n
     from optuna.trial import FrozenTrial
 
     from search.proof.proof import Run
+    from search.service.session import Session
     from search.service.trials import Assignment
 
 
@@ -207,27 +208,6 @@ def progress_for(
     return Lines(console, best, metric)
 
 
-def describe(config: Config | Mapping[str, Any]) -> str:
-    """Return a configuration in one short line."""
-    return ", ".join(f"{name} {shown(value)}" for name, value in config.items())
-
-
-def shown(value: Any) -> str:
-    """Return a hyperparameter's value as a person wants to read it."""
-    if value is None:
-        return "off"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def clock(seconds: float) -> str:
-    """Return a time span as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
     if trial.state.name == "FAIL":
         return f"Trial {trial.number} failed: {trial.user_attrs.get('failure')}."
@@ -239,3 +219,17 @@ def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
         f"Trial {trial.number} finished with value: {trial.value:.4f} and parameters: "
         f"{dict(config)}. Best is trial {best.trial} with value: {best.value:.4f}."
     )
+
+
+def progress_of(session: "Session") -> "Lines":
+    """Return what shows a person how a study goes on."""
+    from rich.console import Console
+
+    from search.service.progress import Best, progress_for
+
+    result = session.result()
+    ranked = result.ranked
+    best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None
+    console = Console(stderr=True)
+    done, budget = len(result.counted), result.budget
+    return progress_for(console, session.options.quiet, best, done, budget, result.metric)

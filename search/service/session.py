@@ -15,17 +15,19 @@ from search.cli import DEFAULT_STORAGE, Options
 from search.errors import DataCorrupt, SpecChanged, StoreNotFound, StudyNotFound, UsageError
 from search.proof.ledger import Ledger
 from search.proof.proof import Proof
-from search.result.result import Result, collect, with_evidence
+from search.result.result import Result
+from search.service.collect import collect, with_evidence
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
+from search.study.files import load_study
 from search.study.seeds import derive
-from search.study.spec import StudySpec, load_study
+from search.study.spec import StudySpec
 
 if TYPE_CHECKING:
-    from search.data import Dataset
+    from search.data.splits import Dataset
     from search.trainers.contract import Trainer
 
 

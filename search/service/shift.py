@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from search.errors import LanesExhausted
 from search.proof.deviations import measure
 from search.proof.mistakes import examine
-from search.result.result import mistakes_key
 from search.service import machine
 from search.service.crew import Crew
 from search.service.interrupt import Interrupt, interruptible
@@ -22,6 +21,7 @@ from search.service.loop import POLL_SECONDS, Worker, beating
 from search.service.progress import Lines
 from search.service.session import Session
 from search.service.trials import TrialQueue
+from search.store.keys import mistakes_key
 from search.store.patience import STORE_ERRORS
 
 if TYPE_CHECKING:

@@ -22,10 +22,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import TrialLost
-from search.health.snapshot import Health, judge, summary
+from search.health.snapshot import Health
+from search.health.verdict import judge, summary
 from search.store import Store
 from search.store.artifacts import Artifacts
-from search.store.leases import GRACE_SECONDS, Leases, Loss, Ticket, identity
+from search.store.keys import health_key
+from search.store.leases import GRACE_SECONDS, Leases, Loss, Ticket
+from search.store.process import identity
 from search.study.seeds import derive
 from search.study.space import Choice, Parameter
 from search.study.spec import Recipe, StudySpec
@@ -315,16 +318,6 @@ class TrialQueue:
         storage = self._store.storage
         study_id = storage.get_study_id_from_name(self._study.study_name)
         return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
-
-
-def health_key(study: str, number: int) -> str:
-    """Return the artifact key of a trial's health."""
-    return f"{health_prefix(study)}{number}"
-
-
-def health_prefix(study: str) -> str:
-    """Return what the keys of all health of a study begin with."""
-    return f"{study}/health/"
 
 
 def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:

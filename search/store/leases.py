@@ -17,21 +17,18 @@ Every method is one transaction, made with the database's patience, and may be m
 import functools
 import json
 import os
-import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
-import psutil
 import sqlalchemy as sa
 from sqlalchemy import Float
 
 from search.store.database import Database
+from search.store.process import host, named, process, seen_gone
 from search.store.tables import checkpoints, studies, tickets, workers
 
 GRACE_SECONDS = 60.0  # without a beat, before a worker counts as dead
@@ -78,7 +75,7 @@ class Member:
     @property
     def identity(self) -> str:
         """The worker as a person can find it."""
-        return _identity(self.host, self.process, self.id)
+        return named(self.host, self.process, self.id)
 
 
 @dataclass(frozen=True)
@@ -187,8 +184,8 @@ class Leases:
                 workers.insert().values(
                     id=worker,
                     study=self._study,
-                    host=_host(),
-                    process=_process(os.getpid()),
+                    host=host(),
+                    process=process(os.getpid()),
                     started=_clock(connection),
                     beat=_clock(connection),
                 )
@@ -367,7 +364,7 @@ class Leases:
             dead = {row.id: row for row in self._dead(connection, everywhere)}
             if time.monotonic() - asked > GRACE_SECONDS / 4:
                 return []  # the database kept all waiting, and the beats of the others too
-            reasons = {id: GONE if _seen_gone(row) else SILENT for id, row in dead.items()}
+            reasons = {id: GONE if seen_gone(row) else SILENT for id, row in dead.items()}
             lost = self._bury(connection, reasons, max_attempts)
         return [
             Loss(trial, f"its worker {_of(dead[worker])} died: {reasons[worker]}")
@@ -402,11 +399,11 @@ class Leases:
         alive = sa.and_(workers.c.study == self._study, workers.c.ended.is_(None))
         silent = (workers.c.beat < _clock(connection) - GRACE_SECONDS).label("silent")
         # On its own machine a look at the process spares the wait for the grace period.
-        shown = workers.c.host == _host()
+        shown = workers.c.host == host()
         suspects = sa.select(workers, silent).where(
             alive, sa.or_(shown, silent) if everywhere else shown
         )
-        return (row for row in connection.execute(suspects) if row.silent or _seen_gone(row))
+        return (row for row in connection.execute(suspects) if row.silent or seen_gone(row))
 
     # -- the confirmation --------------------------------------------------------------------
 
@@ -500,7 +497,7 @@ class Leases:
                 lanes=row.lanes,
                 seconds=float(row.seconds),
                 silence=float(row.silence),
-                ended=row.ended or (GONE if _seen_gone(row) else None),
+                ended=row.ended or (GONE if seen_gone(row) else None),
                 done=row.done,
             )
             for row in connection.execute(query.order_by(workers.c.started))
@@ -514,48 +511,5 @@ def _clock(connection: sa.Connection) -> sa.ColumnElement[float]:
     return sa.literal_column("extract(epoch from clock_timestamp())", Float)
 
 
-def identity(worker: str) -> str:
-    """Return how a worker in this process is called; see `Member.identity`."""
-    return _identity(platform.node(), os.getpid(), worker)
-
-
 def _of(row: "sa.Row[Any]") -> str:
-    return _identity(row.host.split()[0], int(row.process.split()[0]), row.id)
-
-
-def _identity(host: str, process: int, worker: str) -> str:
-    return f"{host} process {process} ({worker[:8]})"
-
-
-@cache
-def _host() -> str:
-    """Name the machine, its boot and its process namespace: where a process id means something."""
-    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    parts = [platform.node()]
-    if boot.exists() and namespace.is_symlink():
-        parts += [boot.read_text().strip(), str(namespace.readlink())]
-    return " ".join(parts)
-
-
-def _process(number: int) -> str:
-    """Name a process for good: process ids are used again, together with a start time never."""
-    stat = Path(f"/proc/{number}/stat")
-    if stat.exists():
-        # Ticks since the machine started. In seconds since the epoch, as psutil says it, a
-        # process would seem another one after the machine's clock was set.
-        return f"{number} {stat.read_text().rpartition(')')[2].split()[19]}"
-    return f"{number} {psutil.Process(number).create_time()}"
-
-
-def _seen_gone(worker: "sa.Row[Any]") -> bool:
-    """Say whether a worker was of this machine, where its process can be looked for."""
-    return worker.host == _host() and _gone(worker.process)
-
-
-def _gone(process: str) -> bool:
-    number = int(process.split()[0])
-    try:
-        zombie = psutil.Process(number).status() == psutil.STATUS_ZOMBIE
-        return zombie or _process(number) != process
-    except (psutil.Error, OSError):
-        return not psutil.pid_exists(number)  # one that is hidden from us may be alive
+    return named(row.host.split()[0], int(row.process.split()[0]), row.id)

@@ -2,13 +2,14 @@
 
 Optuna's own storage asks for each kind of row by itself, looks before it writes, and makes a
 transaction of every change; with many lanes, or a database far away, that is what a trial costs.
-The tables are those of Optuna's schema v3.2.0.a, which `search.store.database` checks when it opens one.
+The tables are those of Optuna's schema v3.2.0.a, which `search.store.database`
+checks when it opens one.
 """
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -23,16 +24,24 @@ from optuna.distributions import (
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import String, Table
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 
-_studies: Table = models.StudyModel.__table__
-_trials: Table = models.TrialModel.__table__
-_values: Table = models.TrialValueModel.__table__
-_params: Table = models.TrialParamModel.__table__
-_reports: Table = models.TrialIntermediateValueModel.__table__
-_user: Table = models.TrialUserAttributeModel.__table__
-_system: Table = models.TrialSystemAttributeModel.__table__
+from search.store.statements import (
+    CREATE,
+    END,
+    LOCK_STUDY,
+    LOCK_TRIAL,
+    ONE,
+    PARAMS,
+    PARTS_OF_ONE,
+    PARTS_OF_SOME,
+    REPORTS,
+    SOME,
+    SYSTEM_ATTRS,
+    USER_ATTRS,
+    VALUES,
+)
 
 
 @dataclass
@@ -87,12 +96,12 @@ class Rows:
         """
         with self._engine.begin() as connection:
             where = {"study": study_id, "ids": list(unfinished), "after": after}
-            rows = connection.execute(_SOME, where).all()
+            rows = connection.execute(SOME, where).all()
             if not rows:
                 raise KeyError(f"there is no study {study_id}")
             if rows[0].trial_id is None:
                 return []
-            return _frozen(rows, connection.execute(_PARTS_OF_SOME, where))
+            return _frozen(rows, connection.execute(PARTS_OF_SOME, where))
 
     def one(self, trial_id: int) -> FrozenTrial:
         """Return a trial.
@@ -103,10 +112,10 @@ class Rows:
         """
         with self._engine.begin() as connection:
             where = {"trial": trial_id}
-            rows = connection.execute(_ONE, where).all()
+            rows = connection.execute(ONE, where).all()
             if not rows:
                 raise KeyError(f"there is no trial with id {trial_id}")
-            return _frozen(rows, connection.execute(_PARTS_OF_ONE, where))[0]
+            return _frozen(rows, connection.execute(PARTS_OF_ONE, where))[0]
 
     def create(
         self, study_id: int, state: TrialState = TrialState.RUNNING, content: Changes | None = None
@@ -141,11 +150,11 @@ class Rows:
         self, connection: sa.Connection, study_id: int, state: TrialState, content: Changes
     ) -> FrozenTrial:
         # All that create trials, Optuna's own storage too, take turns by this lock.
-        if connection.execute(_LOCK_STUDY, {"study": study_id}).first() is None:
+        if connection.execute(LOCK_STUDY, {"study": study_id}).first() is None:
             raise KeyError(f"there is no study {study_id}")
         start = datetime.now() if state is TrialState.RUNNING else None
         what = {"study": study_id, "as": state, "now": _utc(start)}
-        row = connection.execute(_CREATE, what).one()
+        row = connection.execute(CREATE, what).one()
         self._write_parts(connection, row.trial_id, content)
         trial = FrozenTrial(
             number=row.number,
@@ -164,7 +173,7 @@ class Rows:
         return trial
 
     def _write(self, connection: sa.Connection, trial_id: int, changes: Changes) -> None:
-        found = connection.execute(_LOCK_TRIAL, {"trial": trial_id}).first()
+        found = connection.execute(LOCK_TRIAL, {"trial": trial_id}).first()
         if found is None:
             raise KeyError(f"there is no trial with id {trial_id}")
         if found.state.is_finished():
@@ -172,7 +181,7 @@ class Rows:
         self._write_parts(connection, trial_id, changes)
         if changes.state is not None:
             end = {"trial": trial_id, "ended": changes.state, "at": _utc(changes.completed)}
-            connection.execute(_END, end)
+            connection.execute(END, end)
 
     def _write_parts(self, connection: sa.Connection, trial_id: int, changes: Changes) -> None:
         for table, rows in _written(changes):
@@ -182,7 +191,7 @@ class Rows:
 
 def _written(changes: Changes) -> Iterable[tuple[Table, list[dict[str, Any]]]]:
     rows = {
-        _params: [
+        PARAMS: [
             {
                 "param_name": name,
                 "param_value": value,
@@ -190,16 +199,16 @@ def _written(changes: Changes) -> Iterable[tuple[Table, list[dict[str, Any]]]]:
             }
             for name, (value, distribution) in changes.params.items()
         ],
-        _user: _attributes(changes.user_attrs),
-        _system: _attributes(changes.system_attrs),
-        _reports: [
+        USER_ATTRS: _attributes(changes.user_attrs),
+        SYSTEM_ATTRS: _attributes(changes.system_attrs),
+        REPORTS: [
             {"step": step, "intermediate_value": _number(value), "intermediate_value_type": kind}
             for step, value in changes.reports.items()
             for kind in [
                 models.TrialIntermediateValueModel.TrialIntermediateValueType[_kind(value)]
             ]
         ],
-        _values: [
+        VALUES: [
             {"objective": index, "value": _number(value), "value_type": kind}
             for index, value in enumerate(changes.values or ())
             for kind in [models.TrialValueModel.TrialValueType[_kind(value)]]
@@ -229,119 +238,15 @@ def _upsert(table: Table, dialect: str) -> sa.Insert:
 
 
 _KEYS = {
-    _params: "param_name",
-    _user: "key",
-    _system: "key",
-    _reports: "step",
-    _values: "objective",
+    PARAMS: "param_name",
+    USER_ATTRS: "key",
+    SYSTEM_ATTRS: "key",
+    REPORTS: "step",
+    VALUES: "objective",
 }
 
 # -- statements ------------------------------------------------------------------------------
 
-_LOCK_STUDY = (
-    sa.select(_studies.c.study_id)
-    .where(_studies.c.study_id == sa.bindparam("study"))
-    .with_for_update()
-)
-# By the order of the ids, since counting the trials before it would take longer with each.
-_LAST = (
-    sa.select(_trials.c.number)
-    .where(_trials.c.study_id == sa.bindparam("study"))
-    .order_by(_trials.c.trial_id.desc())
-    .limit(1)
-    .scalar_subquery()
-)
-_CREATE = (
-    _trials.insert()
-    .values(
-        study_id=sa.bindparam("study"),
-        number=sa.func.coalesce(_LAST, -1) + 1,
-        state=sa.bindparam("as"),
-        datetime_start=sa.bindparam("now"),
-    )
-    .returning(_trials.c.trial_id, _trials.c.number)
-)
-_LOCK_TRIAL = (  # so that it does not end meanwhile
-    sa.select(_trials.c.number, _trials.c.state)
-    .where(_trials.c.trial_id == sa.bindparam("trial"))
-    .with_for_update()
-)
-_END = (
-    _trials.update()
-    .where(_trials.c.trial_id == sa.bindparam("trial"))
-    .values(state=sa.bindparam("ended"), datetime_complete=sa.bindparam("at"))
-)
-_WANTED = sa.or_(
-    _trials.c.trial_id > sa.bindparam("after"),
-    _trials.c.trial_id.in_(sa.bindparam("ids", expanding=True)),
-)
-_SHOWN = (
-    _trials.c.trial_id,
-    _trials.c.number,
-    _trials.c.state,
-    _trials.c.datetime_start,
-    _trials.c.datetime_complete,
-)
-_SOME = (
-    sa.select(*_SHOWN)
-    .select_from(
-        _studies.outerjoin(_trials, sa.and_(_trials.c.study_id == _studies.c.study_id, _WANTED))
-    )
-    .where(_studies.c.study_id == sa.bindparam("study"))
-    .order_by(_trials.c.trial_id)
-)
-_ONE = sa.select(*_SHOWN).where(_trials.c.trial_id == sa.bindparam("trial"))
-
-
-def _parts(of: Callable[[Any], sa.ColumnElement[bool]]) -> "sa.CompoundSelect[Any]":
-    """Return the query for all rows that belong to some trials, whatever their kind."""
-    nothing: dict[str, sa.ColumnElement[Any]] = {
-        "key": sa.null().cast(String),
-        "step": sa.null().cast(sa.Integer),
-        "number": sa.null().cast(sa.Float(53)),
-        "text": sa.null().cast(String),
-    }
-
-    def part(table: Table, **columns: sa.ColumnElement[Any]) -> Any:
-        row = next(iter(table.primary_key))
-        shown = (nothing | columns).items()
-        return sa.select(
-            sa.literal_column(f"'{table.name}'", String).label("kind"),
-            table.c.trial_id.label("trial_id"),
-            row.label("row"),
-            *(column.label(name) for name, column in shown),
-        ).where(of(table.c.trial_id))
-
-    return sa.union_all(
-        part(
-            _params,
-            key=_params.c.param_name,
-            number=_params.c.param_value,
-            text=_params.c.distribution_json,
-        ),
-        part(_user, key=_user.c.key, text=_user.c.value_json),
-        part(_system, key=_system.c.key, text=_system.c.value_json),
-        part(
-            _reports,
-            step=_reports.c.step,
-            number=_reports.c.intermediate_value,
-            text=_reports.c.intermediate_value_type.cast(String),
-        ),
-        part(
-            _values,
-            step=_values.c.objective,
-            number=_values.c.value,
-            text=_values.c.value_type.cast(String),
-        ),
-    )
-
-
-_PARTS_OF_ONE = _parts(lambda trial_id: trial_id == sa.bindparam("trial"))
-_PARTS_OF_SOME = _parts(
-    lambda trial_id: trial_id.in_(
-        sa.select(_trials.c.trial_id).where(_trials.c.study_id == sa.bindparam("study"), _WANTED)
-    )
-)
 
 # -- rows to trials --------------------------------------------------------------------------
 
@@ -350,7 +255,7 @@ def _frozen(rows: Iterable[Any], parts: Iterable[Any]) -> list[FrozenTrial]:
     kinds: dict[str, dict[int, list[Any]]] = {table.name: defaultdict(list) for table in _KEYS}
     for part in parts:
         kinds[part.kind][part.trial_id].append(part)
-    params, values = kinds[_params.name], kinds[_values.name]
+    params, values = kinds[PARAMS.name], kinds[VALUES.name]
     trials = []
     for row in rows:
         identity = row.trial_id
@@ -370,10 +275,10 @@ def _frozen(rows: Iterable[Any], parts: Iterable[Any]) -> list[FrozenTrial]:
                     for part in drawn
                 },
                 distributions=distributions,
-                user_attrs=_loaded(kinds[_user.name][identity]),
-                system_attrs=_loaded(kinds[_system.name][identity]),
+                user_attrs=_loaded(kinds[USER_ATTRS.name][identity]),
+                system_attrs=_loaded(kinds[SYSTEM_ATTRS.name][identity]),
                 intermediate_values={
-                    part.step: _float(part) for part in kinds[_reports.name][identity]
+                    part.step: _float(part) for part in kinds[REPORTS.name][identity]
                 },
                 trial_id=identity,
             )

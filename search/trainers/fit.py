@@ -7,13 +7,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data import Dataset, Split
+from search.data.splits import Dataset, Split
 from search.errors import SpecError
 from search.health import layers as anatomy
-from search.health.snapshot import LOOK_BATCH, Cadence, at_rungs, layers_of, never
+from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
+from search.health.snapshot import layers_of
 from search.health.steps import Tally
+from search.study.mlp import MLP
 from search.study.seeds import data_order, derive
-from search.study.spec import MLP, Recipe
+from search.study.spec import Recipe
 from search.trainers import model as networks
 from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
 from search.trainers.model import Problem

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.data import Around, Dataset
+from search.data.splits import Around, Dataset
 from search.errors import SpecError
 from search.study.metric import ACCURACY, Metric
 from search.study.seeds import derive

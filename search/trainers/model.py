@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
-from search.data import Dataset, Split
+from search.data.splits import Dataset, Split
 from search.study.metric import ACCURACY, R2, Metric
+from search.study.mlp import MLP
 from search.study.seeds import derive
-from search.study.spec import MLP, Recipe, Training
+from search.study.spec import Recipe
+from search.study.training import Training
 from search.trainers.schedules import is_stepwise
 
 Scaling: TypeAlias = float | list[float]

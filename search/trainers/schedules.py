@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.spec import Training
+from search.study.training import Training
 
 Rates: TypeAlias = NDArray[np.float64]
 

@@ -13,7 +13,9 @@ CODE = """
 import sys, keras, psutil
 from search import data
 from search.study.space import Config
-from search.study.spec import MLP, Recipe, StudySpec, Training
+from search.study.mlp import MLP
+from search.study.spec import Recipe, StudySpec
+from search.study.training import Training
 from search.service.choose import trainer_for
 
 def build(config):  # one layer and plain steps, so that each trial is traced in no time

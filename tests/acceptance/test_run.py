@@ -132,7 +132,8 @@ def test_an_interrupted_run_says_how_to_continue_and_does(folder: Folder) -> Non
 OWN_MODEL = """
 import keras
 from scipy.stats import reciprocal
-from search.study.spec import Confirm, StudySpec, Training
+from search.study.spec import Confirm, StudySpec
+from search.study.training import Training
 
 def build(config):
     return keras.Sequential([

@@ -16,7 +16,9 @@ from search.errors import SearchError, TrialNotFound
 from search.service.session import Session
 
 STUDY = """
-from search.study.spec import MLP, StudySpec, Training
+from search.study.mlp import MLP
+from search.study.spec import StudySpec
+from search.study.training import Training
 
 STUDY = StudySpec(
     name="mine",

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search import data
-from search.data import Dataset, Fetched, Split, fetch, load, open_test
+from search.data import Fetched, blobs, fetch, load, open_test
 from search.data.catalog import PUBLISHED
 from search.data.formats import Array, digest
 from search.data.sources import Original
+from search.data.splits import Dataset, Split
 from search.errors import DataCorrupt, DataNotFound, DataUnavailable
 from tests import tiny
 
@@ -164,13 +164,13 @@ def test_loading_does_not_read_the_test_split_into_memory(tmp_path: Path) -> Non
 
 def test_loading_blobs_does_not_generate_the_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    generate = data._blobs
+    generate = blobs._blobs
 
     def noted(examples: int, seed: int) -> tuple[Array, Array]:
         made.append(examples)
         return generate(examples, seed)
 
-    monkeypatch.setattr(data, "_blobs", noted)
+    monkeypatch.setattr(blobs, "_blobs", noted)
     load("blobs")
     assert made == [5_000]
     open_test("blobs")

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.data import Split, fetch, load, open_test
+from search.data import fetch, load, open_test
 from search.data.catalog import PUBLISHED
 from search.data.formats import Arrays
 from search.data.forms import Rows
 from search.data.sources import Original
+from search.data.splits import Split
 from search.errors import DataCorrupt, DataUnavailable
 from search.study.metric import ACCURACY, R2
 from tests.data.test_data import own_arrays, own_file

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from search.health import measures as probe
-from search.health.snapshot import FIGURES, Health, Kind, LayerHealth, Snapshot, Verdict, judge
+from search.health.snapshot import FIGURES, Health, LayerHealth, Snapshot
+from search.health.verdict import Kind, Verdict, judge
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

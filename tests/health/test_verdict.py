@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.health.snapshot import (
-    FIGURES,
-    Health,
-    Kind,
-    LayerHealth,
-    Snapshot,
-    Thresholds,
-    Verdict,
-    judge,
-    summary,
-)
+from search.health.snapshot import FIGURES, Health, LayerHealth, Snapshot
+from search.health.verdict import Kind, Thresholds, Verdict, judge, summary
 
 WELL = LayerHealth(
     gradient_norm=0.1,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from search.data import Dataset, Split, load
+from search.data import load
+from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted
 from search.lanes import calibrate as module
 from search.lanes import trainer as lanes_module

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.data import Dataset, Split, load
-from search.health.snapshot import never
+from search.data import load
+from search.data.splits import Dataset, Split
+from search.health.cadence import never
 from search.lanes import groups
 from search.lanes import trainer as lanes_module
 from search.lanes.groups import Library
 from search.lanes.structure import Structure, structures_of, why_not
 from search.lanes.trainer import LanesTrainer
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, Recipe, StudySpec, Training
+from search.study.spec import Recipe, StudySpec
+from search.study.training import Training
 from search.trainers.contract import Outcome, Trainer
 from search.trainers.fit import FitTrainer
 

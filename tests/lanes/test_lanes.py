@@ -12,15 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.backend import Program
-from search.data import Dataset, Split, load
+from search.data import load
+from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted, SpecError
-from search.health.snapshot import Cadence, at_rungs, never
+from search.health.cadence import Cadence, at_rungs, never
 from search.lanes.gates import FAMILY
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
+from search.study.mlp import INITIALIZERS, MLP
 from search.study.seeds import data_order
 from search.study.space import Config
-from search.study.spec import INITIALIZERS, MLP, Recipe, Training
+from search.study.spec import Recipe
+from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.contract import End, EpochResult, Outcome
 from search.trainers.fit import FitTrainer

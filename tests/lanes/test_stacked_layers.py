@@ -9,10 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from search.data import Dataset, Split
+from search.data.splits import Dataset, Split
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
-from search.study.spec import MLP, Recipe
+from search.study.mlp import MLP
+from search.study.spec import Recipe
 from search.trainers import model as networks
 from search.trainers.contract import Outcome
 from search.trainers.fit import FitTrainer

@@ -5,8 +5,10 @@ from dataclasses import replace
 import keras
 
 from search.lanes.structure import Structure, structures_of, why_not
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, StudySpec, Training
+from search.study.spec import StudySpec
+from search.study.training import Training
 
 STUDY = StudySpec(
     name="study",

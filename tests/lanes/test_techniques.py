@@ -12,15 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import SpecError
-from search.health.snapshot import never
+from search.health.cadence import never
 from search.lanes.activations import CURVES
 from search.lanes.dropout import feed, uniform
 from search.lanes.gates import CURVES as NAMES
 from search.lanes.gates import closed
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, Recipe, StudySpec, Training
+from search.study.spec import Recipe, StudySpec
+from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers import schedules
 from search.trainers.contract import Outcome, Trainer

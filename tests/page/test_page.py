@@ -22,8 +22,10 @@ from search.proof.interval import Interval
 from search.proof.mistakes import Mistake, Mistakes, picture
 from search.proof.proof import Proof, Run
 from search.result.result import Result, TrialRow
+from search.study.mlp import MLP
 from search.study.space import Config, off_or
-from search.study.spec import MLP, StudySpec, Training
+from search.study.spec import StudySpec
+from search.study.training import Training
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 SPACE = {

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 
 from search import data
+from search.data import Split
 from search.proof import confirm
 from search.proof.confirm import Candidate, Confirmation
 from search.proof.proof import Proof, Run
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, Confirm, Recipe, Training
+from search.study.spec import Confirm, Recipe
+from search.study.training import Training
 from tests.fakes import Notes, Scores, ScriptedTrainer
 
 SETTINGS = Confirm(candidates=2, seeds=3)
@@ -60,7 +63,7 @@ class Case:
         self.trainer = ScriptedTrainer(2, scores, build=build)
         self.notes = Notes()
 
-        def counted(*arguments: Any) -> data.Split:
+        def counted(*arguments: Any) -> Split:
             self.openings += 1
             return data.open_test(*arguments)
 

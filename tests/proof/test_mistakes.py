@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search.data import Dataset, Split
+from search.data.splits import Dataset, Split
 from search.proof.mistakes import SHOWN, examine
 
 LABELS = np.array([0, 1, 2, 2, 1, 0])

@@ -15,19 +15,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from search.data import Dataset, Split
+from search.data.splits import Dataset, Split
 from search.page import page
 from search.proof import confirm
 from search.proof.confirm import Candidate, Confirmation
 from search.proof.deviations import Deviation, Deviations, measure
 from search.proof.interval import Interval, regression_intervals
 from search.proof.proof import Proof
-from search.report import best_json, markdown
+from search.result.markdown import markdown
+from search.result.tables import best_json
 from search.result.words import amount, sentences
 from search.status import Status, as_json, as_text
 from search.study.metric import R2
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, Confirm, Recipe, Training
+from search.study.spec import Confirm, Recipe
+from search.study.training import Training
 from tests.fakes import Notes, ScriptedTrainer
 from tests.page.test_page import FULL
 from tests.proof.test_confirm import Kept

@@ -9,11 +9,14 @@ from click.testing import CliRunner
 from scipy import stats
 
 from search.errors import UsageError
-from search.findings import arms, as_json, estimate, findings, markdown
+from search.findings import findings
 from search.health.snapshot import Health, LayerHealth, Snapshot
+from search.result.arms import arms, as_json, estimate, markdown
 from search.result.result import Result, TrialRow
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, StudySpec, Training
+from search.study.spec import StudySpec
+from search.study.training import Training
 from tests.finished import finished
 
 SPEC = StudySpec(

@@ -10,11 +10,15 @@ import pytest
 
 from search.proof.interval import Interval
 from search.proof.proof import Proof, Run
-from search.report import Faults, announce, best_json, exit_status, markdown, texts, trials_csv
+from search.result.markdown import markdown
 from search.result.result import Result, TrialRow
+from search.result.tables import best_json, trials_csv
 from search.result.words import gradients, sentences
+from search.service.report import Faults, announce, exit_status, texts
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, StudySpec, Training
+from search.study.spec import StudySpec
+from search.study.training import Training
 
 SPEC = StudySpec(
     name="study",

@@ -9,8 +9,8 @@ from search.health.snapshot import Health, LayerHealth, Snapshot
 from search.proof.interval import Interval
 from search.proof.mistakes import Mistakes
 from search.proof.proof import Proof, Run
-from search.result.result import mistakes_key
 from search.service.session import Session
+from search.store.keys import mistakes_key
 
 LAYER = LayerHealth(0.1, 2.0, 0.01, 0.05, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.1, -0.3, 0.3)
 HEALTH = Health((Snapshot(0, (LAYER, LAYER)), Snapshot(1, (LAYER, LAYER), 0.25)), None)

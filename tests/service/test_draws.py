@@ -15,8 +15,10 @@ from search.service.draws import draws
 from search.service.trials import Assignment, TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
+from search.study.mlp import MLP
 from search.study.space import Space, off_or
-from search.study.spec import MLP, StudySpec, Training
+from search.study.spec import StudySpec
+from search.study.training import Training
 
 SPACE: dict[str, Any] = {
     "learning_rate": stats.reciprocal(3e-4, 3e-2),

@@ -10,7 +10,9 @@ from search.service.loop import Worker, beating
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
-from search.study.spec import MLP, StudySpec, Training
+from search.study.mlp import MLP
+from search.study.spec import StudySpec
+from search.study.training import Training
 from search.trainers.contract import Trainer
 from tests.fakes import Notes, ScriptedTrainer, curve, diverging, raising
 

@@ -7,10 +7,13 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from search.proof.proof import Run
-from search.service.progress import Best, Lines, LiveTable, clock, progress_for, shown
+from search.result.wording import clock, shown
+from search.service.progress import Best, Lines, LiveTable, progress_for
 from search.service.trials import Assignment
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, Recipe, Training
+from search.study.spec import Recipe
+from search.study.training import Training
 from search.trainers.contract import EpochResult
 
 RESULT = EpochResult(3, 0.51234, 0.8, 0.6, 0.81239)

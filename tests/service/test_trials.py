@@ -14,11 +14,15 @@ from optuna.trial import TrialState
 
 from search.errors import TrialLost
 from search.health.snapshot import FIGURES, Health, LayerHealth, Snapshot
-from search.service.trials import MAX_ATTEMPTS, TrialQueue, health_key
+from search.service.trials import MAX_ATTEMPTS, TrialQueue
 from search.store import Store, tables
 from search.store.artifacts import Artifacts
-from search.store.leases import SILENT, Leases, StoredStudy, identity
-from search.study.spec import MLP, StudySpec, Training
+from search.store.keys import health_key
+from search.store.leases import SILENT, Leases, StoredStudy
+from search.store.process import identity
+from search.study.mlp import MLP
+from search.study.spec import StudySpec
+from search.study.training import Training
 from search.trainers.contract import End, EpochResult, Outcome
 
 SPEC = StudySpec(

@@ -16,7 +16,9 @@ from search.service.loop import Worker
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
-from search.study.spec import MLP, StudySpec, Training
+from search.study.mlp import MLP
+from search.study.spec import StudySpec
+from search.study.training import Training
 from tests.fakes import Notes, ScriptedTrainer
 
 SPEC = StudySpec(

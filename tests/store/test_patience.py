@@ -13,7 +13,9 @@ from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import Patience, PatientStorage, transient
-from search.study.spec import MLP, StudySpec, Training
+from search.study.mlp import MLP
+from search.study.spec import StudySpec
+from search.study.training import Training
 from tests.fakes import Notes, ScriptedTrainer
 
 T = TypeVar("T")

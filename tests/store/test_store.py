@@ -15,8 +15,10 @@ from search.service.session import Session
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
+from search.study.mlp import MLP
 from search.study.space import off_or
-from search.study.spec import MLP, PRUNERS, SAMPLERS, StudySpec, Training
+from search.study.spec import PRUNERS, SAMPLERS, StudySpec
+from search.study.training import Training
 from tests.conftest import Backend
 from tests.fakes import Notes, ScriptedTrainer
 

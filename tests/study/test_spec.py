@@ -10,8 +10,11 @@ import pytest
 from scipy import stats
 
 from search.errors import SearchError, SpaceError, SpecError, StudyNotFound
+from search.study.files import load_study
+from search.study.mlp import MLP
 from search.study.space import Config, off_or
-from search.study.spec import MLP, Confirm, StudySpec, Training, load_study
+from search.study.spec import Confirm, StudySpec
+from search.study.training import Training
 
 SPEC = StudySpec(
     name="study",
@@ -283,7 +286,9 @@ def test_the_command_lines_settings_replace_the_studys() -> None:
 # -- study files -------------------------------------------------------------------------------
 
 GOOD = """
-from search.study.spec import MLP, StudySpec, Training
+from search.study.mlp import MLP
+from search.study.spec import StudySpec
+from search.study.training import Training
 
 def build(config):
     return {answer}

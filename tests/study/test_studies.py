@@ -8,14 +8,17 @@ import pytest
 from search.cli import Options
 from search.errors import SpecChanged, SpecError, UsageError
 from search.lanes.structure import why_not
-from search.report import markdown
 from search.result.factors import factors
+from search.result.markdown import markdown
 from search.result.words import sentences
 from search.service.samplers import sampler
 from search.service.session import Session
 from search.service.trials import suggest
+from search.study.files import load_study
+from search.study.mlp import MLP
 from search.study.space import Choice
-from search.study.spec import MLP, StudySpec, Training, load_study
+from search.study.spec import StudySpec
+from search.study.training import Training
 
 ROOT = Path(__file__).parents[2]
 OURS = sorted(path.stem for path in (ROOT / "studies").glob("[!_]*.py"))
@@ -43,7 +46,9 @@ SPEC = StudySpec(
     full={"epochs": 5, "trials": 12},
 )
 FILE = """
-from search.study.spec import MLP, StudySpec, Training
+from search.study.mlp import MLP
+from search.study.spec import StudySpec
+from search.study.training import Training
 
 STUDY = StudySpec(
     name="mine",

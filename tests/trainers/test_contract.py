@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 
 from search import data
-from search.data import Dataset
-from search.health.snapshot import Cadence, Health, Kind, at_rungs, judge, never
+from search.data.splits import Dataset
+from search.health.cadence import Cadence, at_rungs, never
+from search.health.snapshot import Health
+from search.health.verdict import Kind, judge
 from search.lanes import trainer as lanes_trainer
 from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, Recipe, Training
+from search.study.spec import Recipe
+from search.study.training import Training
 from search.trainers.checkpoint import from_bytes, to_bytes
 from search.trainers.contract import Checkpoint, End, EpochResult, Outcome, Trainer, train_to_end
 from search.trainers.fit import FitTrainer

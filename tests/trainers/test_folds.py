@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.data import Dataset, Split, load
+from search.data import load
+from search.data.splits import Dataset, Split
 from search.errors import SpecError
-from search.health.snapshot import never
+from search.health.cadence import never
 from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.service.choose import trainer_for
+from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.space import Config
-from search.study.spec import MLP, Recipe, StudySpec, Training
+from search.study.spec import Recipe, StudySpec
+from search.study.training import Training
 from search.trainers.checkpoint import from_bytes, to_bytes
 from search.trainers.contract import Checkpoint, End, EpochResult, Outcome, Trainer
 from search.trainers.fit import FitTrainer

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search.data import Dataset, Split
+from search.data.splits import Dataset, Split
 from search.errors import SpecError
-from search.health.snapshot import never
+from search.health.cadence import never
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.study.metric import R2
+from search.study.mlp import MLP
 from search.study.space import Config
-from search.study.spec import MLP, Recipe, Training
+from search.study.spec import Recipe
+from search.study.training import Training
 from search.trainers.contract import Course, End, Outcome, Trainer, train_to_end
 from search.trainers.fit import FitTrainer
 from search.trainers.model import Problem

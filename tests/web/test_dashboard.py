@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from search.dashboard import UPLOAD_BYTES, listen, serve
 from search.errors import UsageError
 from search.page.board import plots
 from search.store import Store
 from search.store.artifacts import Artifacts
 from search.web.app import pages
 from search.web.guard import Gate
+from search.web.server import UPLOAD_BYTES, listen, serve
 from search.web.showcase import publish
 from tests.acceptance.process import LIMIT, Folder
 from tests.finished import finished, prove, written
@@ -363,7 +363,7 @@ def test_an_address_of_no_machine_or_another_is_said_in_one_line(host: str) -> N
 def test_a_port_of_the_system_is_said_in_one_line() -> None:
     code = """
 import encodings.idna, os  # before the files of Python are out of reach
-from search.dashboard import listen
+from search.web.server import listen
 from search.errors import UsageError
 if os.geteuid() == 0:
     os.setuid(65534)

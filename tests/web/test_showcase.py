@@ -15,7 +15,7 @@ from search.page.board import plots
 from search.report import report
 from search.run import run
 from search.service.session import Session
-from search.service.trials import health_prefix
+from search.store.keys import health_prefix
 from search.web.showcase import publish
 from search.worker import worker
 from tests.finished import finished, options_in, prove, written

@@ -1,0 +1,104 @@
+"""The splits of a data set, as trainers see them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.study.metric import ACCURACY, R2, Metric
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples with their labels or targets, in the same order."""
+
+    x: NDArray[Any]  # [example, ...] raw inputs
+    y: NDArray[Any]  # [example] class numbers from 0, int64; or targets in their unit, float64
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def metric(self) -> Metric:
+        """How predictions are scored: by R² where there are targets."""
+        return R2 if self.whole.y.dtype.kind == "f" else ACCURACY
+
+    @property
+    def whole(self) -> "Split":
+        """The examples that these are some of, in memory once."""
+        return self
+
+    def rows(self, examples: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Return where examples of this split are in the whole."""
+        return examples
+
+    def take(self, examples: NDArray[np.integer[Any]]) -> "Split":
+        """Return a copy of some examples."""
+        rows = self.rows(examples)
+        return Split(self.whole.x[rows], self.whole.y[rows])
+
+
+class Around(Split):
+    """The examples before and behind a block of others, without a copy of them.
+
+    Args:
+        whole: all examples.
+        start: the block's first.
+        stop: the first behind it.
+
+    """
+
+    def __init__(self, whole: Split, start: int, stop: int) -> None:
+        object.__setattr__(self, "_whole", whole)
+        object.__setattr__(self, "_block", (start, stop))
+
+    _whole: Split
+    _block: tuple[int, int]
+
+    def __len__(self) -> int:
+        start, stop = self._block
+        return len(self._whole) - (stop - start)
+
+    @property
+    def whole(self) -> Split:
+        """The examples that these are some of, in memory once."""
+        return self._whole
+
+    def rows(self, examples: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Return where examples of this split are in the whole."""
+        start, stop = self._block
+        return np.where(examples < start, examples, examples + (stop - start))
+
+    @property
+    def x(self) -> NDArray[Any]:
+        """A copy of the inputs."""
+        x: NDArray[Any] = self._whole.x[self.rows(np.arange(len(self)))]
+        return x
+
+    @property
+    def y(self) -> NDArray[Any]:
+        """A copy of the labels or targets."""
+        y: NDArray[Any] = self._whole.y[self.rows(np.arange(len(self)))]
+        return y
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What may be seen while searching: the test split is not in it."""
+
+    name: str
+    sha256: str  # over the hexadecimal digests of the original files, or of the arrays
+    train: Split
+    validation: Split
+    classes: int | None  # None of a regression
+
+    @property
+    def metric(self) -> Metric:
+        """How predictions are scored."""
+        return self.train.metric
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one example's raw input."""
+        return self.validation.x.shape[1:]  # that of the training split may be a copy

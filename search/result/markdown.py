@@ -1,0 +1,100 @@
+"""A result as Markdown: the contents of ``report.md``."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from search.result.factors import factors, judged, kinds, verdicts
+from search.result.wording import shown
+from search.result.words import commands, facts, gradients, sentences
+
+if TYPE_CHECKING:
+    from search.result.result import Result
+
+
+TOP = 10  # trials in the report's table
+
+
+def markdown(result: "Result") -> str:
+    """Return the contents of ``report.md``."""
+    parts = [
+        f"# {result.name}",
+        "\n".join(sentences(result)),
+        "## Best trials",
+        _table(result),
+    ]
+    if result.proof is not None:
+        parts += ["## Confirmation", _confirmation(result)]
+    if result.trials:
+        parts += ["## How trials ended", _reasons(result)]
+    if judged(result):
+        parts += ["## Gradients", gradients(result), *_verdicts(result)]
+    parts += ["## Do it again", _commands(result)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(result: "Result") -> str:
+    rows = result.ranked[:TOP]
+    if not rows:
+        return "No trial has completed."
+    names = list(rows[0].config)
+    lines = [
+        f"| trial | validation {result.metric.title} | epochs | {' | '.join(map(_cell, names))} |",
+        "|---" * (3 + len(names)) + "|",
+    ]
+    for row in rows:
+        values = " | ".join(_cell(shown(row.config.get(name))) for name in names)
+        lines.append(
+            f"| {row.number} | {result.metric.text(row.value)} | {row.epochs} | {values} |"
+        )
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Return a text as it may stand in a table's cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _confirmation(result: "Result") -> str:
+    proof, metric = result.proof, result.metric
+    assert proof is not None
+    lines = [f"| trial | mean validation {metric.title} over fresh seeds |", "|---|---|"]
+    for trial in dict.fromkeys(run.trial for run in proof.runs):
+        lines.append(f"| {trial} | {metric.text(proof.validation(trial))} |")
+    per_seed = ", ".join(map(metric.text, proof.per_seed))
+    lines += [
+        "",
+        f"The winner's models score {per_seed} ({metric.title}) on the test split, which was "
+        "opened "
+        + ("once." if proof.openings == 1 else f"{proof.openings} times, once for each winner."),
+        *([] if proof.f1 is None else [f"Their macro F1 over the classes is {proof.f1:.4f}."]),
+        "The interval covers the finite test split and the spread over seeds; it does not cover "
+        "the choice of the winner, which never saw the test split.",
+    ]
+    return "\n".join(lines)
+
+
+def _reasons(result: "Result") -> str:
+    reasons = Counter((row.state, row.reason or "") for row in result.trials)
+    lines = ["| state | reason | trials |", "|---|---|---|"]
+    for (state, reason), count in reasons.most_common():
+        lines.append(f"| {state} | {_cell(reason)} | {count} |")
+    return "\n".join(lines)
+
+
+def _verdicts(result: "Result") -> list[str]:
+    """Return a table for each factor: how often which verdict was given."""
+    found = kinds(judged(result))
+    tables = []
+    for factor in factors(result):
+        lines = [f"| {_cell(factor.name)} | {' | '.join(found)} |", "|---" * (1 + len(found)) + "|"]
+        for label, counts in verdicts(result, factor).items():
+            numbers = " | ".join(str(counts[kind]) for kind in found)
+            lines.append(f"| {_cell(label)} | {numbers} |")
+        tables.append("\n".join(lines))
+    return tables
+
+
+def _commands(result: "Result") -> str:
+    lines = [f"{title}:\n\n    {command}" for title, command in commands(result)]
+    lines.append("\n".join(f"- {name}: {text}" for name, text in facts(result)))
+    return "\n\n".join(lines)

@@ -1,0 +1,39 @@
+"""What a setting may be; each check refuses with a line that names it."""
+
+import math
+from typing import TYPE_CHECKING
+
+from search.errors import SpecError
+
+if TYPE_CHECKING:
+    pass
+
+
+def whole(name: str, value: object, least: int = 1) -> int:
+    """Refuse what is no whole number of at least ``least``; return it."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SpecError(f"{name} is {value!r}; it must be a whole number from {least} upwards")
+    return value
+
+
+def is_number(value: object) -> bool:
+    """Say whether a value is a number."""
+    return isinstance(value, int | float)
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Refuse what is no number from ``low`` to ``high``."""
+    if not isinstance(value, int | float) or not low <= value <= high:
+        raise SpecError(f"{name} is {value!r}; it must be from {low} to {high}")
+
+
+def positive(name: str, value: float) -> None:
+    """Refuse what is no positive number."""
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise SpecError(f"{name} is {value!r}; it must be a positive number")
+
+
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a name that is not known."""
+    if value not in known:
+        raise SpecError(f"{name} {value!r} is unknown; known are {', '.join(known)}")

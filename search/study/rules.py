@@ -1,0 +1,147 @@
+"""What a study's settings may not say together, and what is to be warned of."""
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from search.errors import SpecError
+from search.study.mlp import MLP
+from search.study.space import Choice, Config
+from search.study.training import CLIPPINGS, Training
+
+if TYPE_CHECKING:
+    from search.study.spec import StudySpec
+
+
+# Settings of one value of another setting: where that one is searched, the trials with this value
+# use them.
+_OWNERS: dict[str, tuple[str, set[Any]]] = {
+    "momentum": ("optimizer", {"sgd"}),
+    "nesterov": ("optimizer", {"sgd"}),
+    "weight_decay": ("optimizer", {"adamw"}),
+    "decay": ("schedule", {"exponential", "plateau"}),
+    "plateau_epochs": ("schedule", {"plateau"}),
+    "negative_slope": ("activation", {"leaky_relu"}),
+    "maxout_pieces": ("activation", {"maxout"}),
+    "batch_norm_after": ("batch_norm", {True}),
+}
+
+
+# A trial must not choose how long it may run, nor how it is judged.
+_UNSEARCHABLE = {"epochs", "patience", "best_weights", "hidden"}
+
+
+def _default(record: MLP | Training, name: str) -> Any:
+    return next(field.default for field in fields(record) if field.name == name)
+
+
+def field_names(record: type[MLP] | type[Training]) -> set[str]:
+    """Return the names of a record's settings."""
+    return {field.name for field in fields(record)}
+
+
+def fields_in(config: Config, record: type[MLP] | type[Training]) -> dict[str, Any]:
+    """Return those values of a configuration that are settings of a record."""
+    names = field_names(record)
+    return {name: value for name, value in config.items() if name in names}
+
+
+def check(study: "StudySpec") -> None:
+    """Refuse what a study's settings may not say together.
+
+    Raises:
+        SpecError: they contradict each other, or the space holds what no trial could use.
+
+    """
+    names = {dimension.name for dimension in study.search_space.dimensions}
+    training = study.training
+    _check_owners(study, names)
+    known = field_names(Training)
+    if isinstance(study.model, MLP):
+        known |= field_names(MLP)
+        if unknown := names - known:
+            searchable = ", ".join(sorted(known - _UNSEARCHABLE))
+            raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
+        if study.model.depth is None and (layers := names & {"depth", "width"}):
+            raise SpecError(
+                f"space: it searches {min(layers)}, but the model gives each layer's units; "
+                "say MLP(depth=3, width=100) instead of hidden"
+            )
+        if study.values("alpha_dropout", study.model.alpha_dropout) != {False} and not (
+            study.model.dropout or "dropout" in names
+        ):
+            raise SpecError("alpha_dropout says how to drop; say how much: dropout")
+    if fixed := names & known & _UNSEARCHABLE:
+        raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial")
+    for name, parameter in study.search_space.parameters.items():
+        if study.sampler == "grid" and not isinstance(parameter, Choice):
+            raise SpecError(
+                "the sampler grid needs a list of choices for each hyperparameter, but "
+                f"{name} has a range; list its values, or take the sampler random"
+            )
+    if study.sampler == "randomized" and not study.search_space.has_distribution:
+        raise SpecError(
+            "the sampler randomized needs a distribution for at least one hyperparameter: "
+            "scikit-learn draws lists alone without replacement, as many as the budget has; "
+            "take the sampler grid or random"
+        )
+    limits = names & set(CLIPPINGS) | set(training.limits)
+    if len(limits) > 1 and None in study.values("clipping", training.clipping):
+        raise SpecError(
+            f"space: {' and '.join(sorted(limits))} may be on at once; search clipping too, "
+            "which says what applies, like ['clipnorm', 'clipvalue', 'none']"
+        )
+    for corner in study.corners():
+        try:
+            study.recipe(corner)
+        except SpecError as error:
+            raise SpecError(f"space: {error}") from None
+
+
+def _check_owners(study: "StudySpec", names: set[str]) -> None:
+    """Refuse settings that no trial could use."""
+    records: list[Any] = [study.training]
+    if isinstance(study.model, MLP):
+        records.append(study.model)
+    for record in records:
+        for name, (owner, values) in _OWNERS.items():
+            if not hasattr(record, name):
+                continue
+            possible = study.values(owner, getattr(record, owner))
+            named = name in names or getattr(record, name) != _default(record, name)
+            if named and not values & possible:
+                owners = sorted(owner if value is True else value for value in values)
+                raise SpecError(
+                    f"{name} belongs to {' and '.join(owners)}, which no trial has: "
+                    f"{owner} is {' or '.join(map(str, possible))}"
+                )
+
+
+def warnings(study: "StudySpec") -> list[str]:
+    """What keeps each of the study's selu networks from normalizing itself, a line each.
+
+    The conditions: Klambauer et al. 2017 (Self-Normalizing Neural Networks, sections 2 and 3).
+    Layers that normalize take that over, and limits and penalties draw the weights away from
+    those of mean 0 and variance 1 over the inputs that theorem 1 is about.
+    """
+    model = study.model
+    if not isinstance(model, MLP) or "selu" not in study.values("activation", model.activation):
+        return []
+
+    def values(name: str) -> set[Any]:
+        return study.values(name, getattr(model, name))
+
+    dropout = bool(values("dropout") - {None})
+    broken = {
+        "with the initializer lecun_normal (or paired)": not values("initializer")
+        & {"lecun_normal", "paired"},
+        "with standardize=True": values("standardize") == {False}
+        and True not in values("input_batch_norm"),
+        "with alpha_dropout=True": dropout and True not in values("alpha_dropout"),
+    }
+    for name in ("batch_norm", "layer_norm", "l2", "max_norm"):
+        broken[f"without {name}"] = not values(name) & {False, None}
+    return [
+        f"Warning: selu normalizes itself only {needed}."
+        for needed, is_broken in broken.items()
+        if is_broken
+    ]

@@ -1,0 +1,80 @@
+"""How one configuration is trained: optimizer, schedule, clipping, early stopping."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from search.errors import SpecError
+from search.study.checks import one_of, positive, whole, within
+
+if TYPE_CHECKING:
+    pass
+
+
+CLIPPINGS = ("clipnorm", "clipvalue", "global_clipnorm", "none")
+
+
+OPTIMIZERS = ("sgd", "rmsprop", "adam", "nadam", "adamw")
+
+
+SCHEDULES = ("constant", "exponential", "cosine", "1cycle", "plateau")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How one configuration is trained."""
+
+    epochs: int  # at most; the pruner or early stopping may end a trial sooner
+    batch_size: int = 32
+    optimizer: str = "sgd"
+    learning_rate: float = 0.01  # the first one; with the schedule "1cycle" the highest one
+    schedule: str = "exponential"  # of the learning rate, see `search.trainers.schedules`
+    decay: float = 1.0  # factor of "exponential" after each epoch, of "plateau" where it is stuck
+    plateau_epochs: int = 3  # without a lower validation loss until "plateau" takes it for stuck
+    momentum: float = 0.0  # of "sgd", the others have their own
+    nesterov: bool = False  # of "sgd"
+    weight_decay: float = 0.004  # of "adamw"
+    clipnorm: float | None = None  # largest norm of each variable's gradient; None = off
+    clipvalue: float | None = None  # largest size of each number of a gradient; None = off
+    global_clipnorm: float | None = None  # largest norm of the whole gradient; None = off
+    clipping: str | None = None  # which of these three applies; None = the only one there is
+    patience: int | None = None  # epochs without a better validation score before it stops
+    best_weights: bool = True  # keep the best epoch's weights and score, not the last one's
+    repetition: int = 0  # tells trials of one configuration apart; each has a seed of its own
+
+    def __post_init__(self) -> None:
+        whole("epochs", self.epochs)
+        whole("batch_size", self.batch_size)
+        whole("repetition", self.repetition, 0)
+        positive("learning_rate", self.learning_rate)
+        positive("decay", self.decay)
+        one_of("schedule", self.schedule, SCHEDULES)
+        whole("plateau_epochs", self.plateau_epochs)
+        if self.schedule == "plateau" and self.decay >= 1:
+            raise SpecError(f"decay is {self.decay!r}; the schedule plateau needs one below 1")
+        within("weight_decay", self.weight_decay, 0, 1)
+        for name, limit in self.limits.items():
+            positive(name, limit)
+        if self.clipping is not None:
+            one_of("clipping", self.clipping, CLIPPINGS)
+        elif len(self.limits) > 1:
+            raise SpecError(
+                f"{' and '.join(self.limits)} are both set, and a gradient is clipped in one way; "
+                "leave one, or say which one applies: clipping"
+            )
+        if self.patience is not None:
+            whole("patience", self.patience)
+        if not isinstance(self.momentum, int | float) or not 0 <= self.momentum < 1:
+            raise SpecError(f"momentum is {self.momentum!r}; it must be in [0, 1)")
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """All limits of gradients that are set, by name; ``clipping`` says which one applies."""
+        limits = {name: getattr(self, name) for name in CLIPPINGS[:-1]}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    @property
+    def limit(self) -> dict[str, float]:
+        """The one limit that applies to gradients, by its name; empty where there is none."""
+        chosen = {self.clipping} if self.clipping else CLIPPINGS
+        return {name: limit for name, limit in self.limits.items() if name in chosen}
