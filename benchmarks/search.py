@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from search.service.samplers import open_study
+
 if TYPE_CHECKING:
     import optuna
 
@@ -89,7 +91,7 @@ def search_in_lanes(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None
         leases = Leases(store.database, spec.name)
         leases.create(StoredStudy({}, {}, spec.trials))
         trainer = trainer_for(spec, dataset, "lanes", None, print_aside)
-        study = store.study(spec.name, spec, spec.seed)
+        study = open_study(store, spec.name, spec, spec.seed)
         queue = TrialQueue(store, study, spec, leases, leases.join()[0])
         Worker(queue, trainer, Ticking(), lambda: None).run()
         store.close()

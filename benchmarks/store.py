@@ -42,7 +42,7 @@ from optuna.storages._rdb import models
 from scipy.stats import reciprocal
 
 from search.service.loop import Worker
-from search.service.samplers import pruner, sampler
+from search.service.samplers import open_study, pruner, sampler
 from search.service.trials import TrialQueue, suggest
 from search.store import Store, tables
 from search.store.leases import Leases, StoredStudy
@@ -109,7 +109,7 @@ def ours(url: str, spec: StudySpec, seed: int, lanes: int, epoch: float, more: A
     times: Times = defaultdict(list)
     store = Store(url, create=False)
     leases = Leases(store.database, spec.name)
-    study = store.study(spec.name, spec, seed)
+    study = open_study(store, spec.name, spec, seed)
     queue = TimedQueue(times, store, study, spec, leases, leases.join()[0])
     study.get_trials(deepcopy=False)  # once for a process, not for each trial
     first = more()  # everybody is there
@@ -264,7 +264,7 @@ def prepare(url: str, spec: StudySpec, finished: int = 0) -> str:
     """Create a study, with trials that are finished already; return the URL."""
     store = Store(url, create=True)
     Leases(store.database, spec.name).create(StoredStudy({}, {}, finished + spec.trials))
-    store.study(spec.name, spec, 0)
+    open_study(store, spec.name, spec, 0)
     if finished:
         seed(store, spec, finished)
     store.close()

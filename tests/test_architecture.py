@@ -1,4 +1,4 @@
-"""The layout as design.md draws it: imports run one way, and two lines are never crossed."""
+"""The layout as docs/layout.md draws it: imports run one way, and two lines are never crossed."""
 
 import ast
 import graphlib
@@ -16,73 +16,32 @@ from search.__main__ import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 
-# A module may import from its own rank and from those above it in this list.
-LADDER = (
-    {"errors", "interrupt", "", "__main__"},
-    {"cli"},
-    {"space", "metric"},
-    {"spec", "seeds", "schedules", "draws"},
-    {"data", "data.formats", "data.forms", "data.transports", "data.sources", "data.catalog"},
-    {"health"},
-    {"trainer", "checkpoint", "model", "interval", "proof", "probe"},
-    {
-        "fit",
-        "anatomy",
-        "tally",
-        "lanes",
-        "lanes.backend",
-        "lanes.structure",
-        "lanes.gates",
-        "lanes.activations",
-        "lanes.dropout",
-        "lanes.normalization",
-        "lanes.network",
-        "lanes.optimizers",
-        "lanes.programs",
-        "lanes.stack",
-        "lanes.groups",
-        "lanes.trainer",
-        "lanes.calibrate",
-        "folds",
-        "trainers",
-        "confirm",
-        "mistakes",
-        "deviations",
-    },
-    {"tables", "patience", "samplers", "rows"},
-    {"database", "cache"},
-    {"store", "leases", "artifacts"},
-    {"trials", "ledger"},
-    {"loop"},
-    {
-        "machine",
-        "results",
-        "progress",
-        "factors",
-        "words",
-        "page",
-        "page.board",
-        "page.figure",
-        "page.scale",
-        "page.history",
-        "page.parameters",
-        "page.parallel",
-        "page.verdicts",
-        "page.choices",
-        "page.gradients",
-        "report",
-        "session",
-    },
-    {"crew", "showcase"},
-    {"shift"},
-    {"gate", "pages"},
-    {"run", "worker", "status", "replay", "findings", "dashboard", "data.__main__"},
+LAYOUT = (ROOT / "docs/layout.md").read_text()
+# The wings that a line of the layout names, from the ground up. Lines begin with their names.
+FLOORS = [line.split("  ")[0].split(", ") for line in re.findall(r"(?m)^    (\S.*)$", LAYOUT)]
+RANK = {wing: rank for rank, wings in enumerate(FLOORS) for wing in wings}
+MODULES = sorted(
+    ".".join(
+        part
+        for part in path.relative_to(ROOT / "search").with_suffix("").parts
+        if part != "__init__"
+    )
+    for path in (ROOT / "search").rglob("*.py")
 )
-RANK = {module: rank for rank, modules in enumerate(LADDER) for module in modules}
-MODULES = sorted(RANK)
-DATA_HELPERS = {module for module in RANK if module.startswith("data.")}
-LEARNING = {module for module in RANK if RANK["data"] <= RANK[module] <= RANK["confirm"]}
-SEARCHING = {module for module in RANK if RANK["tables"] <= RANK[module] <= RANK["loop"]}
+COMMAND_MODULES = set(re.findall(r"\w+", LAYOUT.partition("    commands")[2].partition("\n")[0]))
+LEARNING = ("data", "health", "trainers", "lanes", "proof")
+SEARCHING = ("store",)
+RECORDS = ("result", "page")
+
+
+def wing_of(module: str) -> str:
+    """Return the wing, or the small module, that a module belongs to; "" is the face."""
+    first = module.partition(".")[0]
+    return "commands" if first in COMMAND_MODULES else first
+
+
+def modules_of(*wings: str) -> list[str]:
+    return [module for module in MODULES if wing_of(module) in wings]
 
 
 def path_of(module: str) -> Path:
@@ -119,8 +78,8 @@ def ours(module: str, typing_too: bool = True) -> set[str]:
     """Return the modules of ours that a module imports."""
     names = [name.split(".")[1:] for name in imported(module, typing_too) if _is_ours(name)]
     # The longest part of a name that is a module; what follows is something in it.
-    parts = ([".".join(name[:length]) for length in (2, 1)] for name in names)
-    return {next(part for part in options if part in RANK) for options in parts}
+    parts = ([".".join(name[:length]) for length in (2, 1, 0)] for name in names)
+    return {next(part for part in options if part in MODULES) for options in parts}
 
 
 def _is_ours(name: str) -> bool:
@@ -137,22 +96,23 @@ def theirs(module: str, typing_too: bool = True) -> set[str]:
     return {name.split(".")[0] for one in reached for name in imported(one, typing_too)}
 
 
-def test_the_ladder_names_every_module() -> None:
-    there = set()
-    for path in (ROOT / "search").rglob("*.py"):
-        parts = path.relative_to(ROOT / "search").with_suffix("").parts
-        there.add(".".join(part for part in parts if part != "__init__"))
-
-    assert there == set(RANK)
+def test_the_layout_names_every_wing_and_nothing_else() -> None:
+    assert {wing_of(module) for module in MODULES} - {""} == set(RANK)
+    assert {module for module in MODULES if wing_of(module) == "commands"} == COMMAND_MODULES
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_run_one_way(module: str) -> None:
-    assert {name for name in ours(module) if RANK[name] > RANK[module]} == set()
+def test_imports_run_one_way_between_wings(module: str) -> None:
+    if module == "":
+        assert {wing_of(name) for name in ours(module)} <= {"study", "service"}
+        return
+    others = {name for name in ours(module) if wing_of(name) not in (wing_of(module), "")}
+    rank = RANK[wing_of(module)]
+    assert {name for name in others if RANK[wing_of(name)] >= rank} == set()
 
 
 def test_no_imports_run_in_a_circle() -> None:
-    graph = {module: ours(module) for module in MODULES}
+    graph = {module: ours(module) - {""} for module in MODULES}
 
     graphlib.TopologicalSorter(graph).prepare()
 
@@ -161,17 +121,25 @@ def test_the_shared_options_know_of_errors_only() -> None:
     assert ours("cli") == {"errors"}
 
 
-@pytest.mark.parametrize("module", sorted(LEARNING))
+@pytest.mark.parametrize("module", [one for one in modules_of(*LEARNING) if one != "proof.ledger"])
 def test_learning_knows_nothing_of_the_search(module: str) -> None:
+    """Only the ledger does, which keeps a confirmation in the store."""
     assert theirs(module) & {"optuna", "sqlalchemy"} == set()
 
 
-@pytest.mark.parametrize("module", sorted(SEARCHING))
+@pytest.mark.parametrize("module", [*modules_of(*SEARCHING), "service.trials", "service.loop"])
 def test_the_search_knows_nothing_of_learning(module: str) -> None:
     """The annotation of a trainer's model is the only Keras it ever meets."""
     assert theirs(module, typing_too=False) & {"keras", "tensorflow", "jax"} == set()
-    assert {RANK[name] for name in ours(module)}.isdisjoint({RANK["fit"]})
-    assert "model" not in ours(module)
+    assert {wing_of(name) for name in ours(module)}.isdisjoint({"lanes"})
+    assert {"trainers.fit", "trainers.model"}.isdisjoint(ours(module))
+
+
+@pytest.mark.parametrize("module", modules_of(*RECORDS))
+def test_records_and_pages_read_no_store(module: str) -> None:
+    """What a page draws by Optuna's own figures it draws of trials that are made for it."""
+    allowed = {"optuna"} if wing_of(module) == "page" else set()
+    assert (theirs(module) & {"optuna", "sqlalchemy"}) - allowed == set()
 
 
 # -- the lock on the test split --------------------------------------------------------------
@@ -190,14 +158,14 @@ def words(module: str) -> set[str]:
 def test_only_the_confirmation_opens_the_test_split() -> None:
     assert {module for module in MODULES if "open_test" in words(module)} == {
         "data",
-        "confirm",
+        "proof.confirm",
     }
 
 
 def test_nothing_goes_around_the_lock() -> None:
-    within = {"data"} | DATA_HELPERS
-    for module in sorted(set(RANK) - within):
-        assert ours(module) & DATA_HELPERS == set(), module
+    helpers = set(modules_of("data")) - {"data", "data.splits", "data.__main__"}
+    for module in sorted(set(MODULES) - set(modules_of("data"))):
+        assert ours(module) & helpers == set(), module
         assert words(module) & {"x_test", "y_test"} == set(), module
         private = [name for name in imported(module) if name.startswith("search.data._")]
         assert private == [], module

@@ -10,21 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-LAYOUT = (ROOT / "docs/layout.md").read_text()
 COMMANDS = sorted(set(re.findall(r"python -m (search[.\w]*)((?: (?:--?[\w-]+|\w+))*)", README)))
 
 
 def test_it_is_short_and_shows_the_whole_study() -> None:
     assert len(README.splitlines()) < 150
     assert (ROOT / "studies/mnist.py").read_text() in README
-
-
-def test_the_layout_names_every_module() -> None:
-    modules = {path.name for path in (ROOT / "search").rglob("*.py")} - {"__init__.py"}
-    named = set(re.findall(r"\b(\w+\.py)\b", LAYOUT))
-    assert modules <= named
-    studies = {path.name for path in (ROOT / "studies").glob("*.py")}
-    assert named <= modules | studies
 
 
 def test_it_names_every_command() -> None:

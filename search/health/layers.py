@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from search.backend import fetch, gradients, traced
 from search.health import measures as probe
-from search.health.measures import Array
+from search.health.measures import STEEPEST, Array
 from search.health.snapshot import FIGURES
-from search.lanes.activations import STEEPEST
 
 _ACTIVATIONS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.PReLU)
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from keras import ops
 
-from search.lanes.gates import FAMILY, Array, Gates, like, wide
+from search.health.measures import STEEPEST
+from search.lanes.gates import Array, Gates, like, wide
 
 
 class Curve(NamedTuple):
@@ -18,7 +19,6 @@ class Curve(NamedTuple):
 
     value: Callable[[Array], Array]  # of the pre-activations
     slope: Callable[[Array, Array], Array]  # of the pre-activations and of what `value` gave
-    steepest: float  # its largest derivative if it flattens out on both sides, else 0
 
 
 def sigmoid_slope(_z: Array, y: Array) -> Array:
@@ -81,18 +81,12 @@ def _normal_below(z: Array) -> Array:
 
 
 CURVES = {
-    "sigmoid": Curve(ops.sigmoid, sigmoid_slope, 0.25),
-    "tanh": Curve(ops.tanh, tanh_slope, 1.0),
-    "gelu": Curve(gelu, gelu_slope, 0.0),
-    "swish": Curve(swish, swish_slope, 0.0),
-    "softplus": Curve(ops.softplus, softplus_slope, 0.0),
-    "mish": Curve(mish, mish_slope, 0.0),
-}
-
-
-# The largest derivatives of all that flatten out, and 0 of the other curves.
-STEEPEST = {name: curve.steepest for name, curve in CURVES.items()} | {
-    name: max(FAMILY[name][:2]) for name in ("elu", "selu")
+    "sigmoid": Curve(ops.sigmoid, sigmoid_slope),
+    "tanh": Curve(ops.tanh, tanh_slope),
+    "gelu": Curve(gelu, gelu_slope),
+    "swish": Curve(swish, swish_slope),
+    "softplus": Curve(ops.softplus, softplus_slope),
+    "mish": Curve(mish, mish_slope),
 }
 
 
@@ -164,7 +158,7 @@ def steepest(gates: Gates) -> Array:
     largest = ops.maximum(gates.positive, gates.exponential)
     largest = ops.where(gates.exponential > 0.0, largest, 0.0)
     for name, chosen in _curves(gates):
-        largest = ops.where(chosen > 0.0, CURVES[name].steepest, largest)
+        largest = ops.where(chosen > 0.0, STEEPEST.get(name, 0.0), largest)
     return largest
 
 

@@ -225,8 +225,6 @@ def progress_of(session: "Session") -> "Lines":
     """Return what shows a person how a study goes on."""
     from rich.console import Console
 
-    from search.service.progress import Best, progress_for
-
     result = session.result()
     ranked = result.ranked
     best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None

@@ -13,8 +13,14 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from search.service.draws import draws
+from search.store import Store
 from search.study.space import Choice
 from search.study.spec import StudySpec
+
+
+def open_study(store: Store, name: str, spec: StudySpec, seed: int) -> optuna.Study:
+    """Create or load the Optuna study, with its sampler seeded for this process."""
+    return store.study(name, sampler(spec, seed), pruner(spec))
 
 
 def sampler(spec: StudySpec, seed: int) -> BaseSampler:

@@ -17,6 +17,7 @@ from search.proof.ledger import Ledger
 from search.proof.proof import Proof
 from search.result.result import Result
 from search.service.collect import collect, with_evidence
+from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.artifacts import Artifacts
@@ -76,7 +77,7 @@ class Session:
                     self._create(file, settings)
                 else:
                     self._open(file, settings)
-                self.study = self.store.study(self.name, self.spec, seed=0)
+                self.study = open_study(self.store, self.name, self.spec, seed=0)
             refused.pop_all()
         self.ledger = Ledger(self.study, self.artifacts)
 
@@ -111,7 +112,7 @@ class Session:
             self.leases.create(
                 StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
             )
-            self.store.study(self.name, self.spec, seed=0)
+            open_study(self.store, self.name, self.spec, seed=0)
 
     def _agree(
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
@@ -198,7 +199,9 @@ class Session:
         """Join the study as a worker, and leave it afterwards, with nothing held."""
         worker, ordinal = self.leases.join()
         # Workers with equal samplers would all suggest the same.
-        study = self.store.study(self.name, self.spec, derive(self.spec.seed, "sampler", ordinal))
+        study = open_study(
+            self.store, self.name, self.spec, derive(self.spec.seed, "sampler", ordinal)
+        )
         try:
             yield TrialQueue(self.store, study, self.spec, self.leases, worker)
         finally:

@@ -5,18 +5,17 @@ import logging
 from contextlib import AbstractContextManager
 
 import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from search.service.samplers import pruner, sampler
 from search.store.cache import CachedStorage
 from search.store.database import Database
 from search.store.patience import PatientStorage
-from search.study.spec import StudySpec
 
-optuna.logging.set_verbosity(
-    optuna.logging.WARNING
-)  # trials are announced by search.service.progress
+# Trials are announced by search.service.progress.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 # What it warns of it raises too, and search.store.patience says it in one line.
 logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.CRITICAL)
 
@@ -32,15 +31,15 @@ class Store:
             self._cache, self.database.patience
         )
 
-    def study(self, name: str, spec: StudySpec, seed: int) -> optuna.Study:
-        """Create or load the Optuna study, with its sampler seeded for this process."""
+    def study(self, name: str, sampler: BaseSampler, pruner: BasePruner) -> optuna.Study:
+        """Create or load the Optuna study of that name."""
         return optuna.create_study(
             storage=self.storage,
             study_name=name,
             direction="maximize",
             load_if_exists=True,
-            sampler=sampler(spec, seed),
-            pruner=pruner(spec),
+            sampler=sampler,
+            pruner=pruner,
         )
 
     def has(self, name: str) -> bool:

@@ -12,6 +12,7 @@ from sklearn.model_selection import ParameterSampler
 
 from search.errors import SpecError
 from search.service.draws import draws
+from search.service.samplers import open_study
 from search.service.trials import Assignment, TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
@@ -91,7 +92,7 @@ def test_lists_alone_are_refused() -> None:
 
 def test_a_draw_belongs_to_the_trial_whoever_asks_and_whatever_is_repeated(store: Store) -> None:
     def queue(seed: int) -> TrialQueue:
-        study = store.study("study", STUDY, seed)
+        study = open_study(store, "study", STUDY, seed)
         worker, _ = leases.join()
         return TrialQueue(store, study, STUDY, leases, worker)
 
@@ -101,7 +102,7 @@ def test_a_draw_belongs_to_the_trial_whoever_asks_and_whatever_is_repeated(store
         return assignment
 
     leases = Leases(store.database, "study")
-    store.study("study", STUDY, 0)
+    open_study(store, "study", STUDY, 0)
     leases.create(StoredStudy({}, {}, STUDY.budget, "study"))
     one, other = queue(1), queue(2)
     first, second, third = take(one), take(other), take(one)

@@ -7,6 +7,7 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError, SpecError
 from search.service.loop import Worker, beating
+from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
@@ -40,7 +41,7 @@ class Office:
         self._spec = spec(pruner)
         self.leases = Leases(store.database, "study")
         self.leases.create(StoredStudy({}, {}, TRIALS))
-        self.study = store.study("study", self._spec, seed=3)
+        self.study = open_study(store, "study", self._spec, seed=3)
         member = self.leases.join()[0]
         self.queue = TrialQueue(store, self.study, self._spec, self.leases, member)
         self.notes = Notes()

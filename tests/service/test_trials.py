@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from search.errors import TrialLost
 from search.health.snapshot import FIGURES, Health, LayerHealth, Snapshot
+from search.service.samplers import open_study
 from search.service.trials import MAX_ATTEMPTS, TrialQueue
 from search.store import Store, tables
 from search.store.artifacts import Artifacts
@@ -47,11 +48,11 @@ class Bench:
     def __post_init__(self) -> None:
         self.leases = Leases(self.store.database, SPEC.name)
         self.leases.create(StoredStudy({}, {}, SPEC.trials))
-        self.study = self.store.study(SPEC.name, SPEC, seed=0)
+        self.study = open_study(self.store, SPEC.name, SPEC, seed=0)
 
     def worker(self) -> tuple[TrialQueue, str]:
         worker, ordinal = self.leases.join()
-        study = self.store.study(SPEC.name, SPEC, seed=ordinal)
+        study = open_study(self.store, SPEC.name, SPEC, seed=ordinal)
         return TrialQueue(self.store, study, self.spec, self.leases, worker), worker
 
     def kill(self, worker: str) -> None:

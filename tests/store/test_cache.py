@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.service.loop import Worker
+from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
@@ -169,7 +170,7 @@ def test_trials_of_other_studies_are_not_read(store: Store) -> None:
 def test_a_trial_costs_the_store_few_transactions(store: Store) -> None:
     leases = Leases(store.database, SPEC.name)
     leases.create(StoredStudy({}, {}, SPEC.budget))
-    study = store.study(SPEC.name, SPEC, seed=1)
+    study = open_study(store, SPEC.name, SPEC, seed=1)
     queue = TrialQueue(store, study, SPEC, leases, leases.join()[0])
     asked: list[str] = []
     engine = store.database.engine

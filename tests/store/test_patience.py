@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from search.service.loop import Worker
+from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
@@ -159,7 +160,7 @@ def test_every_answer_of_the_database_may_be_lost(store: Store) -> None:
     )
     leases = Leases(store.database, SPEC.name)
     leases.create(StoredStudy({}, {}, SPEC.budget))
-    study = store.study(SPEC.name, SPEC, seed=1)
+    study = open_study(store, SPEC.name, SPEC, seed=1)
     queue = TrialQueue(store, study, SPEC, leases, leases.join()[0])
     assert Worker(queue, ScriptedTrainer(2), Notes(), lambda: None).run() is None
 

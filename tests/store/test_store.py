@@ -11,6 +11,7 @@ from scipy.stats import norm, randint, reciprocal, uniform
 from search.cli import Options
 from search.errors import DataNotFound, StoreError, StoreNotFound, UsageError
 from search.service.loop import Worker
+from search.service.samplers import open_study
 from search.service.session import Session
 from search.service.trials import TrialQueue
 from search.store import Store
@@ -43,7 +44,7 @@ SPEC = StudySpec(
 def work_off(store: Store, spec: StudySpec) -> list[tuple[TrialState, dict[str, object]]]:
     leases = Leases(store.database, spec.name)
     leases.create(StoredStudy({}, {}, spec.budget))
-    study = store.study(spec.name, spec, seed=1)
+    study = open_study(store, spec.name, spec, seed=1)
     queue = TrialQueue(store, study, spec, leases, leases.join()[0])
     Worker(queue, ScriptedTrainer(3), Notes(), lambda: None).run()
     return [(trial.state, trial.params) for trial in study.get_trials(deepcopy=False)]
