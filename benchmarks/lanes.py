@@ -150,8 +150,8 @@ def dataset() -> Any:
 
 def recipe(number: int) -> Any:
     from search.study.mlp import MLP
+    from search.study.recipe import Recipe
     from search.study.space import Config
-    from search.study.spec import Recipe
     from search.study.training import Training
 
     network, training = TRIALS[number % len(TRIALS)]

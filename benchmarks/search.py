@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     import optuna
 
     from search.data.splits import Dataset
-    from search.study.spec import Recipe, StudySpec
+    from search.study.recipe import Recipe
+    from search.study.spec import StudySpec
 
 METHODS = ("lanes", "random", "optuna", "top few")
 

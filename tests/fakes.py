@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from search.study.recipe import Recipe
 from search.study.seeds import derive
-from search.study.spec import Recipe
 from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from search import cli, data, run, status, worker
 from search.service import crew, loop, session, shift, trials
 from search.store import leases, patience, process
 from search.study import seeds
-from search.study.spec import Recipe
+from search.study.recipe import Recipe
 from tests.fakes import Scores, ScriptedModel, ScriptedTrainer, curve
 
 VARIABLE = "SIMULATION"

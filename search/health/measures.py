@@ -17,7 +17,7 @@ Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
 TINY = 1e-30  # keeps the update ratio of a kernel of zeros finite
 # The largest slope of each activation that flattens out; what is not here does not. selu's is its
 # scale times its alpha (Klambauer et al. 2017, Self-Normalizing Neural Networks, section 2).
-STEEPEST = {"sigmoid": 0.25, "tanh": 1.0, "elu": 1.0, "selu": 1.7580993408473768}
+STEEPEST = {"sigmoid": 0.25, "tanh": 1.0, "elu": 1.0, "selu": 1.7580993408473766}
 FLAT = 0.05  # of the steepest derivative: below that, twenty steps do the work of one
 
 

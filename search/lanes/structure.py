@@ -9,8 +9,9 @@ from search.errors import SpecError
 from search.lanes.gates import CURVES, OFF
 from search.lanes.optimizers import rule_of
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.space import Config
-from search.study.spec import Recipe, StudySpec
+from search.study.spec import StudySpec
 from search.study.training import Training
 
 
@@ -62,7 +63,7 @@ class Structure:
         """
         if reason := why_not(spec):
             raise SpecError(reason)
-        corners = list(spec.corners())
+        corners = list(spec.search_space.corners())
         features = frozenset[str]().union(*(cls.of(spec.recipe(c)).features for c in corners))
         largest = dict(corners[0])
         for dimension in spec.search_space.dimensions:

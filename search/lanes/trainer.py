@@ -33,8 +33,8 @@ from search.lanes.programs import Data
 from search.lanes.stack import Stack
 from search.lanes.structure import Structure
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.seeds import data_order
-from search.study.spec import Recipe
 from search.trainers import model as networks
 from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
 from search.trainers.model import Problem

@@ -21,8 +21,9 @@ from search.data.splits import Split
 from search.proof.interval import accuracy_interval, regression_intervals
 from search.proof.proof import Proof, Run, mean_validation
 from search.study.metric import R2, macro_f1
+from search.study.recipe import Recipe
 from search.study.seeds import derive
-from search.study.spec import Confirm, Recipe
+from search.study.spec import Confirm
 from search.trainers.contract import Trainer, train_to_end
 
 TEST_BATCH = 1000

@@ -29,9 +29,10 @@ from search.store.artifacts import Artifacts
 from search.store.keys import health_key
 from search.store.leases import GRACE_SECONDS, Leases, Loss, Ticket
 from search.store.process import identity
+from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.study.space import Choice, Parameter
-from search.study.spec import Recipe, StudySpec
+from search.study.spec import StudySpec
 from search.trainers.contract import End, EpochResult, Outcome
 
 MAX_ATTEMPTS = 3  # a trial that took that many workers down with it is given up

@@ -1,16 +1,13 @@
 """What a study's settings may not say together, and what is to be warned of."""
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.errors import SpecError
 from search.study.mlp import MLP
-from search.study.space import Choice, Config
+from search.study.recipe import BuildModel, Recipe, setting_names
+from search.study.space import Choice, Space
 from search.study.training import CLIPPINGS, Training
-
-if TYPE_CHECKING:
-    from search.study.spec import StudySpec
-
 
 # Settings of one value of another setting: where that one is searched, the trials with this value
 # use them.
@@ -34,80 +31,68 @@ def _default(record: MLP | Training, name: str) -> Any:
     return next(field.default for field in fields(record) if field.name == name)
 
 
-def field_names(record: type[MLP] | type[Training]) -> set[str]:
-    """Return the names of a record's settings."""
-    return {field.name for field in fields(record)}
-
-
-def fields_in(config: Config, record: type[MLP] | type[Training]) -> dict[str, Any]:
-    """Return those values of a configuration that are settings of a record."""
-    names = field_names(record)
-    return {name: value for name, value in config.items() if name in names}
-
-
-def check(study: "StudySpec") -> None:
+def check(model: MLP | BuildModel, training: Training, space: Space, sampler: str) -> None:
     """Refuse what a study's settings may not say together.
 
     Raises:
         SpecError: they contradict each other, or the space holds what no trial could use.
 
     """
-    names = {dimension.name for dimension in study.search_space.dimensions}
-    training = study.training
-    _check_owners(study, names)
-    known = field_names(Training)
-    if isinstance(study.model, MLP):
-        known |= field_names(MLP)
+    names = space.names
+    _check_owners(model, training, space)
+    known = setting_names(Training)
+    if isinstance(model, MLP):
+        known |= setting_names(MLP)
         if unknown := names - known:
             searchable = ", ".join(sorted(known - _UNSEARCHABLE))
             raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
-        if study.model.depth is None and (layers := names & {"depth", "width"}):
+        if model.depth is None and (layers := names & {"depth", "width"}):
             raise SpecError(
                 f"space: it searches {min(layers)}, but the model gives each layer's units; "
                 "say MLP(depth=3, width=100) instead of hidden"
             )
-        if study.values("alpha_dropout", study.model.alpha_dropout) != {False} and not (
-            study.model.dropout or "dropout" in names
+        if space.values("alpha_dropout", model.alpha_dropout) != {False} and not (
+            model.dropout or "dropout" in names
         ):
             raise SpecError("alpha_dropout says how to drop; say how much: dropout")
     if fixed := names & known & _UNSEARCHABLE:
         raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial")
-    for name, parameter in study.search_space.parameters.items():
-        if study.sampler == "grid" and not isinstance(parameter, Choice):
+    for name, parameter in space.parameters.items():
+        if sampler == "grid" and not isinstance(parameter, Choice):
             raise SpecError(
                 "the sampler grid needs a list of choices for each hyperparameter, but "
                 f"{name} has a range; list its values, or take the sampler random"
             )
-    if study.sampler == "randomized" and not study.search_space.has_distribution:
+    if sampler == "randomized" and not space.has_distribution:
         raise SpecError(
             "the sampler randomized needs a distribution for at least one hyperparameter: "
             "scikit-learn draws lists alone without replacement, as many as the budget has; "
             "take the sampler grid or random"
         )
     limits = names & set(CLIPPINGS) | set(training.limits)
-    if len(limits) > 1 and None in study.values("clipping", training.clipping):
+    if len(limits) > 1 and None in space.values("clipping", training.clipping):
         raise SpecError(
             f"space: {' and '.join(sorted(limits))} may be on at once; search clipping too, "
             "which says what applies, like ['clipnorm', 'clipvalue', 'none']"
         )
-    for corner in study.corners():
+    for corner in space.corners():
         try:
-            study.recipe(corner)
+            Recipe.of(corner, model, training)
         except SpecError as error:
             raise SpecError(f"space: {error}") from None
 
 
-def _check_owners(study: "StudySpec", names: set[str]) -> None:
+def _check_owners(model: MLP | BuildModel, training: Training, space: Space) -> None:
     """Refuse settings that no trial could use."""
-    records: list[Any] = [study.training]
-    if isinstance(study.model, MLP):
-        records.append(study.model)
+    records: list[Any] = [training]
+    if isinstance(model, MLP):
+        records.append(model)
     for record in records:
         for name, (owner, values) in _OWNERS.items():
             if not hasattr(record, name):
                 continue
-            possible = study.values(owner, getattr(record, owner))
-            named = name in names or getattr(record, name) != _default(record, name)
+            possible = space.values(owner, getattr(record, owner))
+            named = name in space.names or getattr(record, name) != _default(record, name)
             if named and not values & possible:
                 owners = sorted(owner if value is True else value for value in values)
                 raise SpecError(
@@ -116,19 +101,18 @@ def _check_owners(study: "StudySpec", names: set[str]) -> None:
                 )
 
 
-def warnings(study: "StudySpec") -> list[str]:
+def warnings(model: MLP | BuildModel, space: Space) -> list[str]:
     """What keeps each of the study's selu networks from normalizing itself, a line each.
 
     The conditions: Klambauer et al. 2017 (Self-Normalizing Neural Networks, sections 2 and 3).
     Layers that normalize take that over, and limits and penalties draw the weights away from
     those of mean 0 and variance 1 over the inputs that theorem 1 is about.
     """
-    model = study.model
-    if not isinstance(model, MLP) or "selu" not in study.values("activation", model.activation):
+    if not isinstance(model, MLP) or "selu" not in space.values("activation", model.activation):
         return []
 
     def values(name: str) -> set[Any]:
-        return study.values(name, getattr(model, name))
+        return space.values(name, getattr(model, name))
 
     dropout = bool(values("dropout") - {None})
     broken = {

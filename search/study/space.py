@@ -204,6 +204,11 @@ class Space:
             self.parameters |= dimension.parameters
 
     @property
+    def names(self) -> set[str]:
+        """The hyperparameters' names."""
+        return {dimension.name for dimension in self.dimensions}
+
+    @property
     def has_distribution(self) -> bool:
         """Whether any hyperparameter is drawn from a distribution rather than a list."""
         last = (list(dimension.parameters.values())[-1] for dimension in self.dimensions)
@@ -212,6 +217,24 @@ class Space:
     def config(self, values: Mapping[str, Any]) -> Config:
         """Return the configuration at the point ``values`` (parameter name -> value)."""
         return Config({dimension.name: dimension.value(values) for dimension in self.dimensions})
+
+    def values(self, name: str, fixed: Any) -> set[Any]:
+        """Return the values that a setting may have in a trial, as far as they can be listed.
+
+        One that is not searched has the value that is ``fixed``.
+        """
+        for dimension in self.dimensions:
+            if dimension.name == name:
+                return set(dimension.extremes())
+        return {fixed}
+
+    def corners(self) -> Iterator[Config]:
+        """Yield the first values, and each extreme of a hyperparameter beside them."""
+        extremes = {dimension.name: dimension.extremes() for dimension in self.dimensions}
+        first = {name: values[0] for name, values in extremes.items()}
+        yield Config(first)
+        for name, values in extremes.items():
+            yield from (Config(first | {name: value}) for value in values[1:])
 
     def describe(self) -> dict[str, Any]:
         """Return the space in plain JSON, equal for equal spaces."""

@@ -8,23 +8,18 @@ import hashlib
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self
 
 from search.errors import SpecError
 from search.study import rules
 from search.study.checks import one_of, positive, whole
 from search.study.mlp import MLP
-from search.study.rules import fields_in
+from search.study.recipe import BuildModel, Recipe
 from search.study.space import Choice, Config, Space
 from search.study.training import Training
-
-if TYPE_CHECKING:
-    import keras
-
-BuildModel: TypeAlias = Callable[[Config], "keras.Model"]
 
 SAMPLERS = ("tpe", "random", "randomized", "cmaes", "qmc", "grid")
 PRUNERS = ("asha", "median", "hyperband", "none")
@@ -44,15 +39,6 @@ class Confirm:
         whole("seeds", self.seeds, 2)  # the interval covers their spread
         if not 0 < self.confidence < 1:
             raise SpecError(f"confidence is {self.confidence}; it must be between 0 and 1")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One configuration with everything the study fixes: all a trainer needs besides a seed."""
-
-    config: Config
-    model: MLP | BuildModel
-    training: Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +90,7 @@ class StudySpec:
         one_of("pruner", self.pruner, PRUNERS)
         if not isinstance(self.model, MLP):
             _source(self.model)
-        rules.check(self)
+        rules.check(self.model, self.training, self.search_space, self.sampler)
         self._check_full()
 
     def _check_full(self) -> None:
@@ -121,21 +107,6 @@ class StudySpec:
                 f"full: {full.trials} trials are fewer than the {self.trials} without --full"
             )
 
-    def values(self, name: str, fixed: Any) -> set[Any]:
-        """Return the values that a setting may have in a trial, as far as they can be listed."""
-        for dimension in self.search_space.dimensions:
-            if dimension.name == name:
-                return set(dimension.extremes())
-        return {fixed}
-
-    def corners(self) -> Iterator[Config]:
-        """Yield the space's first values, and each extreme of a hyperparameter beside them."""
-        extremes = {d.name: d.extremes() for d in self.search_space.dimensions}
-        first = {name: values[0] for name, values in extremes.items()}
-        yield Config(first)
-        for name, values in extremes.items():
-            yield from (Config(first | {name: value}) for value in values[1:])
-
     @cached_property
     def search_space(self) -> Space:
         """The search space, checked."""
@@ -148,15 +119,12 @@ class StudySpec:
             SpecError: a value of the configuration is not usable.
 
         """
-        model = self.model
-        if isinstance(model, MLP):
-            model = model.with_settings(fields_in(config, MLP))
-        return Recipe(config, model, replace(self.training, **fields_in(config, Training)))
+        return Recipe.of(config, self.model, self.training)
 
     @property
     def warnings(self) -> list[str]:
         """What keeps each of the study's selu networks from normalizing itself, a line each."""
-        return rules.warnings(self)
+        return rules.warnings(self.model, self.search_space)
 
     @property
     def budget(self) -> int:

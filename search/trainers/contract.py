@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from search.health.snapshot import Health, LayerHealth, Snapshot
 from search.study.metric import ACCURACY, Metric
-from search.study.spec import Recipe
+from search.study.recipe import Recipe
 from search.study.training import Training
 from search.trainers import schedules
 

@@ -14,8 +14,8 @@ from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
 from search.health.snapshot import layers_of
 from search.health.steps import Tally
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
-from search.study.spec import Recipe
 from search.trainers import model as networks
 from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
 from search.trainers.model import Problem

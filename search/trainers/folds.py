@@ -18,8 +18,8 @@ import numpy as np
 from search.data.splits import Around, Dataset
 from search.errors import SpecError
 from search.study.metric import ACCURACY, Metric
+from search.study.recipe import Recipe
 from search.study.seeds import derive
-from search.study.spec import Recipe
 from search.trainers.checkpoint import from_bytes, to_bytes
 from search.trainers.contract import Checkpoint, Course, End, EpochResult, Outcome, Trainer
 

@@ -17,8 +17,8 @@ from scipy import integrate, stats
 from search.data.splits import Dataset, Split
 from search.study.metric import ACCURACY, R2, Metric
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.seeds import derive
-from search.study.spec import Recipe
 from search.study.training import Training
 from search.trainers.schedules import is_stepwise
 

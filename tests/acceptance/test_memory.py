@@ -14,7 +14,8 @@ import sys, keras, psutil
 from search import data
 from search.study.space import Config
 from search.study.mlp import MLP
-from search.study.spec import Recipe, StudySpec
+from search.study.recipe import Recipe
+from search.study.spec import StudySpec
 from search.study.training import Training
 from search.service.choose import trainer_for
 

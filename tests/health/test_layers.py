@@ -15,8 +15,8 @@ from search.data.splits import Dataset, Split
 from search.health.layers import measure
 from search.health.snapshot import FIGURES, Health, Snapshot, layers_of
 from search.health.verdict import Kind, judge
+from search.study.recipe import Recipe
 from search.study.space import Config
-from search.study.spec import Recipe
 from search.study.training import Training
 from search.trainers.fit import FitTrainer
 from tests.health.test_measures import Network, X, Y, deep

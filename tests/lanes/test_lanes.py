@@ -20,9 +20,9 @@ from search.lanes.gates import FAMILY
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import INITIALIZERS, MLP
+from search.study.recipe import Recipe
 from search.study.seeds import data_order
 from search.study.space import Config
-from search.study.spec import Recipe
 from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.contract import End, EpochResult, Outcome

@@ -13,7 +13,7 @@ from search.data.splits import Dataset, Split
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import MLP
-from search.study.spec import Recipe
+from search.study.recipe import Recipe
 from search.trainers import model as networks
 from search.trainers.contract import Outcome
 from search.trainers.fit import FitTrainer

@@ -10,8 +10,9 @@ from search.proof import confirm
 from search.proof.confirm import Candidate, Confirmation
 from search.proof.proof import Proof, Run
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.space import Config
-from search.study.spec import Confirm, Recipe
+from search.study.spec import Confirm
 from search.study.training import Training
 from tests.fakes import Notes, Scores, ScriptedTrainer
 

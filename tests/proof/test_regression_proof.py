@@ -28,8 +28,9 @@ from search.result.words import amount, sentences
 from search.status import Status, as_json, as_text
 from search.study.metric import R2
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.space import Config
-from search.study.spec import Confirm, Recipe
+from search.study.spec import Confirm
 from search.study.training import Training
 from tests.fakes import Notes, ScriptedTrainer
 from tests.page.test_page import FULL

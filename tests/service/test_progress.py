@@ -11,8 +11,8 @@ from search.result.wording import clock, shown
 from search.service.progress import Best, Lines, LiveTable, progress_for
 from search.service.trials import Assignment
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.space import Config
-from search.study.spec import Recipe
 from search.study.training import Training
 from search.trainers.contract import EpochResult
 

@@ -83,7 +83,7 @@ def test_clipping_says_which_limit_applies(clipping: str, limit: dict[str, float
 
 
 def test_the_corners_of_a_space_show_each_value_of_a_setting() -> None:
-    corners = [dict(corner) for corner in SPEC.corners()]
+    corners = [dict(corner) for corner in SPEC.search_space.corners()]
 
     assert corners[0] == {"activation": "relu", "clipnorm": 0.1, "learning_rate": 1e-3}
     assert [{**corners[0], **corner} for corner in corners] == corners

@@ -20,8 +20,8 @@ from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.space import Config
-from search.study.spec import Recipe
 from search.study.training import Training
 from search.trainers.checkpoint import from_bytes, to_bytes
 from search.trainers.contract import Checkpoint, End, EpochResult, Outcome, Trainer, train_to_end

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.space import Config
-from search.study.spec import Recipe
 from search.study.training import Training
 from search.trainers.checkpoint import from_bytes, to_bytes
 from search.trainers.contract import Course, End, train_to_end

@@ -9,8 +9,8 @@ import pytest
 from search.data import load
 from search.data.splits import Dataset, Split
 from search.study.mlp import MLP
+from search.study.recipe import BuildModel, Recipe
 from search.study.space import Config
-from search.study.spec import BuildModel, Recipe
 from search.study.training import Training
 from search.trainers.contract import Outcome
 from search.trainers.fit import FitTrainer

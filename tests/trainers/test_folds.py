@@ -18,9 +18,10 @@ from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.service.choose import trainer_for
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.study.space import Config
-from search.study.spec import Recipe, StudySpec
+from search.study.spec import StudySpec
 from search.study.training import Training
 from search.trainers.checkpoint import from_bytes, to_bytes
 from search.trainers.contract import Checkpoint, End, EpochResult, Outcome, Trainer

@@ -17,8 +17,8 @@ from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.study.metric import R2
 from search.study.mlp import MLP
+from search.study.recipe import Recipe
 from search.study.space import Config
-from search.study.spec import Recipe
 from search.study.training import Training
 from search.trainers.contract import Course, End, Outcome, Trainer, train_to_end
 from search.trainers.fit import FitTrainer
