@@ -13,12 +13,17 @@ SearchError                  exit status 1
 │   ├── DataUnavailable
 │   └── DataCorrupt
 ├── LanesExhausted               the caller halves the lanes and goes on
+├── ModelError                   costs a trial; before a study's first trial it is a SpecError
 ├── StoreError
 └── TrialLost                never reaches the user: the worker drops the trial
 
 The docstring of a class is its default message. A message is one line that says what is wrong
 and what to do about it, because it is all the user sees without ``-v``.
 """
+
+import re
+
+REASON = 500  # letters of another program's message that are shown
 
 
 class SearchError(Exception):
@@ -80,9 +85,26 @@ class LanesExhausted(SearchError):
     """The device's memory does not hold that many lanes; use fewer."""
 
 
+class ModelError(SearchError):
+    """The study's own model is not usable."""
+
+
 class StoreError(SearchError):
     """The store cannot be used."""
 
 
 class TrialLost(SearchError):
     """The trial was taken from this worker, which was believed dead."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return another program's exception in one line of bounded length.
+
+    Keras spreads its messages over lines, in colours, behind a first line that says nothing.
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    text = re.sub(r"Exception encountered when calling [\w.]+\(\)\.\s*", "", text)
+    text = " ".join(text.split())
+    if len(text) > REASON:
+        text = f"{text[: REASON - 4]} ..."
+    return ": ".join(part for part in (type(error).__name__, text) if part)
