@@ -99,9 +99,7 @@ class Case:
         monkeypatch.setattr(confirm, "open_test", counted)
 
     def confirmation(self) -> Confirmation:
-        return Confirmation(
-            self.trainer, SETTINGS, 0, self.ledger, self.notes.confirmed, blobs()
-        )
+        return Confirmation(self.trainer, SETTINGS, 0, self.ledger, self.notes.confirmed, blobs())
 
     def prove(self, trials: tuple[int, ...] = (3, 5), before: Proof | None = None) -> Proof:
         return self.confirmation().prove(
@@ -200,11 +198,12 @@ def test_an_opening_counts_whatever_fails_after_it(
     def failing(*_arguments: Any) -> Split:
         raise MemoryError
 
-    for count in (1, 2):
-        with monkeypatch.context() as patched, pytest.raises(MemoryError):
-            patched.setattr(confirm, "open_test", failing)
-            case.prove()
-        assert case.ledger.opened == [5] * count
+    with monkeypatch.context() as patched:
+        patched.setattr(confirm, "open_test", failing)
+        for count in (1, 2):
+            with pytest.raises(MemoryError):
+                case.prove()
+            assert case.ledger.opened == [5] * count
     case.openings = 2
     assert case.prove().openings == 3
 
