@@ -10,7 +10,7 @@ from scipy.stats import norm, randint, reciprocal, uniform
 
 from search.cli import Options
 from search.errors import DataNotFound, StoreError, StoreNotFound, UsageError
-from search.service.loop import Worker
+from search.service.loop import Loop
 from search.service.samplers import open_study
 from search.service.session import Session
 from search.service.trials import TrialQueue
@@ -46,7 +46,7 @@ def work_off(store: Store, spec: StudySpec) -> list[tuple[TrialState, dict[str, 
     leases.create(StoredStudy({}, {}, spec.budget))
     study = open_study(store, spec.name, spec, seed=1)
     queue = TrialQueue(store, study, spec, leases, leases.join()[0])
-    Worker(queue, ScriptedTrainer(3), Notes(), lambda: None).run()
+    Loop(queue, ScriptedTrainer(3), Notes(), lambda: None).run()
     return [(trial.state, trial.params) for trial in study.get_trials(deepcopy=False)]
 
 
