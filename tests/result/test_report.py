@@ -324,7 +324,7 @@ def judged(*trials: tuple[str, str, float]) -> Result:
     rows = [
         row(
             number,
-            "complete",
+            State.COMPLETE,
             value,
             config=Config({**CONFIG, "activation": activation}),
             verdict=verdict,

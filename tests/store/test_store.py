@@ -140,7 +140,7 @@ def test_a_study_that_cannot_be_used_leaves_no_store_behind(
 ) -> None:
     study = tmp_path / "odd.py"
     study.write_text(
-        "from search.study.spec import MLP, StudySpec, Training\n"
+        "from search import MLP, StudySpec, Training\n"
         "STUDY = StudySpec(name='odd', data='nonesuch', space={'batch_norm': [True, False]},\n"
         "                  model=MLP(hidden=(4,)), training=Training(epochs=1), trials=1)\n"
     )
