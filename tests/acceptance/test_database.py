@@ -22,9 +22,7 @@ from tests.simulated import Simulation
 
 LIMIT = 240.0  # seconds; far more than anything here takes, so that a hang fails the test
 STUDY = """
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from search import MLP, StudySpec, Training
 
 STUDY = StudySpec(
     name="tiny",

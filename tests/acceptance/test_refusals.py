@@ -20,9 +20,7 @@ from tests.simulated import Simulation
 LIMIT = 240.0  # seconds; far more than anything here takes, so that a hang fails the test
 QUOTED = "open%20sesame%2F8"
 STUDY = """
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from search import MLP, StudySpec, Training
 
 STUDY = StudySpec(
     name="tiny",

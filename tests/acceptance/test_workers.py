@@ -32,9 +32,7 @@ from tests.simulated import Simulation
 
 LIMIT = 240.0  # seconds; far more than anything here takes, so that a hang fails the test
 STUDY = """
-from search.study.mlp import MLP
-from search.study.spec import Confirm, StudySpec
-from search.study.training import Training
+from search import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name={name!r},
