@@ -20,6 +20,39 @@ The docstring of a class is its default message. A message is one line that says
 and what to do about it, because it is all the user sees without ``-v``.
 """
 
+LONGEST_LINE = 1000  # characters of a message; the middle of a longer one is left out
+
+
+def one_line(message: object) -> str:
+    """Return what somebody else said in one line that any terminal can show.
+
+    Line breaks become spaces, and what is not to be printed, an escape sequence say, becomes what
+    Python would write for it.
+    """
+    try:
+        text = " ".join(str(message).split())
+    except Exception:  # an exception of a user's own may be unable to say anything
+        text = "it cannot be said what"
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    if len(shown) <= LONGEST_LINE:
+        return shown
+    half = LONGEST_LINE // 2
+    return f"{shown[:half]} ... {shown[-half:]}"
+
+
+def named(error: BaseException) -> str:
+    """Return an exception's kind and what it says, in one line."""
+    said = one_line(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+class Terminated(BaseException):  # click makes an Abort of every KeyboardInterrupt
+    """A signal that ends the process, as an exception, so that the terminal is left in order."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_status = 128 + number
+
 
 class SearchError(Exception):
     """The search failed."""

@@ -7,13 +7,14 @@ import click
 
 from search import cli
 from search.service.progress import progress_of
+from search.study.checks import MOST
 from search.study.spec import PRUNERS, SAMPLERS
 
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
 @cli.study_options()
-@click.option("--trials", type=click.IntRange(1), help="Budget of the whole study.")
-@click.option("--epochs", type=click.IntRange(1), help="Most epochs of a trial.")
+@click.option("--trials", type=click.IntRange(1, MOST), help="Budget of the whole study.")
+@click.option("--epochs", type=click.IntRange(1, MOST), help="Most epochs of a trial.")
 @click.option("--full", is_flag=True, help="The study's full budget, in place of one of minutes.")
 @cli.timeout_option
 @click.option(

@@ -29,8 +29,10 @@ def worker(wait: bool, no_confirm: bool, kind: str, lanes: int | None, **argumen
     options = cli.take_options(arguments)
     if options.name and not options.study:
         raise UsageError("--name needs --study, which says what the study is")
+    from search.service.crew import follow_head
     from search.service.shift import Plan
 
+    follow_head()
     plan = Plan(kind, lanes, not no_confirm)
     if options.study:
         interrupted = _work(options, plan)

@@ -222,13 +222,19 @@ def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
     )
 
 
+class _Deaf(Console):
+    """A console that goes on in silence when nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on; by default the process would end."""
+        self.quiet = True
+
+
 def progress_of(session: "Session") -> "Lines":
     """Return what shows a person how a study goes on."""
-    from rich.console import Console
-
     result = session.result()
     ranked = result.ranked
     best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None
-    console = Console(stderr=True)
+    console = _Deaf(stderr=True)
     done, budget = len(result.counted), result.budget
     return progress_for(console, session.options.quiet, best, done, budget, result.metric)
