@@ -1,6 +1,7 @@
 """What the tests of several files share: the databases that a store may be in."""
 
 import shutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -30,10 +31,56 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# What `--quick` leaves out as a whole: it needs TensorFlow, scikit-learn or many processes.
+SLOW = (
+    "acceptance",
+    "health/test_layers.py",
+    "health/test_measures.py",
+    "lanes",
+    "proof/test_confirm.py",
+    "proof/test_regression_proof.py",
+    "service/test_draws.py",
+    "trainers",
+)
+HEAVY = {"tensorflow", "jax", "keras", "sklearn", "selenium"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of the quick run."""
+    told = "leave out what needs TensorFlow, PostgreSQL or a browser, and what is marked as slow"
+    parser.addoption("--quick", action="store_true", help=told)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out whole files before anything imports them."""
+    path = collection_path.relative_to(Path(__file__).parent).as_posix()
+    return True if config.getoption("quick") and path in SLOW else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest; the order within a file stays."""
+    if config.getoption("quick"):
+        left_out = [item for item in items if _is_slow(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not _is_slow(item)]
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    used = {*getattr(item, "fixturenames", ()), *_parameters(item)}
+    return item.get_closest_marker("slow") is not None or bool(used & {"postgres", "postgresql"})
+
+
+def _parameters(item: pytest.Item) -> list[str]:
+    call = getattr(item, "callspec", None)
+    return [] if call is None else [value for value in call.params.values() if type(value) is str]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hold the quick run to what it promises."""
+    if session.config.getoption("quick") and (loaded := sorted(HEAVY & set(sys.modules))):
+        pytest.exit(f"the quick run loaded {loaded[0]}: add the file to SLOW in tests/conftest.py", 1)
 
 
 class Backend(ABC):

@@ -27,5 +27,5 @@ def test_every_list_of_names_that_a_study_may_use_is_in_it() -> None:
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 def test_every_file_that_a_page_links_to_is_there(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)", page.read_text())
+    links = re.findall(r"\]\(([^)#:]+)[)#]", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
