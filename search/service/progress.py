@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.result.wording import clock, describe
+from search.store.attributes import END, FAILURE
 from search.study.metric import ACCURACY, Metric
 from search.study.space import Config, Space
 from search.trainers.contract import EpochResult
@@ -210,9 +211,9 @@ def progress_for(
 
 def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
     if trial.state.name == "FAIL":
-        return f"Trial {trial.number} failed: {trial.user_attrs.get('failure')}."
+        return f"Trial {trial.number} failed: {trial.user_attrs.get(FAILURE)}."
     if trial.state.name == "PRUNED":
-        end = trial.user_attrs.get("end", "pruned")
+        end = trial.user_attrs.get(END, "pruned")
         return f"Trial {trial.number} {end} at epoch {trial.last_step}."
     assert best is not None
     return (

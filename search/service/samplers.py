@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 
 from search.service.draws import draws
 from search.store import Store
+from search.store.attributes import REPEATS
 from search.study.space import Choice
 from search.study.spec import StudySpec
 
@@ -95,7 +96,7 @@ class _Randomized(optuna.samplers.BaseSampler):
         """Return one parameter of the trial's draw."""
         if self._latest is None or self._latest[0] != trial.number:
             before = study.get_trials(deepcopy=False)[: trial.number]
-            place = sum("repeats" not in one.user_attrs for one in before)
+            place = sum(REPEATS not in one.user_attrs for one in before)
             self._drawn += islice(self._draws, max(0, place + 1 - len(self._drawn)))
             self._latest = trial.number, self._drawn[place]
         return self._latest[1][param_name]

@@ -15,7 +15,7 @@ from search.cli import DEFAULT_STORAGE, Options
 from search.errors import DataCorrupt, SpecChanged, StoreNotFound, StudyNotFound, UsageError
 from search.proof.ledger import Ledger
 from search.proof.proof import Proof
-from search.result.result import Result
+from search.result.result import Result, TrialRow
 from search.service.collect import collect, with_evidence
 from search.service.samplers import open_study
 from search.service.trials import TrialQueue
@@ -207,8 +207,8 @@ class Session:
         finally:
             # A database that is away must neither hold this one nor hide why it leaves; the
             # others will notice that it is gone.
-            self.store.database.patience.hurried = lambda: True
-            with contextlib.suppress(*STORE_ERRORS):
+            hurried = self.store.database.patience.hurried(lambda: True)
+            with hurried, contextlib.suppress(*STORE_ERRORS):
                 self.leases.leave(worker)
 
     @property
@@ -242,7 +242,18 @@ class Session:
         """Read all that the report shows, which is much more than the result alone."""
         return with_evidence(self.result(), self.artifacts)
 
-    def proven(self, proof: Proof | None, best: set[int]) -> bool:
+    def unproven(self, result: Result | None = None) -> list[TrialRow]:
+        """Return the best trials while they are to be confirmed: none once they are proven.
+
+        Args:
+            result: what the study has come to, where it has been read already.
+
+        """
+        result = result or self.result()
+        best = result.ranked[: self.spec.confirm.candidates]
+        return [] if self._proves(result.proof, {row.number for row in best}) else best
+
+    def _proves(self, proof: Proof | None, best: set[int]) -> bool:
         """Say whether a proof is of these best trials, as the study wants it, with its model."""
         settings = self.spec.confirm
         return (

@@ -21,6 +21,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.store.attributes import FIXED
 from search.store.rows import Changes, Rows
 
 
@@ -106,7 +107,7 @@ class CachedStorage(BaseStorage):
         do(lambda: self._write(trial_id, changes))
 
     @contextlib.contextmanager
-    def look(self) -> Iterator[None]:
+    def reading_once(self) -> Iterator[None]:
         """Read a study's trials at most once within the block, in this thread."""
         before = self._here.looked
         self._here.looked = set() if before is None else before
@@ -141,7 +142,7 @@ class CachedStorage(BaseStorage):
 
         """
         failed = Changes(user_attrs=dict(reason), state=TrialState.FAIL, completed=datetime.now())
-        fixed = {"fixed_params": trial.system_attrs["fixed_params"]}
+        fixed = {FIXED: trial.system_attrs[FIXED]}
         again = Changes(user_attrs=trial.user_attrs, system_attrs=fixed)
         self._rows.replace(self._study_of[trial._trial_id], trial._trial_id, failed, again)
         self._over(trial._trial_id)

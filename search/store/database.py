@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL
 from search.errors import StoreError, StoreNotFound, UsageError
 from search.store import tables
 from search.store.patience import STORE_ERRORS, Patience, reading, reason
+from search.store.timing import Timing
 
 # What is interrupted while it closes a connection needs no traceback.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
@@ -48,6 +49,7 @@ class Database:
     Args:
         url: of the database; see `EXAMPLES`.
         create: create it, or its tables, where they do not exist.
+        timing: how long its processes wait for one another; the environment's unless given.
 
     Raises:
         UsageError: the URL is not one.
@@ -56,10 +58,11 @@ class Database:
 
     """
 
-    def __init__(self, url: str, create: bool) -> None:
+    def __init__(self, url: str, create: bool, timing: Timing | None = None) -> None:
+        self.timing = timing or Timing.from_environment()
         self._url = _parse(url)
         self.shown_url = self._url.render_as_string(hide_password=True)
-        self.patience = Patience()
+        self.patience = Patience(self.timing)
         if self.sqlite and not create and not self._file.exists():
             raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
         try:

@@ -17,7 +17,7 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
 from search.trainers.model import Problem
 from search.trainers.schedules import is_constant, is_stepwise
 
@@ -48,7 +48,7 @@ class FitTrainer:
     """
 
     lanes = 1
-    label = "fit"
+    label = Label("fit")
 
     def __init__(self, dataset: Dataset, cadence: Cadence = at_rungs) -> None:
         self._dataset = dataset

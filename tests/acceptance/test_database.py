@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from search.cli import Options
 from search.service.session import Session
-from search.store.patience import SILENT_SECONDS
+from search.store.timing import Timing
 from tests import simulated
 from tests.postgres import PASSWORD, Postgres
 from tests.simulated import Simulation
@@ -54,7 +54,7 @@ class Fleet:
         return Options(study, self._url, None, self._folder, None, False, False, True)
 
     def start(
-        self, workers: int, sleep: float, silence: float = SILENT_SECONDS, **variables: str
+        self, workers: int, sleep: float, silence: float = Timing.silence, **variables: str
     ) -> None:
         words = ("--study", "tiny.py", "--no-confirm", "--lanes", "2", "--quiet")
         for number in range(workers):

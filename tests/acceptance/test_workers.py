@@ -23,7 +23,8 @@ from search.cli import Options
 from search.errors import UsageError
 from search.service import crew, machine
 from search.service.session import Session
-from search.store.leases import SILENT
+from search.store.leases import unheard
+from search.store.timing import Timing
 from tests import simulated
 from tests.acceptance.process import Folder
 from tests.conftest import Backend
@@ -280,7 +281,7 @@ def test_a_machine_that_was_away_for_any_time_costs_no_trial(local: Site, second
         assert_exact(session, 1)
         first, second = session.study.get_trials()
     # Its ticket is freed first, and may be taken again before the trial has its reason.
-    assert first.user_attrs["failure"].endswith((SILENT, "lost it"))
+    assert first.user_attrs["failure"].endswith((unheard(Timing.grace), "lost it"))
     assert f"process {worker.pid} (" in first.user_attrs["failure"]
     assert (second.state, second.user_attrs["attempt"]) == (TrialState.COMPLETE, 2)
 

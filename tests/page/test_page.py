@@ -22,6 +22,7 @@ from search.proof.interval import Interval
 from search.proof.mistakes import Mistake, Mistakes, picture
 from search.proof.proof import Proof, Run
 from search.result.result import Result, TrialRow
+from search.result.state import State
 from search.study.mlp import MLP
 from search.study.space import Config, off_or
 from search.study.spec import StudySpec
@@ -68,7 +69,7 @@ def row(number: int) -> TrialRow:
     vanishing = number % 4 == 3
     return TrialRow(
         number=number,
-        state="complete" if complete else "pruned",
+        state=State.COMPLETE if complete else State.PRUNED,
         value=0.5 + 0.03 * number,
         config=Config(
             {
@@ -130,7 +131,7 @@ UNTRIED = replace(NOT_JUDGED, trials=(), proof=None, mistakes=None)
 FAILED = replace(
     UNTRIED,
     trials=tuple(
-        replace(one, state="failed", value=None, config=Config({}), curve=(), seed=None)
+        replace(one, state=State.FAILED, value=None, config=Config({}), curve=(), seed=None)
         for one in PLAIN_ROWS[:2]
     ),
 )

@@ -12,9 +12,10 @@ from search.proof.interval import Interval
 from search.proof.proof import Proof, Run
 from search.result.markdown import markdown
 from search.result.result import Result, TrialRow
+from search.result.state import State
 from search.result.tables import best_json, trials_csv
 from search.result.words import gradients, sentences
-from search.service.report import Faults, announce, exit_status, texts
+from search.service.report import Faults, Report
 from search.study.mlp import MLP
 from search.study.space import Config
 from search.study.spec import StudySpec
@@ -50,12 +51,12 @@ def row(number: int, state: str, value: float | None, **settings: Any) -> TrialR
 
 
 ROWS = (
-    row(0, "complete", 0.91, reason="all epochs done"),
-    row(1, "complete", 0.95, reason="all epochs done"),
-    row(2, "pruned", 0.4, epochs=1, reason="pruned"),
-    row(3, "failed", None, reason="SIGTERM", counts=False),
-    row(4, "failed", None, reason='ValueError: a|b, "c"\nand d', config=Config({}), seed=None),
-    row(5, "running", None, counts=False),
+    row(0, State.COMPLETE, 0.91, reason="all epochs done"),
+    row(1, State.COMPLETE, 0.95, reason="all epochs done"),
+    row(2, State.PRUNED, 0.4, epochs=1, reason="pruned"),
+    row(3, State.FAILED, None, reason="SIGTERM", counts=False),
+    row(4, State.FAILED, None, reason='ValueError: a|b, "c"\nand d', config=Config({}), seed=None),
+    row(5, State.RUNNING, None, counts=False),
 )
 RUNS = (Run(0, 10, 0.93), Run(0, 11, 0.95), Run(1, 12, 0.9), Run(1, 13, 0.92))
 
@@ -122,9 +123,13 @@ PROMISED: dict[str, tuple[str, ...]] = {
 
 
 def deliver(result: Result, out: Path, model: bytes | None = None, as_json: bool = False) -> Faults:
-    faults = Faults(verbose=False)
-    announce(result, texts(result, lambda: result, faults), out, model, as_json)
-    return faults
+    report = Report(result, lambda: result)
+    report.show(report.write(out, model), as_json)
+    return report.faults
+
+
+def exit_status(result: Result) -> int:
+    return Report(result, lambda: result).exit_status
 
 
 def test_best_json_holds_what_is_promised() -> None:
@@ -260,9 +265,8 @@ def test_what_programs_read_is_there_before_the_page_is_begun(tmp_path: Path) ->
     def killed() -> Result:
         raise KeyboardInterrupt
 
-    made = texts(MET, killed, Faults(verbose=False))
     with pytest.raises(KeyboardInterrupt):
-        announce(MET, made, tmp_path, b"a model", as_json=False)
+        Report(MET, killed).write(tmp_path, b"a model")
     there = {path.name for path in tmp_path.iterdir()}
     assert there == {"best.json", "best.keras", "report.md", "trials.csv"}
 
@@ -299,7 +303,7 @@ def test_the_report_has_the_best_trials_the_confirmation_and_the_reasons() -> No
 
 
 def test_the_report_shows_ten_trials_at_most() -> None:
-    many = replace(UNCONFIRMED, trials=tuple(row(n, "complete", n / 20) for n in range(20)))
+    many = replace(UNCONFIRMED, trials=tuple(row(n, State.COMPLETE, n / 20) for n in range(20)))
 
     best, _reasons = tables(markdown(many))
     assert [line[0] for line in best[2:]] == [str(number) for number in range(19, 9, -1)]
@@ -307,7 +311,7 @@ def test_the_report_shows_ten_trials_at_most() -> None:
 
 def test_odd_names_do_not_break_the_table() -> None:
     odd = Config({"a|b": "x|y\nz", "c": True})
-    result = replace(UNCONFIRMED, trials=(row(0, "complete", 0.5, config=odd),))
+    result = replace(UNCONFIRMED, trials=(row(0, State.COMPLETE, 0.5, config=odd),))
 
     best, _reasons = tables(markdown(result))
     assert best[0][3:] == ["a|b", "c"]
@@ -320,7 +324,7 @@ def judged(*trials: tuple[str, str, float]) -> Result:
     rows = [
         row(
             number,
-            "complete",
+            State.COMPLETE,
             value,
             config=Config({**CONFIG, "activation": activation}),
             verdict=verdict,

@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.service.loop import Worker
+from search.service.loop import Loop
 from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
@@ -147,7 +147,7 @@ def test_a_trial_that_another_process_ended_is_known_as_such_by_the_next_write(
 
 def test_a_look_reads_once(store: Store, other: Store) -> None:
     study, elsewhere = study_in(store), study_in(other)
-    with store.look():
+    with store.reading_once():
         assert study.get_trials() == []
         elsewhere.ask()
         assert study.get_trials() == []
@@ -177,7 +177,7 @@ def test_a_trial_costs_the_store_few_transactions(store: Store) -> None:
     sa.event.listen(engine, "commit", lambda _connection: asked.append("COMMIT"))
     sa.event.listen(engine, "before_cursor_execute", lambda *words: asked.append(words[2]))
     notes = Notes()
-    Worker(queue, ScriptedTrainer(4), notes, lambda: None).run()
+    Loop(queue, ScriptedTrainer(4), notes, lambda: None).run()
 
     assert sum(kind == "trained" for kind, _, _ in notes.events) == 3 * SPEC.budget
     # Optuna's own storage makes 27 transactions and 105 statements of such a trial.

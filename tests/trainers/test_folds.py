@@ -115,7 +115,7 @@ def results(trainer: Trainer, lane: int) -> list[EpochResult]:
 
 def test_a_fold_that_stopped_early_counts_with_what_it_keeps() -> None:
     trainer = FoldsTrainer(scripted())
-    assert (trainer.lanes, trainer.label) == (2, "scripted 2")
+    assert (trainer.lanes, str(trainer.label)) == (2, "scripted 2")
     trainer.start(1, RECIPE, SEED)
     curve = results(trainer, 1)
     # The first fold stops with 0.6 after epoch 4, and keeps 0.7.
@@ -328,7 +328,7 @@ def test_one_fold_is_the_validation_split() -> None:
     for folds, kind in ((1, FitTrainer), (3, FoldsTrainer)):
         trainer = trainer_for(replace(STUDY, folds=folds), blobs(), "fit", None, print)
         assert isinstance(trainer, kind)
-        assert (trainer.lanes, trainer.label) == (1, "fit")
+        assert (trainer.lanes, str(trainer.label)) == (1, "fit")
     assert STUDY.describe()["folds"] == 3
     with pytest.raises(SpecError, match="folds is 0; it must be a whole number from 1"):
         replace(STUDY, folds=0)
