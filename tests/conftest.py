@@ -80,7 +80,9 @@ def _parameters(item: pytest.Item) -> list[str]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hold the quick run to what it promises."""
     if session.config.getoption("quick") and (loaded := sorted(HEAVY & set(sys.modules))):
-        pytest.exit(f"the quick run loaded {loaded[0]}: add the file to SLOW in tests/conftest.py", 1)
+        pytest.exit(
+            f"the quick run loaded {loaded[0]}: add the file to SLOW in tests/conftest.py", 1
+        )
 
 
 class Backend(ABC):
