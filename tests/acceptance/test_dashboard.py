@@ -18,7 +18,7 @@ from search.page.board import plots
 from search.web.showcase import publish
 from tests.acceptance.process import LIMIT, Folder
 from tests.finished import finished, prove, written
-from tests.page.test_page import FULL
+from tests.results import FULL
 
 T = TypeVar("T")
 
