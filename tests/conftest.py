@@ -40,6 +40,7 @@ SLOW = (
     "proof/test_confirm.py",
     "proof/test_regression_proof.py",
     "service/test_draws.py",
+    "study/test_studies.py",
     "trainers",
 )
 HEAVY = {"tensorflow", "jax", "keras", "sklearn", "selenium"}
@@ -60,6 +61,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest; the order within a file stays."""
     if config.getoption("quick"):
+        if loaded := sorted(HEAVY & set(sys.modules)):
+            message = f"a quick test's file loads {loaded[0]}: name it in SLOW, tests/conftest.py"
+            raise pytest.UsageError(message)
         left_out = [item for item in items if _is_slow(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not _is_slow(item)]
@@ -68,21 +72,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_slow(item: pytest.Item) -> bool:
-    used = {*getattr(item, "fixturenames", ()), *_parameters(item)}
-    return item.get_closest_marker("slow") is not None or bool(used & {"postgres", "postgresql"})
-
-
-def _parameters(item: pytest.Item) -> list[str]:
     call = getattr(item, "callspec", None)
-    return [] if call is None else [value for value in call.params.values() if type(value) is str]
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hold the quick run to what it promises."""
-    if session.config.getoption("quick") and (loaded := sorted(HEAVY & set(sys.modules))):
-        pytest.exit(
-            f"the quick run loaded {loaded[0]}: add the file to SLOW in tests/conftest.py", 1
-        )
+    on_postgres = call is not None and call.params.get("backend") == "postgresql"
+    asks_for_it = "postgres" in getattr(item, "fixturenames", ())
+    return on_postgres or asks_for_it or item.get_closest_marker("slow") is not None
 
 
 class Backend(ABC):
