@@ -131,3 +131,21 @@ class Notes:
 
     def confirmed(self, run: "Run") -> None:
         self.runs.append(run)
+
+
+class Kept:
+    """Runs kept in memory."""
+
+    def __init__(self) -> None:
+        self.validations: dict[tuple[int, int], float] = {}
+        self.models: dict[tuple[int, int], bytes] = {}
+
+    def validation(self, trial: int, seed: int) -> float | None:
+        return self.validations.get((trial, seed))
+
+    def model(self, trial: int, seed: int) -> bytes | None:
+        return self.models.get((trial, seed))
+
+    def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
+        self.models[trial, seed] = model
+        self.validations[trial, seed] = validation

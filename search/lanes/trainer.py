@@ -71,7 +71,8 @@ class LanesTrainer:
         dataset: what to train and validate on.
         structure: the largest among the trials', with all features that any trial may have.
         lanes: how many.
-        width: lanes of a stack; an equal share on an accelerator and one on a CPU unless given.
+        width: lanes of one stack. Without it a stack has one lane on a CPU, and on an accelerator
+            the lanes are shared equally among the structures.
         cadence: when the trials' health is looked at.
         structures: how many the trials have, as far as that is known.
 

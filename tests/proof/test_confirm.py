@@ -14,7 +14,7 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import Confirm
 from search.study.training import Training
-from tests.fakes import Notes, Scores, ScriptedTrainer
+from tests.fakes import Kept, Notes, Scores, ScriptedTrainer
 
 SETTINGS = Confirm(candidates=2, seeds=3)
 
@@ -35,24 +35,6 @@ def scores(recipe: Recipe, seed: int, _epoch: int) -> Scores:
     """Trial 5 is better than trial 3, whatever the seed."""
     accuracy = 0.5 + 0.05 * recipe.config["trial"] + (seed % 7) / 1000
     return 1.0, accuracy, 1.0, accuracy
-
-
-class Kept:
-    """Runs kept in memory."""
-
-    def __init__(self) -> None:
-        self.validations: dict[tuple[int, int], float] = {}
-        self.models: dict[tuple[int, int], bytes] = {}
-
-    def validation(self, trial: int, seed: int) -> float | None:
-        return self.validations.get((trial, seed))
-
-    def model(self, trial: int, seed: int) -> bytes | None:
-        return self.models.get((trial, seed))
-
-    def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
-        self.models[trial, seed] = model
-        self.validations[trial, seed] = validation
 
 
 class Case:

@@ -32,10 +32,9 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import Confirm
 from search.study.training import Training
-from tests.fakes import Notes, ScriptedTrainer
-from tests.page.test_page import FULL
-from tests.proof.test_confirm import Kept
-from tests.result.test_report import MET, strictly
+from tests.fakes import Kept, Notes, ScriptedTrainer
+from tests.outcomes import MET
+from tests.results import FULL, strictly
 
 Floats = NDArray[np.float64]
 

@@ -22,21 +22,9 @@ from search.store.keys import health_key
 from search.store.leases import Leases, StoredStudy, unheard
 from search.store.process import identity
 from search.store.timing import Timing
-from search.study.mlp import MLP
 from search.study.spec import StudySpec
-from search.study.training import Training
 from search.trainers.contract import End, EpochResult, Label, Outcome
-
-SPEC = StudySpec(
-    name="study",
-    data="blobs",
-    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=9),
-    trials=4,
-    pruner="none",
-    sampler="random",
-)
+from tests.specs import SPEC
 
 
 @dataclass

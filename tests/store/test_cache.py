@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -17,20 +18,10 @@ from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from tests import specs
 from tests.fakes import Notes, ScriptedTrainer
 
-SPEC = StudySpec(
-    name="study",
-    data="blobs",
-    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=9),
-    trials=18,
-    sampler="tpe",
-)
+SPEC = replace(specs.SPEC, trials=18, sampler="tpe", pruner="asha")
 
 
 @pytest.fixture

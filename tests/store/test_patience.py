@@ -15,23 +15,12 @@ from search.store import Store
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import Patience, PatientStorage, transient
 from search.store.timing import Timing
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from tests import specs
 from tests.fakes import Notes, ScriptedTrainer
 
 T = TypeVar("T")
 
-SPEC = StudySpec(
-    name="study",
-    data="blobs",
-    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=2),
-    trials=5,
-    pruner="none",
-    sampler="random",
-)
+SPEC = specs.SPEC.with_settings({"epochs": 2, "trials": 5})
 
 
 def gone() -> DBAPIError:

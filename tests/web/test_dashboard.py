@@ -28,7 +28,7 @@ from search.web.server import UPLOAD_BYTES, listen, serve
 from search.web.showcase import publish
 from tests.acceptance.process import LIMIT, Folder
 from tests.finished import finished, prove, written
-from tests.page.test_page import FULL
+from tests.results import FULL
 
 NEW = {"study_name": "new", "directions": ["minimize"]}
 HTML = b"<script>fetch('/api/studies/1', {method: 'DELETE'})</script>"
