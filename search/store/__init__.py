@@ -35,6 +35,11 @@ class Store:
 
     def study(self, name: str, sampler: BaseSampler, pruner: BasePruner) -> optuna.Study:
         """Create or load the Optuna study of that name."""
+        # Optuna creates before it looks, and the server logs an error for each that is there.
+        if self.has(name):
+            return optuna.load_study(
+                storage=self.storage, study_name=name, sampler=sampler, pruner=pruner
+            )
         return optuna.create_study(
             storage=self.storage,
             study_name=name,

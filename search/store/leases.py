@@ -220,11 +220,14 @@ class Leases:
         """Let go of all that the worker holds, and end it."""
         with self._engine.begin() as connection:
             self._free(connection, [worker], attempt=tickets.c.attempt - 1, state="free")
+            self._beat(connection, worker)  # it says so itself, whatever others believe of it
             self._end(connection, {worker: LEFT})
 
     def _end(self, connection: sa.Connection, reasons: Mapping[str, str]) -> None:
         for worker, reason in reasons.items():
-            connection.execute(workers.update().where(workers.c.id == worker).values(ended=reason))
+            # Who was found dead may have left properly since.
+            working = sa.and_(workers.c.id == worker, workers.c.ended.is_(None))
+            connection.execute(workers.update().where(working).values(ended=reason))
         for office in (studies.c.confirmer, studies.c.reaper):
             connection.execute(
                 studies.update().where(office.in_(list(reasons))).values({office: None})
@@ -478,22 +481,10 @@ class Leases:
     @_patiently
     def members(self) -> list[Member]:
         """Return all workers that ever joined, in that order."""
-        with self._engine.begin() as connection:
-            return self._members(connection)
-
-    def _members(self, connection: sa.Connection) -> list[Member]:
-        done = (
-            sa.select(sa.func.count())
-            .where(tickets.c.worker == workers.c.id, tickets.c.state == "done")
-            .scalar_subquery()
-        )
-        now = _clock(connection)
-        query = sa.select(
-            workers,
-            (now - workers.c.started).label("seconds"),
-            (now - workers.c.beat).label("silence"),
-            done.label("done"),
-        ).where(workers.c.study == self._study)
+        listed = self._listed()
+        gone = {row.id for row in listed if row.ended is None and seen_gone(row)}
+        if gone:  # or it has left meanwhile, and said so before its process went
+            listed = self._listed()
         return [
             Member(
                 id=row.id,
@@ -503,11 +494,27 @@ class Leases:
                 lanes=row.lanes,
                 seconds=float(row.seconds),
                 silence=float(row.silence),
-                ended=row.ended or (GONE if seen_gone(row) else None),
+                ended=row.ended or (GONE if row.id in gone else None),
                 done=row.done,
             )
-            for row in connection.execute(query.order_by(workers.c.started))
+            for row in listed
         ]
+
+    def _listed(self) -> "Sequence[sa.Row[Any]]":
+        done = (
+            sa.select(sa.func.count())
+            .where(tickets.c.worker == workers.c.id, tickets.c.state == "done")
+            .scalar_subquery()
+        )
+        with self._engine.begin() as connection:
+            now = _clock(connection)
+            query = sa.select(
+                workers,
+                (now - workers.c.started).label("seconds"),
+                (now - workers.c.beat).label("silence"),
+                done.label("done"),
+            ).where(workers.c.study == self._study)
+            return connection.execute(query.order_by(workers.c.started)).all()
 
 
 def _clock(connection: sa.Connection) -> sa.ColumnElement[float]:
