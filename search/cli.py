@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
-from search.errors import SearchError, Terminated, named, one_line
+from search.errors import SearchError, Terminated, one_line, reason_of
 
 DEFAULT_STORAGE = "sqlite:///runs/search.db"
 
@@ -157,7 +157,7 @@ def main(command: click.Command) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         hint = "" if verbose else " (-v shows where)"
-        status = _complain(f"{named(error)}{hint}", 1)
+        status = _complain(f"{reason_of(error)}{hint}", 1)
         if verbose:
             traceback.print_exc()
     sys.exit(status)

@@ -36,6 +36,7 @@ class Status:
     metric: "Metric"
     target: float | None
     target_met: bool | None
+    openings: int = 0  # of the test split
 
     @property
     def trials_an_hour(self) -> float:
@@ -85,6 +86,7 @@ def status_of(session: "Session") -> Status:
         metric=result.metric,
         target=result.spec.target,
         target_met=result.target_met,
+        openings=result.opened,
     )
 
 
@@ -103,6 +105,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "metric": status.metric.name,
         "target": status.target,
         "target_met": status.target_met,
+        "openings": status.openings,
         "workers": [
             {
                 "id": worker.id,
@@ -148,6 +151,9 @@ def as_text(status: Status) -> str:
             f"last beat {worker.silence:.0f} s ago, {worker.done} trials, "
             f"{pace(worker):.0f} an hour"
         )
+    if status.openings:
+        times = "once" if status.openings == 1 else f"{status.openings} times"
+        lines.append(f"test split: opened {times}")
     for reason, count in status.failures.items():
         lines.append(f"failed {count} x: {reason}")
     return "\n".join(lines)

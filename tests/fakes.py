@@ -139,6 +139,7 @@ class Kept:
     def __init__(self) -> None:
         self.validations: dict[tuple[int, int], float] = {}
         self.models: dict[tuple[int, int], bytes] = {}
+        self.opened: list[int] = []
 
     def validation(self, trial: int, seed: int) -> float | None:
         return self.validations.get((trial, seed))
@@ -149,3 +150,7 @@ class Kept:
     def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
         self.models[trial, seed] = model
         self.validations[trial, seed] = validation
+
+    def opening(self, trial: int) -> int:
+        self.opened.append(trial)
+        return len(self.opened)

@@ -102,6 +102,9 @@ class _Script:
         if self._simulation.log:
             with Path(self._simulation.log).open("a") as log:
                 log.write(f"{os.getpid()} {seed} {epoch}\n")
+        if self._simulation.models:
+            score = _Centroids.of(recipe, seed).score
+            return 1 - score, score, 1 - score, score
         return curve(recipe, seed, epoch)
 
     def _wait(self, hold: int | None) -> None:
@@ -143,6 +146,12 @@ class _Centroids:
     def save(self, path: Path) -> None:
         with path.open("wb") as file:
             np.save(file, self.means)
+
+    @property
+    def score(self) -> float:
+        """On the validation split."""
+        split = data.load("blobs").validation
+        return float((self.predict(split.x).argmax(axis=-1) == split.y).mean())
 
     def predict(self, x: NDArray[np.floating], **_options: Any) -> NDArray[np.floating]:
         scores: NDArray[np.floating] = -((x[:, None] - self.means) ** 2).sum(axis=-1)

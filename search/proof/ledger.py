@@ -44,6 +44,19 @@ class Ledger:
     def _key(self, trial: int, seed: int) -> str:
         return model_key(self._study.study_name, trial, seed)
 
+    # -- the test split ----------------------------------------------------------------------
+
+    @property
+    def openings(self) -> tuple[int, ...]:
+        """The trials for which the test split was opened, in that order, proven or not."""
+        return tuple(self._study.user_attrs.get("openings", ()))
+
+    def opening(self, trial: int) -> int:
+        """Keep that the test split is about to be opened for a trial; return how often it was."""
+        opened = [*self.openings, trial]
+        self._study.set_user_attr("openings", opened)
+        return len(opened)
+
     # -- the proof ---------------------------------------------------------------------------
 
     @property

@@ -51,6 +51,12 @@ class Result:
     health: Mapping[int, Health] = field(default_factory=dict)  # of the trials it was measured in
     mistakes: Mistakes | Deviations | None = None  # the winner's, on the validation split
     metric: Metric = ACCURACY  # of all scores
+    openings: tuple[int, ...] = ()  # the trials for which the test split was opened
+
+    @property
+    def opened(self) -> int:
+        """How often the test split was opened, whatever came of it."""
+        return max(len(self.openings), self.proof.openings if self.proof else 0)
 
     @property
     def counted(self) -> list[TrialRow]:

@@ -58,8 +58,9 @@ def _test_json(result: "Result") -> dict[str, Any] | None:
         "seeds": list(proof.seeds),
         "per_seed": list(proof.per_seed),
         "n": proof.test_size,
-        "openings": proof.openings,
+        "openings": result.opened,
         "model_seed": proof.model_seed,
+        "baselines": dict(proof.baselines),
         **beside,
     }
 

@@ -55,6 +55,7 @@ def collect(
         hardware=where["hardware"],
         settings=settings,
         metric=METRICS[stored.frozen["data.metric"]],
+        openings=ledger.openings,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
-from search.errors import LanesExhausted, SearchError, TrialLost, UsageError
+from search.errors import LanesExhausted, SearchError, TrialLost, UsageError, reason_of
 from search.service.trials import Assignment, TrialQueue
 from search.trainers import checkpoint as checkpoints
 from search.trainers.contract import EpochResult, Trainer
@@ -101,7 +101,7 @@ class Loop:
                 self._save(0.0)
                 return reason
             except BaseException as error:
-                reason = _reason(error)
+                reason = reason_of(error)
                 raise
             finally:
                 self._hand_back(reason)
@@ -207,7 +207,7 @@ class Loop:
         except (UsageError, LanesExhausted):
             raise  # the study's definition or the trainer is at fault, not these trials
         except Exception as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             for lane in lanes:
                 self._fail(lane, reason)
             self._failures.append(type(error).__name__)
@@ -229,12 +229,6 @@ class Loop:
             self._queue.give_back(held.assignment, f"handed back: {reason}")
             self._progress.ended(lane, None)
         self._held.clear()
-
-
-def _reason(error: BaseException) -> str:
-    """Return an exception in one line, short enough for a trial's attribute."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:500]}" if text else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from search.errors import SearchError, named
+from search.errors import SearchError, reason_of
 from search.result.markdown import markdown
 from search.result.tables import best_json, trials_csv
 from search.result.words import sentences
@@ -38,7 +38,7 @@ class Faults:
         """Tell of one."""
         self.names.append(name)
         hint = "" if self._verbose else " (-v shows where)"
-        said = f"warning: {name} cannot be made and stays as it was: {named(error)}{hint}"
+        said = f"warning: {name} cannot be made and stays as it was: {reason_of(error)}{hint}"
         click.echo(said, err=True)
         if self._verbose:
             traceback.print_exception(error)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from search.errors import LanesExhausted
+from search.errors import LanesExhausted, reason_of
 from search.proof.deviations import measure
 from search.proof.mistakes import examine
+from search.proof.proof import Proof
 from search.service import machine
 from search.service.crew import Crew
 from search.service.interrupt import Interrupt, interruptible
@@ -174,7 +175,7 @@ class Shift:
             trainer = self._trainer
         else:  # the winner's models are of the training split, as any study's
             trainer = session.trainer(plan.trainer, plan.lanes, self._progress.say, folds=1)
-        from search.proof.confirm import Candidate, Confirmation, loaded
+        from search.proof.confirm import Candidate, Confirmation
 
         began = time.monotonic()
         confirmation = Confirmation(
@@ -183,6 +184,7 @@ class Shift:
             session.spec.seed,
             session.ledger,
             self._progress.confirmed,
+            session.dataset,
         )
         proof = confirmation.prove(
             [Candidate(row.number, session.spec.recipe(row.config)) for row in best],
@@ -190,14 +192,25 @@ class Shift:
             session.spec.data,
             session.options.data_dir,
         )
-        # First the mistakes, since nobody looks for them once the proof is there.
-        model = session.ledger.model(proof.trial, proof.model_seed)
-        found = (examine if session.dataset.classes else measure)(
-            loaded(model), session.dataset, proof.trial, proof.model_seed
-        )
-        session.artifacts.put(mistakes_key(session.name), found.to_bytes())
         where = {"versions": machine.versions(), "hardware": machine.hardware()}
         session.ledger.keep(proof, time.monotonic() - began, where)
+        try:
+            self._explain(proof)
+        except STORE_ERRORS:
+            raise
+        except Exception as error:  # the proof is kept, and must not be lost for want of a picture
+            self._progress.say(f"Where the winner is wrong cannot be shown: {reason_of(error)}")
+
+    def _explain(self, proof: Proof) -> None:
+        """Keep where the winner is wrong on the validation split."""
+        from search.trainers.files import loaded
+
+        session = self._session
+        content = session.ledger.model(proof.trial, proof.model_seed)
+        assert content is not None, "the winner's models are kept"
+        look = measure if session.dataset.classes is None else examine
+        found = look(loaded(content), session.dataset, proof.trial, proof.model_seed)
+        session.artifacts.put(mistakes_key(session.name), found.to_bytes())
 
 
 def _exit(status: int | None) -> None:

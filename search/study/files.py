@@ -4,7 +4,7 @@ import contextlib
 import runpy
 from pathlib import Path
 
-from search.errors import SearchError, SpecError, StudyNotFound, Terminated, named
+from search.errors import SearchError, SpecError, StudyNotFound, Terminated, reason_of
 from search.study.spec import StudySpec
 
 
@@ -29,7 +29,7 @@ def load_study(name_or_path: str) -> StudySpec:
     except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # a file of the user's may raise whatever it likes
-        raise SpecError(f"{path}: {named(error)}") from error
+        raise SpecError(f"{path}: {reason_of(error)}") from error
     if not isinstance(study, StudySpec):
         raise SpecError(f"{path} defines no study; it must say STUDY = StudySpec(...)")
     return study
