@@ -8,10 +8,10 @@ SearchError                  exit status 1
 │   ├── StudyNotFound
 │   ├── SpecChanged
 │   ├── TrialNotFound
-│   └── DataNotFound
+│   ├── DataNotFound
+│   └── DataCorrupt          it is a DataError, too
 ├── DataError
-│   ├── DataUnavailable
-│   └── DataCorrupt
+│   └── DataUnavailable
 ├── LanesExhausted               the caller halves the lanes and goes on
 ├── StoreError
 └── TrialLost                never reaches the user: the worker drops the trial
@@ -72,7 +72,7 @@ class DataUnavailable(DataError):
     """The data set could be had from none of its sources."""
 
 
-class DataCorrupt(DataError):
+class DataCorrupt(DataError, UsageError):
     """A file of the data set is not what it should be."""
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data import open_test
-from search.data.splits import Split
+from search.data.splits import Dataset, Split
 from search.proof.interval import accuracy_interval, regression_intervals
 from search.proof.proof import Proof, Run, mean_validation
 from search.study.metric import R2, macro_f1
@@ -80,8 +80,7 @@ class Confirmation:
         self,
         candidates: Sequence[Candidate],
         before: Proof | None,
-        data_name: str,
-        data_dir: Path | None,
+        dataset: Dataset,
     ) -> Proof:
         """Choose the winner among the candidates, the best trial first, and test it.
 
@@ -89,8 +88,7 @@ class Confirmation:
             candidates: configurations in the order of their trials' scores.
             before: the study's proof so far; where it is of the same winner it stands, and the
                 test split stays closed.
-            data_name: the data set whose test split is opened.
-            data_dir: the folder that was given for its files, if one was.
+            dataset: whose test split is opened.
 
         """
         runs = self._runs(candidates)
@@ -102,7 +100,7 @@ class Confirmation:
         self._train([(winner, seed) for seed in seeds if not self._has_model(winner, seed)])
         if before is not None and stands:
             return replace(before, runs=runs)
-        test = open_test(data_name, data_dir)
+        test = open_test(dataset)
         return Proof(
             trial=winner.trial,
             runs=runs,

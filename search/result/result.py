@@ -12,6 +12,7 @@ from search.proof.proof import Proof
 from search.study.metric import ACCURACY, Metric
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.task import Label, Task
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Result:
     health: Mapping[int, Health] = field(default_factory=dict)  # of the trials it was measured in
     mistakes: Mistakes | Deviations | None = None  # the winner's, on the validation split
     metric: Metric = ACCURACY  # of all scores
+    task: Task = Task.CLASSIFICATION
+    labels: tuple[Label, ...] | None = None  # what the user calls the classes, by their number
 
     @property
     def counted(self) -> list[TrialRow]:

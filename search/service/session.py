@@ -23,9 +23,11 @@ from search.store import Store
 from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
-from search.study.files import load_study
+from search.study.files import find_study, load_study
 from search.study.seeds import derive
 from search.study.spec import StudySpec
+from search.study.task import Task
+from search.trainers.folds import check_folds
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
@@ -58,6 +60,7 @@ class Session:
     ) -> None:
         self.options = options
         file = load_study(options.study)
+        self._beside = find_study(options.study).parent
         if full and not file.full:
             raise UsageError(
                 f"{file.name} names no full budget; leave out --full, or give --trials"
@@ -87,8 +90,12 @@ class Session:
         except StoreNotFound:
             if not create:
                 raise
-            _ = self._loaded  # what cannot be used leaves no store behind
+            self._check()  # what cannot be used leaves no store behind
             return Store(self.options.storage, create=True)
+
+    def _check(self) -> None:
+        """Refuse what could not be searched."""
+        check_folds(self._loaded, self.spec.folds, self.spec.seed)
 
     def _open(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
         stored = self.leases.stored()
@@ -101,7 +108,7 @@ class Session:
 
     def _create(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
         if self.leases.stored() is None:
-            _ = self._loaded  # it may take long, and others wait while the database is held
+            self._check()  # it may take long, and others wait while the database is held
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
                 self.leases.forget()
@@ -141,12 +148,21 @@ class Session:
             ) from error
 
     def _frozen(self) -> Mapping[str, Any]:
-        data = {"data.sha256": self._loaded.sha256, "data.metric": self._loaded.metric.name}
-        return self.spec.describe() | data
+        dataset = self._loaded
+        return self.spec.describe() | {
+            "data.sha256": dataset.sha256,
+            "data.metric": dataset.metric.name,
+            "data.task": dataset.task,
+            "data.labels": None if dataset.labels is None else list(dataset.labels),
+            "data.digests": dict(dataset.digests),
+            "data.notes": list(dataset.notes),
+        }
 
     def _compare(self, stored: StoredStudy) -> None:
         now = self.spec.describe()
         then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
+        if self.spec.task is not None:  # which may have followed from the data at first
+            now["task"], then["task"] = self.spec.task, stored.frozen["data.task"]
         for name in sorted(now.keys() | then.keys()):
             if now.get(name) != then.get(name):
                 raise SpecChanged(
@@ -163,7 +179,8 @@ class Session:
     def _loaded(self) -> "Dataset":
         from search import data
 
-        return data.load(self.spec.data, self.options.data_dir)
+        spec, folder = self.spec, self.options.data_dir
+        return data.load(spec.data, folder, Task(spec.task) if spec.task else None, self._beside)
 
     @cached_property
     def dataset(self) -> "Dataset":
@@ -171,9 +188,12 @@ class Session:
         dataset, stored = self._loaded, self.leases.stored()
         assert stored is not None
         if stored.frozen["data.sha256"] != dataset.sha256:
+            then = stored.frozen["data.digests"]
+            changed = [key for key in dataset.digests if dataset.digests[key] != then.get(key)]
             raise DataCorrupt(
-                f"the data set {dataset.name} is not the one that {self.name} was created with; "
-                "supply that one with --data-dir, or start another study with --name"
+                f"the data set {dataset.name} is not the one that {self.name} was created with"
+                f"{_differing(changed)}; supply that one with --data-dir, or start another study "
+                "with --name"
             )
         return dataset
 
@@ -252,6 +272,13 @@ class Session:
             and proof.interval.confidence == settings.confidence
             and self.ledger.kept_model() is not None
         )
+
+
+def _differing(arrays: list[str]) -> str:
+    """Say which arrays of a user's file are others now; nothing where none are known."""
+    if not arrays:
+        return ""
+    return f" ({', '.join(arrays)} {'differs' if len(arrays) == 1 else 'differ'})"
 
 
 @contextlib.contextmanager

@@ -190,8 +190,7 @@ class Shift:
         proof = confirmation.prove(
             [Candidate(row.number, session.spec.recipe(row.config)) for row in best],
             session.ledger.proof,
-            session.spec.data,
-            session.options.data_dir,
+            session.dataset,
         )
         # First the mistakes, since nobody looks for them once the proof is there.
         model = session.ledger.model(proof.trial, proof.model_seed)

@@ -1,6 +1,9 @@
 """Studies as files: found by name or path, and run to get the study."""
 
 import runpy
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +24,10 @@ def load_study(name_or_path: str) -> StudySpec:
         SpecError: the file is not a study.
 
     """
-    path = _find(name_or_path)
+    path = find_study(name_or_path)
     try:
-        study = runpy.run_path(str(path)).get("STUDY")
+        with _importing(path.resolve().parent):
+            study = runpy.run_path(str(path)).get("STUDY")
     except SearchError as error:
         raise type(error)(f"{path}: {error}") from error
     except SyntaxError as error:
@@ -36,7 +40,30 @@ def load_study(name_or_path: str) -> StudySpec:
     return study
 
 
-def _find(name_or_path: str) -> Path:
+@contextmanager
+def _importing(folder: Path) -> Iterator[None]:
+    """Let a study import what lies beside it, as a script may.
+
+    First while its file is run; last for what its ``build`` imports later, since a module beside
+    it must not stand in for one that a library of ours asks for then.
+    """
+    place = str(folder)
+    sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        sys.path.remove(place)
+        if place not in sys.path:
+            sys.path.append(place)
+
+
+def find_study(name_or_path: str) -> Path:
+    """Return the file of the study of that name, or at that path.
+
+    Raises:
+        StudyNotFound: there is no such file.
+
+    """
     if name_or_path.endswith(".py"):
         path = Path(name_or_path)
         if not path.is_file():

@@ -71,15 +71,16 @@ class MLP:
     alpha_dropout: bool = False  # drop as selu needs it
     l2: float | None = None  # of every kernel, times its sum of squares is added to the loss
     max_norm: float | None = None  # largest norm of the weights into a hidden unit; None = off
-    standardize: bool | str = True  # inputs to mean 0, variance 1 over the training split: all
-    # of them alike, as the pixels of an image; or "feature", each by itself
+    standardize: bool | str = "auto"  # inputs to mean 0, variance 1 over the training split: True,
+    # all of them alike, as the pixels of an image; or "feature", each by itself; "auto" is the
+    # latter for tables, [example, feature], but for those of bytes
 
     def __post_init__(self) -> None:
         self._settle_layers()
         one_of("activation", self.activation, ACTIVATIONS)
-        if self.standardize not in (True, False, "feature"):
+        if self.standardize not in (True, False, "feature", "auto"):
             raise SpecError(
-                f"standardize is {self.standardize!r}; it must be True, False or 'feature'"
+                f"standardize is {self.standardize!r}; it must be True, False, 'feature' or 'auto'"
             )
         within("negative_slope", self.negative_slope, 0, 1)
         whole("maxout_pieces", self.maxout_pieces, 2)

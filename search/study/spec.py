@@ -19,10 +19,12 @@ from search.study.checks import one_of, positive, whole
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
 from search.study.space import Choice, Config, Space
+from search.study.task import Task
 from search.study.training import Training
 
 SAMPLERS = ("tpe", "random", "randomized", "cmaes", "qmc", "grid")
 PRUNERS = ("asha", "median", "hyperband", "none")
+OWN_FILE = "an .npz file"  # what stands for its path in a description
 FULL = ("epochs", "trials")  # what a study's full budget may set
 
 
@@ -59,6 +61,7 @@ class StudySpec:
     model: MLP | BuildModel
     training: Training
     trials: int  # budget over all workers and restarts; see `StudySpec.budget`
+    task: Task | str | None = None  # "classification" or "regression"; None = as the data tell
     target: float | None = None  # accuracy, or R² of a regression, to reach
     sampler: str = "tpe"
     pruner: str = "asha"
@@ -88,6 +91,11 @@ class StudySpec:
             )
         one_of("sampler", self.sampler, SAMPLERS)
         one_of("pruner", self.pruner, PRUNERS)
+        if not isinstance(self.data, str):
+            raise SpecError(f"data is {self.data!r}; give a data set's name, or the path of a file")
+        if self.task is not None:
+            one_of("task", self.task, tuple(Task))
+            object.__setattr__(self, "task", Task(self.task))
         if not isinstance(self.model, MLP):
             _source(self.model)
         rules.check(self.model, self.training, self.search_space, self.sampler)
@@ -165,7 +173,8 @@ class StudySpec:
             source = _source(self.model)
             model = {"model.source": hashlib.sha256(source.encode()).hexdigest()}
         return {
-            "data": self.data,
+            # A user's file is known by its digest, wherever it is.
+            "data": OWN_FILE if self.data.endswith(".npz") else self.data,
             **{f"space.{name}": value for name, value in self.search_space.describe().items()},
             **model,
             **{f"training.{name}": value for name, value in asdict(self.training).items()},

@@ -102,7 +102,10 @@ PROOF = Proof(
 )
 IMAGE = picture(np.arange(784, dtype=np.uint8).reshape(28, 28))
 MISTAKES = Mistakes(
-    11, 6, ((50, 1), (2, 47)), (Mistake(7, 0, 1, 0.99, IMAGE), Mistake(9, 1, 0, 0.6, IMAGE))
+    11,
+    6,
+    ((0, 0, 50), (0, 1, 1), (1, 0, 2), (1, 1, 47)),
+    (Mistake(7, 0, 1, 0.99, IMAGE), Mistake(9, 1, 0, 0.6, IMAGE)),
 )
 FULL = Result(
     name="mine",
@@ -125,7 +128,7 @@ TABULAR = replace(
     FULL,
     mistakes=replace(MISTAKES, worst=tuple(replace(one, png=None) for one in MISTAKES.worst)),
 )
-FLAWLESS = replace(FULL, mistakes=Mistakes(11, 6, ((50, 0), (0, 50)), ()))
+FLAWLESS = replace(FULL, mistakes=Mistakes(11, 6, ((0, 0, 50), (1, 1, 50)), ()))
 UNTRIED = replace(NOT_JUDGED, trials=(), proof=None, mistakes=None)
 FAILED = replace(
     UNTRIED,

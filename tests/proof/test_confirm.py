@@ -75,7 +75,7 @@ class Case:
 
     def prove(self, trials: tuple[int, ...] = (3, 5), before: Proof | None = None) -> Proof:
         return self.confirmation().prove(
-            [candidate(trial) for trial in trials], before, "blobs", None
+            [candidate(trial) for trial in trials], before, data.load("blobs")
         )
 
 
@@ -91,7 +91,7 @@ def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None
     assert [run.trial for run in proof.runs] == [3, 3, 3, 5, 5, 5]
     assert len({run.seed for run in proof.runs}) == 6
     assert set(case.notes.runs) == set(proof.runs)
-    test = data.open_test("blobs")
+    test = data.open_test(data.load("blobs"))
     expected = [float(np.mean(test.y == seed % 10)) for seed in proof.seeds]
     assert proof.per_seed == pytest.approx(expected)
     assert proof.interval.low < proof.interval.mean < proof.interval.high
@@ -119,7 +119,7 @@ def test_an_interrupted_confirmation_trains_only_what_is_missing(case: Case) -> 
 
     confirmation = Confirmation(case.trainer, SETTINGS, 0, case.ledger, interrupt)
     with pytest.raises(Interrupted):
-        confirmation.prove([candidate(3), candidate(5)], None, "blobs", None)
+        confirmation.prove([candidate(3), candidate(5)], None, data.load("blobs"))
     assert case.openings == 0
     case.trainer = ScriptedTrainer(2, scores, build=build)
     case.prove()

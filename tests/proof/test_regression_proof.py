@@ -177,7 +177,7 @@ def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPa
     candidate = Candidate(3, Recipe(Config({}), MLP(hidden=(4,)), Training(epochs=2)))
     trainer, ledger = ScriptedTrainer(build=build), Kept()
     confirmation = Confirmation(trainer, Confirm(seeds=3), 0, ledger, Notes().confirmed)
-    proof = confirmation.prove([candidate], None, "houses", None)
+    proof = confirmation.prove([candidate], None, Dataset("houses", "5ba", TEST, TEST, None))
 
     errors = [(1 - seed % 10 / 10) ** 2 for seed in proof.seeds]
     variance = float(TEST.y.var())
