@@ -39,8 +39,9 @@ class Data(NamedTuple):
     y: Array  # [example] labels, int32, or standardized targets, float32
     validation_x: Array  # [example, input] raw
     validation_y: Array  # [example]
-    scaling: tuple[Array, Array]  # factor of all raw inputs, and what is added then
-    scalings: tuple[Array, Array]  # the same of each, [input]
+    # What is subtracted from raw inputs, their factor then, and what is added, each [] or [input],
+    # by the setting "standardize".
+    scalings: dict[str, tuple[Array, ...]]
 
 
 Epoch: TypeAlias = Callable[[State, Gates, Array, Array, Array, Data], tuple[State, Array]]
@@ -133,9 +134,8 @@ def _scaled(structure: Structure) -> Callable[[Array, Data], Array]:
         return lambda raw, _: ops.cast(raw, "float32")
 
     def scaled(raw: Array, data: Data) -> Array:
-        each = structure.standardize == "feature"
-        factor, offset = data.scalings if each else data.scaling
-        return ops.cast(raw, "float32") * factor + offset
+        mean, factor, offset = data.scalings[str(structure.standardize)]
+        return (ops.cast(raw, "float32") - mean) * factor + offset
 
     return scaled
 

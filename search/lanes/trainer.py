@@ -119,12 +119,12 @@ class LanesTrainer:
             put(self._problem.answers(train)),
             _inputs(validation),
             put(self._problem.answers(validation)),
-            *(self._scaling(standardize) for standardize in (True, "feature")),
+            {str(way): self._scaling(way) for way in (True, "feature", "auto")},
         )
 
-    def _scaling(self, standardize: bool | str) -> tuple[Array, Array]:
-        factor, offset = self._problem.scaling(standardize)
-        return put(np.array(factor, np.float32)), put(np.array(offset, np.float32))
+    def _scaling(self, standardize: bool | str) -> tuple[Array, ...]:
+        parts = self._problem.scaling(standardize)
+        return tuple(put(np.array(part, np.float32)) for part in parts)
 
     def beside(self, dataset: Dataset, cadence: Cadence) -> "LanesTrainer":
         """Return a trainer of as many lanes on other parts of the same whole.

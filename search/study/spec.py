@@ -19,6 +19,7 @@ from search.study.checks import one_of, positive, whole
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
 from search.study.space import Choice, Config, Space
+from search.study.task import Task
 from search.study.training import Training
 
 SAMPLERS = (
@@ -35,6 +36,7 @@ PRUNERS = (
     "hyperband",  # several successive halvings, which begin at different epochs
     "none",  # lets every trial train to its end
 )
+OWN_FILE = "an .npz file"  # what stands for its path in a description
 FULL = ("epochs", "trials")  # what a study's full budget may set
 
 
@@ -71,6 +73,7 @@ class StudySpec:
     model: MLP | BuildModel  # an MLP, or a function from a configuration to a Keras model
     training: Training  # how each configuration is trained
     trials: int  # budget over all workers and restarts; a grid has at most its points
+    task: Task | str | None = None  # "classification" or "regression"; None = as the data tell
     target: float | None = None  # accuracy, or R² of a regression, to reach
     sampler: str = "tpe"  # chooses the configurations
     pruner: str = "asha"  # stops trials that fall behind
@@ -100,6 +103,11 @@ class StudySpec:
             )
         one_of("sampler", self.sampler, SAMPLERS)
         one_of("pruner", self.pruner, PRUNERS)
+        if not isinstance(self.data, str):
+            raise SpecError(f"data is {self.data!r}; give a data set's name, or the path of a file")
+        if self.task is not None:
+            one_of("task", self.task, tuple(Task))
+            object.__setattr__(self, "task", Task(self.task))
         if not isinstance(self.model, MLP):
             _source(self.model)
         rules.check(self.model, self.training, self.search_space, self.sampler)
@@ -177,7 +185,8 @@ class StudySpec:
             source = _source(self.model)
             model = {"model.source": hashlib.sha256(source.encode()).hexdigest()}
         return {
-            "data": self.data,
+            # A user's file is known by its digest, wherever it is.
+            "data": OWN_FILE if self.data.endswith(".npz") else self.data,
             **{f"space.{name}": value for name, value in self.search_space.describe().items()},
             **model,
             **{f"training.{name}": value for name, value in asdict(self.training).items()},
