@@ -7,8 +7,9 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -200,6 +201,12 @@ def threads() -> int:
     if _THREADS in os.environ:
         return int(os.environ[_THREADS])
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def pool() -> ThreadPoolExecutor:
+    """Return the threads on which this process runs several programs side by side."""
+    return ThreadPoolExecutor(threads())
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from search.trainers.folds import check_folds
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
+    from search.lanes.groups import Library
     from search.trainers.contract import Trainer
 
 
@@ -220,7 +221,14 @@ class Session:
         with contextlib.nullcontext() if self.options.verbose else _hushed():
             from search.service.choose import trainer_for
         spec = self.spec if folds is None else replace(self.spec, folds=folds)
-        return trainer_for(spec, dataset, kind, lanes, say)
+        return trainer_for(spec, dataset, kind, lanes, say, self._library)
+
+    @cached_property
+    def _library(self) -> "Library":
+        """What the trainers of the search and of the confirmation share."""
+        from search.lanes.groups import Library
+
+        return Library()
 
     @contextlib.contextmanager
     def membership(self) -> Iterator[TrialQueue]:

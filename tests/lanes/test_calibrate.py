@@ -8,8 +8,10 @@ from search.errors import LanesExhausted
 from search.lanes import calibrate as module
 from search.lanes import trainer as lanes_module
 from search.lanes.calibrate import calibrate, fitting
+from search.lanes.groups import Group, Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
+from search.trainers.model import Problem
 
 STRUCTURE = Structure((16, 12), True, 16, "sgd", False)
 
@@ -68,7 +70,9 @@ def test_an_accelerator_takes_what_its_memory_holds(monkeypatch: pytest.MonkeyPa
 
 
 def test_lanes_are_halved_until_memory_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = LanesTrainer(blobs(), STRUCTURE, lanes=1)._group(STRUCTURE)
+    data = blobs()
+    programs = Library().programs(STRUCTURE)
+    one = Group(STRUCTURE, programs, Problem.of(data), len(data.train))
     monkeypatch.setattr(lanes_module, "free_memory", lambda: 5.5 * one.lane_bytes)
     assert fitting(blobs(), STRUCTURE, lanes=40).lanes == 5
     monkeypatch.setattr(lanes_module, "free_memory", lambda: 0.5 * one.lane_bytes)

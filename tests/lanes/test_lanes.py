@@ -15,8 +15,9 @@ from search.backend import Program
 from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted, SpecError
 from search.health.cadence import Cadence, at_rungs, never
-from search.lanes.gates import FAMILY
+from search.lanes.groups import Library
 from search.lanes.structure import Structure
+from search.lanes.techniques import FAMILY
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import INITIALIZERS, MLP
 from search.study.recipe import Recipe
@@ -70,6 +71,11 @@ def recipe(optimizer: str = "nesterov", mixture: int = 0, **changes: Any) -> Rec
     return Recipe(Config({}), MLP(**network), Training(**training))
 
 
+@cache
+def library(_structure: Structure) -> Library:
+    return Library()
+
+
 LOOKING = ("nesterov", "adam")  # one rule without and one with a state of its own for each weight
 
 
@@ -82,7 +88,9 @@ def trainer(optimizer: str) -> LanesTrainer:
 @cache
 def compiled(structure: Structure, cadence: Cadence) -> LanesTrainer:
     width = len(MIXTURES) // 2
-    return LanesTrainer(blobs(), structure, len(MIXTURES), width, cadence)
+    return LanesTrainer(
+        blobs(), structure, len(MIXTURES), width, cadence, library=library(structure)
+    )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -300,7 +308,8 @@ def test_exhausted_memory_frees_all_lanes(monkeypatch: pytest.MonkeyPatch) -> No
     lanes = trainer("nesterov")
     lanes.start(0, recipe(epochs=1), 1)
     with monkeypatch.context() as patch:
-        programs = lanes._library.programs(Structure.of(recipe()))
+        structure = Structure.of(recipe())
+        programs = library(structure).programs(structure)
         patch.setattr(programs, "train", Program(exhausted))
         with pytest.raises(LanesExhausted, match="use fewer"):
             lanes.epoch()
