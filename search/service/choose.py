@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from search.backend import OVERRULED
 from search.data.splits import Dataset
 from search.errors import SpecError
 from search.health.cadence import never
@@ -37,7 +38,7 @@ def trainer_for(
         SpecError: the study's models cannot be trained in lanes, and that was asked for.
 
     """
-    for warning in spec.warnings:
+    for warning in (*spec.warnings, *OVERRULED):
         say(warning)
     reason = why_not(spec)
     if reason and (kind == "lanes" or (lanes or 1) > 1):
@@ -71,7 +72,8 @@ def _in_lanes(
 ) -> LanesTrainer:
     structure, structures = Structure.of_study(spec), structures_of(spec)
     if lanes is None:
-        trainer, choice = calibrate(dataset, structure, spec.trials, structures, library)
+        epochs = spec.training.epochs
+        trainer, choice = calibrate(dataset, structure, spec.trials, structures, library, epochs)
         say(f"Lanes: {choice}.")
         return trainer
     trainer = fitting(dataset, structure, lanes, structures, library)
