@@ -4,8 +4,6 @@ A study is a Python file that holds ``STUDY = StudySpec(...)`` and no control fl
 with the store when the study is created: `StudySpec.describe` is what is stored and compared.
 """
 
-import hashlib
-import inspect
 import math
 import re
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ from search.study import rules
 from search.study.checks import one_of, positive, whole
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
+from search.study.source import parts_of
 from search.study.space import Choice, Config, Space
 from search.study.task import Task
 from search.study.training import Training
@@ -60,7 +59,8 @@ class StudySpec:
     """Everything that defines a study.
 
     A key of ``space`` that is a field of `MLP` or `Training` overrides that field in each trial.
-    With a ``model`` of your own, ``build(config) -> keras.Model``, all other keys are yours.
+    With a ``model`` of your own, ``build(config) -> keras.Model``, all keys are yours; see
+    `search.trainers.own`.
 
     Raises:
         SpecError: a setting is not usable, alone or together with the space.
@@ -109,7 +109,7 @@ class StudySpec:
             one_of("task", self.task, tuple(Task))
             object.__setattr__(self, "task", Task(self.task))
         if not isinstance(self.model, MLP):
-            _source(self.model)
+            parts_of(self.model)
         rules.check(self.model, self.training, self.search_space, self.sampler)
         self._check_full()
 
@@ -182,8 +182,8 @@ class StudySpec:
             model = {f"model.{name}": value for name, value in asdict(self.model).items()}
             model["model.hidden"] = list(self.model.hidden)
         else:
-            source = _source(self.model)
-            model = {"model.source": hashlib.sha256(source.encode()).hexdigest()}
+            parts = parts_of(self.model)
+            model = {f"model.{name}": digest for name, digest in parts.items()}
         return {
             # A user's file is known by its digest, wherever it is.
             "data": OWN_FILE if self.data.endswith(".npz") else self.data,
@@ -197,19 +197,3 @@ class StudySpec:
             "folds": self.folds,
             "seed": self.seed,
         }
-
-
-def _source(build: BuildModel) -> str:
-    """Return the text of a study's own model, by which a change of it is noticed."""
-    if not callable(build):
-        raise SpecError(
-            f"model is a {type(build).__name__}; give MLP(...) or a function that takes a "
-            "configuration and returns a Keras model"
-        )
-    try:
-        return inspect.getsource(build)
-    except (OSError, TypeError) as error:
-        raise SpecError(
-            f"model is {build!r}, whose source is not to be found; define it with def in the "
-            "study's file"
-        ) from error

@@ -173,11 +173,12 @@ def test_an_opening_counts_whatever_fails_after_it(
     def failing(*_arguments: Any) -> Split:
         raise MemoryError
 
-    for count in (1, 2):
-        with monkeypatch.context() as patched, pytest.raises(MemoryError):
-            patched.setattr(confirm, "open_test", failing)
-            case.prove()
-        assert case.ledger.opened == [5] * count
+    with monkeypatch.context() as patched:
+        patched.setattr(confirm, "open_test", failing)
+        for count in (1, 2):
+            with pytest.raises(MemoryError):
+                case.prove()
+            assert case.ledger.opened == [5] * count
     case.openings = 2
     assert case.prove().openings == 3
 
