@@ -3,12 +3,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from search.store import Store, tables
-from search.store.leases import GRACE_SECONDS, Leases, StoredStudy
+from search.store.leases import GRACE_SECONDS, LEFT, Leases, StoredStudy
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_nobody_dies_of_a_clock_that_is_set(
     leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leases.take(leases.join()[0])
-    monkeypatch.setattr("psutil._psplatform.boot_time", lambda: 1e9)
+    monkeypatch.setattr("psutil.Process.create_time", lambda _process: 1e9)
     leases.reap(max_attempts=3)
     assert set(leases.held()) == {0}
 
@@ -208,3 +209,23 @@ def test_the_clock_is_the_databases_and_counts_seconds(store: Store, leases: Lea
     silence(store, worker, 100)
     (member,) = leases.members()
     assert 100 <= member.silence < 105
+
+
+def test_who_left_while_it_was_looked_for_is_not_listed_as_gone(
+    url: str, store: Store, leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is found gone after the list was read, and before anybody writes that."""
+    reaped, listed = leases.join()[0], leases.join()[0]
+    other = Store(url, create=False)
+
+    def gone(row: "sa.Row[Any]") -> bool:
+        Leases(other.database, "study").leave(row.id)
+        return True
+
+    monkeypatch.setattr("search.store.leases.seen_gone", gone)
+    if not store.database.sqlite:  # where nobody writes while another does
+        leases.reap(max_attempts=3)
+    leases.members()
+    ended = {member.id: member.ended for member in leases.members()}
+    assert ended == {reaped: LEFT, listed: LEFT}
+    other.close()
