@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -120,8 +121,7 @@ class TrialQueue:
             user_attrs=known,
             system_attrs={attributes.FIXED: fixed},
         )
-        study_id = self._store.storage.get_study_id_from_name(self._study.study_name)
-        trial_id = self._store.storage.create_new_trial(study_id, template_trial=template)
+        trial_id = self._store.storage.create_new_trial(self._study_id, template_trial=template)
         return optuna.Trial(self._study, trial_id)
 
     def _assign(
@@ -226,7 +226,7 @@ class TrialQueue:
     def _changing(self, ticket: int, trial: optuna.Trial) -> Iterator[None]:
         """Change a trial in one transaction; raise `TrialLost` where somebody else has ended it."""
         try:
-            with self._store.together(trial._trial_id):
+            with self._store.together(self._id(trial.number)):
                 yield
         except UpdateFinishedTrialError as error:
             # What a reaper ended is to be repeated. What a person ended, in the dashboard say,
@@ -291,7 +291,8 @@ class TrialQueue:
 
     def _fail_orphans(self) -> None:
         """Fail running trials that no ticket names: their workers died before they could."""
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        with self._store.look():
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not running:
             return
         # Read after the trials: a trial that is in the list was created under a ticket that was
@@ -317,15 +318,21 @@ class TrialQueue:
 
     def _fail(self, trial: FrozenTrial, reason: str) -> None:
         """End a trial as failed, unless it is over already."""
-        storage, identity = self._store.storage, trial._trial_id
+        storage, identity = self._store.storage, self._id(trial.number)
         with contextlib.suppress(UpdateFinishedTrialError), self._store.together(identity):
             storage.set_trial_user_attr(identity, attributes.FAILURE, reason)
             storage.set_trial_state_values(identity, TrialState.FAIL)
 
     def _trial(self, number: int) -> FrozenTrial:
+        return self._store.storage.get_trial(self._id(number))
+
+    def _id(self, number: int) -> int:
         storage = self._store.storage
-        study_id = storage.get_study_id_from_name(self._study.study_name)
-        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
+        return storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    @cached_property
+    def _study_id(self) -> int:
+        return self._store.storage.get_study_id_from_name(self._study.study_name)
 
 
 def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:

@@ -1,5 +1,6 @@
 """The trainer contract by `keras.Model.fit`: one trial at a time, for any Keras model."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -227,7 +228,12 @@ def _answers(running: _Running, split: Split) -> NDArray[Any]:
 
 
 def _each_step(model: keras.Model, rates: NDArray[np.float64]) -> keras.callbacks.Callback:
-    """Return what gives each step its learning rate, ``[step]``."""
+    """Return what gives each step its learning rate, ``[step]``.
+
+    A schedule of Keras' own kind would need no callback, but one that looks its rates up in a table
+    is a class of ours, which whoever loads the model would need, and those of Keras compute in
+    float32 what is known here in float64.
+    """
 
     def begin(batch: int, logs: object) -> None:  # noqa: ARG001 (Keras gives them by name)
         if keras.backend.backend() == "jax":  # where variables are copies while a model is fitted
@@ -244,8 +250,9 @@ def _forget_gradients() -> None:
     for good, and with them its whole graph: 1.6 MB a trial of the smallest network.
     """
     if keras.backend.backend() == "tensorflow":
-        from tensorflow.python.framework.ops import gradient_registry
+        with contextlib.suppress(ImportError, AttributeError):  # a release may move it
+            from tensorflow.python.framework.ops import gradient_registry
 
-        registered = gradient_registry._registry
-        for name in [name for name in registered if name.startswith("CustomGradient-")]:
-            del registered[name]
+            registered = gradient_registry._registry
+            for name in [name for name in registered if name.startswith("CustomGradient-")]:
+                del registered[name]

@@ -1,5 +1,6 @@
 """A study's result where people look for it: files and a note and figures in the dashboard."""
 
+import hashlib
 import json
 import mimetypes
 from collections.abc import Mapping
@@ -8,7 +9,6 @@ from uuid import UUID
 
 import plotly.graph_objects
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
-from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from optuna_dashboard.artifact import get_artifact_path
 
 from search.result.words import sentences
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 HEADING = "# Result\n"
 RULE = "\n---\n"  # ends what is written here; what people write below it stays theirs
-_ATTRIBUTE = "artifacts:"  # Optuna's prefix of a study's attributes that describe files
+# Optuna's prefix of a study's attributes that describe files. Its own reader of them fails at the
+# first file that was deleted in the dashboard, whose description is null from then on.
+_ATTRIBUTE = "artifacts:"
+_FIGURES = "search:figures"  # our attribute of a study: the digests of the figures that it has
 
 
 def publish(
@@ -103,11 +106,15 @@ def _annotate(session: "Session", result: "Result", files: Mapping[str, str]) ->
 
 
 def _draw(session: "Session", plots: Mapping[str, dict[str, Any]]) -> None:
-    """Keep the figures that are not there as they are."""
-    storage, study = session.store.storage, session.study
+    """Keep the figures that are not there as they are, and note which are there now."""
+    storage = session.store.storage
     study_id = storage.get_study_id_from_name(session.name)
-    there = get_plotly_graph_objects(storage.get_study_system_attrs(study_id))
+    there = storage.get_study_system_attrs(study_id).get(_FIGURES, {})
+    digests = {}
     for name, plot in plots.items():
         figure = plotly.graph_objects.Figure(plot)
-        if there.get(name) != figure.to_json():
-            save_plotly_graph_object(study, figure, graph_object_id=name)
+        digests[name] = hashlib.sha256(str(figure.to_json()).encode()).hexdigest()
+        if there.get(name) != digests[name]:
+            save_plotly_graph_object(session.study, figure, graph_object_id=name)
+    if digests != there:
+        storage.set_study_system_attr(study_id, _FIGURES, digests)

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 STUDY = """
 import keras
 from search import Confirm, StudySpec, Training
+from search.result.state import State
 layers, ops = keras.layers, keras.ops
 
 {code}
@@ -70,7 +71,7 @@ def blobs(classes: int, share: float | None = None) -> dict[str, NDArray[Any]]:
     """600 training and 300 test examples of 8 numbers, around a point for each class."""
     random = np.random.RandomState(classes)
     centers = random.normal(size=(classes, 8)) * 1.2
-    parts = {}
+    parts: dict[str, NDArray[Any]] = {}
     for part, size in (("train", 600), ("test", 300)):
         chances = None if share is None else [share, 1 - share]
         y = random.choice(classes, size=size, p=chances)
@@ -83,7 +84,7 @@ def curve() -> dict[str, NDArray[Any]]:
     """Targets between 0 and 1."""
     random = np.random.RandomState(5)
     weights = random.normal(size=8)
-    parts = {}
+    parts: dict[str, NDArray[Any]] = {}
     for part, size in (("train", 600), ("test", 300)):
         x = random.normal(size=(size, 8)).astype(np.float32)
         parts[f"x_{part}"] = x
@@ -343,8 +344,8 @@ def test_a_build_that_fails_later_costs_its_trials_alone(case: Case) -> None:
     text = (case.folder / "case.py").read_text().replace("trials=1", "trials=2, sampler='grid'")
     (case.folder / "case.py").write_text(text)
     result, _ = case.run()
-    assert (result.states["complete"], result.states["failed"]) == (1, 1)
-    (reason,) = [row.reason for row in result.trials if row.state == "failed"]
+    assert (result.states[State.COMPLETE], result.states[State.FAILED]) == (1, 1)
+    (reason,) = [row.reason for row in result.trials if row.state is State.FAILED]
     assert reason == "ModelError: build(config) ends the program: sys.exit(3)"
 
 
