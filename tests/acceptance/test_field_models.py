@@ -14,6 +14,7 @@ from rich.console import Console
 from search.cli import Options
 from search.errors import SpecError
 from search.result.result import Result
+from search.result.state import State
 from search.result.tables import best_json
 from search.service.progress import Lines
 from search.service.session import Session
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 STUDY = """
 import keras
 from search import Confirm, StudySpec, Training
-from search.result.state import State
 layers, ops = keras.layers, keras.ops
 
 {code}

@@ -15,6 +15,7 @@ from search.store import tables
 from search.store.address import Address
 from search.store.database import Database
 from search.store.lock import FileLock
+from search.store.timing import Timing
 from tests.conftest import Backend
 from tests.postgres import PASSWORD, Postgres
 
@@ -174,10 +175,10 @@ def test_who_opens_what_is_there_waits_for_nobody(url: str) -> None:
     holder.close()
 
 
-def test_who_waits_says_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.store.database.SILENT_SECONDS", 0.1)
+def test_who_waits_says_so(url: str) -> None:
     said: list[str] = []
-    first, second = Database(url, create=False), Database(url, create=False)
+    first = Database(url, create=False)
+    second = Database(url, create=False, timing=Timing(silence=0.1))
     with contextlib.ExitStack() as stack:
         stack.enter_context(first.exclusive())
 
@@ -185,8 +186,7 @@ def test_who_waits_says_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
             said.append(message)
             stack.close()
 
-        second.patience.say = say
-        with second.exclusive():
+        with second.patience.telling(say), second.exclusive():
             pass
     assert said == ["Another process holds the store for itself; waiting for it."]
     first.close()
