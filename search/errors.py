@@ -8,10 +8,10 @@ SearchError                  exit status 1
 │   ├── StudyNotFound
 │   ├── SpecChanged
 │   ├── TrialNotFound
-│   └── DataNotFound
+│   ├── DataNotFound
+│   └── DataCorrupt          it is a DataError, too
 ├── DataError
-│   ├── DataUnavailable
-│   └── DataCorrupt
+│   └── DataUnavailable
 ├── LanesExhausted               the caller halves the lanes and goes on
 ├── ModelError                   costs a trial; before a study's first trial it is a SpecError
 ├── StoreError
@@ -23,7 +23,41 @@ and what to do about it, because it is all the user sees without ``-v``.
 
 import re
 
-REASON = 500  # letters of another program's message that are shown
+LONGEST_LINE = 1000  # characters of a message; the middle of a longer one is left out
+REASON = 500  # characters of what another program says
+_PREAMBLE = r"Exception encountered when calling [\w.]+\(\)\.\s*"  # of Keras
+
+
+def one_line(message: object, longest: int = LONGEST_LINE) -> str:
+    """Return what somebody else said in one line that any terminal can show.
+
+    Line breaks become spaces, colours go, and what is not to be printed, another escape sequence
+    say, becomes what Python would write for it.
+    """
+    try:
+        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(message)).split())
+    except Exception:  # an exception of a user's own may be unable to say anything
+        text = "it cannot be said what"
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    if len(shown) <= longest:
+        return shown
+    half = longest // 2
+    return f"{shown[:half]} ... {shown[-half:]}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an exception's kind and what it says, in one line; Keras' preamble is left out."""
+    said = re.sub(_PREAMBLE, "", one_line(error, 100 * REASON))
+    said = one_line(said, REASON)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+class Terminated(BaseException):  # click makes an Abort of every KeyboardInterrupt
+    """A signal that ends the process, as an exception, so that the terminal is left in order."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_status = 128 + number
 
 
 class SearchError(Exception):
@@ -77,7 +111,7 @@ class DataUnavailable(DataError):
     """The data set could be had from none of its sources."""
 
 
-class DataCorrupt(DataError):
+class DataCorrupt(DataError, UsageError):
     """A file of the data set is not what it should be."""
 
 
@@ -95,16 +129,3 @@ class StoreError(SearchError):
 
 class TrialLost(SearchError):
     """The trial was taken from this worker, which was believed dead."""
-
-
-def reason_of(error: BaseException) -> str:
-    """Return another program's exception in one line of bounded length.
-
-    Keras spreads its messages over lines, in colours, behind a first line that says nothing.
-    """
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    text = re.sub(r"Exception encountered when calling [\w.]+\(\)\.\s*", "", text)
-    text = " ".join(text.split())
-    if len(text) > REASON:
-        text = f"{text[: REASON - 4]} ..."
-    return ": ".join(part for part in (type(error).__name__, text) if part)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
+from search.result.state import State
 from search.result.wording import clock, describe
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from search.service.session import Session
     from search.store.leases import Member
     from search.study.metric import Metric
-
-LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,17 @@ def pace(worker: "Member") -> float:
     return 3600 * worker.done / max(worker.seconds, 1.0)
 
 
-def look(session: "Session") -> Status:
+def status_of(session: "Session") -> Status:
     """Read a study's status."""
-    from search.store.leases import GRACE_SECONDS
-
     result, leases = session.result(), session.leases
+    grace = session.store.database.timing.grace
     members, tickets = leases.members(), leases.counts()
-    living = [one for one in members if one.ended is None and one.silence <= GRACE_SECONDS]
-    best = result.ranked[: session.spec.confirm.candidates]
+    living = [one for one in members if one.ended is None and one.silence <= grace]
     if tickets["free"] + tickets["held"]:
         # One without a number of lanes is about to measure them; one with none only follows.
         working = any(one.lanes != 0 for one in living)
         state = "searching" if working else "waiting for workers"
-    elif not best or session.proven(result.proof, {row.number for row in best}):
+    elif not session.unproven(result):
         state = "done"
     else:
         state = "confirming" if leases.confirmer() else "to be confirmed"
@@ -83,7 +80,7 @@ def look(session: "Session") -> Status:
         former=len(members) - len(living),
         failures=dict(
             Counter(
-                row.reason or "" for row in result.trials if row.state == "failed"
+                row.reason or "" for row in result.trials if row.state is State.FAILED
             ).most_common()
         ),
         metric=result.metric,
@@ -178,14 +175,14 @@ def status(follow: bool, **arguments: Any) -> int:
     with session.store.database.errors():
         said = ""
         while True:
-            now = look(session)
+            now = status_of(session)
             text = json.dumps(as_json(now)) if options.json else as_text(now)
             if text != said:
                 click.echo(text + ("\n" if follow and not options.json else ""))
             said = text
             if not follow or now.state == "done":
                 return 0
-            time.sleep(LOOK_SECONDS)
+            time.sleep(session.store.database.timing.idle)
 
 
 if __name__ == "__main__":

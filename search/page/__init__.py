@@ -5,12 +5,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import jinja2
 import plotly.offline
 
 from search.page import choices, gradients, history, parallel, parameters, verdicts
+from search.page.confusion import confusion
 from search.proof.deviations import Deviations
 from search.proof.mistakes import Mistakes
 from search.result import words
@@ -41,6 +43,7 @@ def page(result: Result) -> str:
     """Return the contents of ``report.html``: the same text for the same result."""
     environment = _environment()
     script = _asset("script.js")
+    mistakes = result.mistakes if isinstance(result.mistakes, Mistakes) else None
     context = {
         "result": result,
         "sentences": sentences(result),
@@ -61,7 +64,8 @@ def page(result: Result) -> str:
         "self_normalization": gradients.self_normalization(result),
         "failures": verdicts.failures(result),
         "ends": _ends(result),
-        "mistakes": result.mistakes if isinstance(result.mistakes, Mistakes) else None,
+        "mistakes": mistakes,
+        "confusion": None if mistakes is None else confusion(mistakes, result.labels),
         "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
         "columns": _columns(result),
         "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
@@ -81,8 +85,7 @@ def _digest(script: str) -> str:
 
 
 def _asset(name: str) -> str:
-    source, _, _ = _environment().loader.get_source(_environment(), name)  # type: ignore[union-attr]
-    return source
+    return files("search.page").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache

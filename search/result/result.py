@@ -9,9 +9,11 @@ from search.health.snapshot import Health
 from search.proof.deviations import Deviations
 from search.proof.mistakes import Mistakes
 from search.proof.proof import Proof
+from search.result.state import State
 from search.study.metric import ACCURACY, Metric
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.task import Label, Task
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class TrialRow:
     """One trial, as the report shows it."""
 
     number: int
-    state: str  # complete, pruned, failed, running or waiting
+    state: State
     value: float | None  # validation score; of a pruned trial the last one it reported
     config: Config  # empty when it ended before it was chosen
     epochs: int  # done
@@ -51,6 +53,8 @@ class Result:
     mistakes: Mistakes | Deviations | None = None  # the winner's, on the validation split
     metric: Metric = ACCURACY  # of all scores
     openings: tuple[int, ...] = ()  # the trials for which the test split was opened
+    task: Task = Task.CLASSIFICATION
+    labels: tuple[Label, ...] | None = None  # what the user calls the classes, by their number
 
     @property
     def opened(self) -> int:
@@ -65,7 +69,7 @@ class Result:
     @property
     def ranked(self) -> list[TrialRow]:
         """The complete trials, the best first."""
-        complete = [row for row in self.counted if row.state == "complete"]
+        complete = [row for row in self.counted if row.state is State.COMPLETE]
         return sorted(complete, key=lambda row: (-(row.value or 0.0), row.number))
 
     @property
@@ -76,7 +80,7 @@ class Result:
         return next(iter(self.ranked), None)
 
     @property
-    def states(self) -> Counter[str]:
+    def states(self) -> Counter[State]:
         """How many of the counted trials ended in which state."""
         return Counter(row.state for row in self.counted)
 

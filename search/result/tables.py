@@ -4,6 +4,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from search.result.state import ENDED
+
 if TYPE_CHECKING:
     from search.result.result import Result
 
@@ -21,10 +23,12 @@ def best_json(result: "Result") -> dict[str, Any]:
         "target_met": result.target_met,
         "trials": {
             "total": len(result.counted),
-            **{state: states[state] for state in ("complete", "pruned", "failed")},
+            **{state: states[state] for state in ENDED},
         },
         "seconds": dict(result.seconds),
         "data": dict(result.data),
+        "task": result.task.value,
+        "classes": None if result.labels is None else list(result.labels),
         "versions": dict(result.versions),
         "hardware": dict(result.hardware),
     }

@@ -15,6 +15,7 @@ from search.result.factors import (
     kinds,
     spread,
 )
+from search.result.state import ENDED
 from search.result.wording import clock, describe
 from search.study.metric import Metric
 
@@ -111,7 +112,7 @@ def _unconfirmed(result: "Result") -> list[str]:
 
 def _counts(result: "Result") -> str:
     states = result.states
-    parts = [f"{states[state]} {state}" for state in ("complete", "pruned", "failed")]
+    parts = [f"{states[state]} {state}" for state in ENDED]
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
 
 

@@ -13,13 +13,16 @@ from search.proof.deviations import Deviations
 from search.proof.ledger import Ledger
 from search.proof.mistakes import Mistakes
 from search.result.result import Result, TrialRow
+from search.result.state import State
 from search.service import machine
+from search.store import attributes
 from search.store.artifacts import Artifacts
 from search.store.keys import health_prefix, mistakes_key
 from search.store.leases import Leases
-from search.study.metric import ACCURACY, METRICS
+from search.study.metric import METRICS
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.task import Task
 
 
 def collect(
@@ -35,6 +38,7 @@ def collect(
     assert stored is not None
     counted = set(leases.spent().values())
     rows = tuple(_row(trial, spec, counted) for trial in study.get_trials(deepcopy=False))
+    labels = stored.frozen["data.labels"]
     # A proof was made on the machine it was made on, whoever reports it.
     where = ledger.machine or {"versions": machine.versions(), "hardware": machine.hardware()}
     return Result(
@@ -54,6 +58,8 @@ def collect(
         settings=settings,
         metric=METRICS[stored.frozen["data.metric"]],
         openings=ledger.openings,
+        task=Task(stored.frozen["data.task"]),
+        labels=None if labels is None else tuple(labels),
     )
 
 
@@ -65,7 +71,7 @@ def with_evidence(result: Result, artifacts: Artifacts) -> Result:
         for key, content in sorted(artifacts.all(prefix).items())
     }
     stored = artifacts.get(mistakes_key(result.name))
-    kind = Mistakes if result.metric is ACCURACY else Deviations
+    kind = Mistakes if result.task is Task.CLASSIFICATION else Deviations
     mistakes = None if stored is None else kind.from_bytes(stored)
     if mistakes is not None and (result.proof is None or mistakes.trial != result.proof.trial):
         mistakes = None  # of a winner whose proof was not kept
@@ -73,11 +79,11 @@ def with_evidence(result: Result, artifacts: Artifacts) -> Result:
 
 
 _STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
+    TrialState.COMPLETE: State.COMPLETE,
+    TrialState.PRUNED: State.PRUNED,
+    TrialState.FAIL: State.FAILED,
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.WAITING: State.WAITING,
 }
 
 
@@ -90,10 +96,10 @@ def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> Trial
         config=spec.search_space.config(trial.params) if chosen else Config({}),
         epochs=len(trial.intermediate_values),
         seconds=trial.duration.total_seconds() if trial.duration else None,
-        reason=trial.user_attrs.get("failure") or trial.user_attrs.get("end"),
-        seed=trial.user_attrs.get("seed"),
+        reason=trial.user_attrs.get(attributes.FAILURE) or trial.user_attrs.get(attributes.END),
+        seed=trial.user_attrs.get(attributes.SEED),
         counts=trial.number in counted,
         curve=tuple(value for _, value in sorted(trial.intermediate_values.items())),
-        verdict=trial.user_attrs.get("verdict"),
-        verdict_reason=trial.user_attrs.get("verdict_reason"),
+        verdict=trial.user_attrs.get(attributes.VERDICT),
+        verdict_reason=trial.user_attrs.get(attributes.VERDICT_REASON),
     )

@@ -9,8 +9,8 @@ from search.study.recipe import BuildModel, Recipe, setting_names
 from search.study.space import Choice, Space
 from search.study.training import CLIPPINGS, Training
 
-# Settings of one value of another setting: where that one is searched, the trials with this value
-# use them.
+# Setting -> the owner and the values of it that use the setting. Where the owner is searched, the
+# trials with one of these values use the setting and the others ignore it.
 _OWNERS: dict[str, tuple[str, set[Any]]] = {
     "momentum": ("optimizer", {"sgd"}),
     "nesterov": ("optimizer", {"sgd"}),

@@ -300,8 +300,9 @@ def _unshifted(frozen: "Distribution") -> bool:
 
 def _settings(frozen: "Distribution") -> list[float]:
     """Return a distribution's shapes, ``loc`` and scale, however they were given."""
-    shapes, loc, scale = frozen.dist._parse_args(*frozen.args, **frozen.kwds)
-    return [float(value) for value in (*shapes, loc, scale)]
+    names = [*(frozen.dist.shapes or "").replace(",", " ").split(), "loc", "scale"]
+    given = {"loc": 0.0, "scale": 1.0} | dict(zip(names, frozen.args, strict=False)) | frozen.kwds
+    return [float(given[name]) for name in names]
 
 
 def _discrete(frozen: "Distribution") -> bool:

@@ -1,5 +1,6 @@
 """The trainer contract by `keras.Model.fit`: one trial at a time, for any Keras model."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
 from search.trainers.model import Problem
 from search.trainers.outputs import Outputs, answers_of
 from search.trainers.own import own_model
@@ -53,7 +54,7 @@ class FitTrainer:
     """
 
     lanes = 1
-    label = "fit"
+    label = Label("fit")
 
     def __init__(self, dataset: Dataset, cadence: Cadence = at_rungs) -> None:
         self._dataset = dataset
@@ -228,7 +229,12 @@ def _answers(running: _Running, split: Split) -> NDArray[Any]:
 
 
 def _each_step(model: keras.Model, rates: NDArray[np.float64]) -> keras.callbacks.Callback:
-    """Return what gives each step its learning rate, ``[step]``."""
+    """Return what gives each step its learning rate, ``[step]``.
+
+    A schedule of Keras' own kind would need no callback, but one that looks its rates up in a table
+    is a class of ours, which whoever loads the model would need, and those of Keras compute in
+    float32 what is known here in float64.
+    """
 
     def begin(batch: int, logs: object) -> None:  # noqa: ARG001 (Keras gives them by name)
         if keras.backend.backend() == "jax":  # where variables are copies while a model is fitted
@@ -245,8 +251,9 @@ def _forget_gradients() -> None:
     for good, and with them its whole graph: 1.6 MB a trial of the smallest network.
     """
     if keras.backend.backend() == "tensorflow":
-        from tensorflow.python.framework.ops import gradient_registry
+        with contextlib.suppress(ImportError, AttributeError):  # a release may move it
+            from tensorflow.python.framework.ops import gradient_registry
 
-        registered = gradient_registry._registry
-        for name in [name for name in registered if name.startswith("CustomGradient-")]:
-            del registered[name]
+            registered = gradient_registry._registry
+            for name in [name for name in registered if name.startswith("CustomGradient-")]:
+                del registered[name]

@@ -14,6 +14,7 @@ from rich.console import Console
 from search.cli import Options
 from search.errors import SpecError
 from search.result.result import Result
+from search.result.state import State
 from search.result.tables import best_json
 from search.service.progress import Lines
 from search.service.session import Session
@@ -343,8 +344,8 @@ def test_a_build_that_fails_later_costs_its_trials_alone(case: Case) -> None:
     text = (case.folder / "case.py").read_text().replace("trials=1", "trials=2, sampler='grid'")
     (case.folder / "case.py").write_text(text)
     result, _ = case.run()
-    assert (result.states["complete"], result.states["failed"]) == (1, 1)
-    (reason,) = [row.reason for row in result.trials if row.state == "failed"]
+    assert (result.states[State.COMPLETE], result.states[State.FAILED]) == (1, 1)
+    (reason,) = [row.reason for row in result.trials if row.state is State.FAILED]
     assert reason == "ModelError: build(config) ends the program: sys.exit(3)"
 
 

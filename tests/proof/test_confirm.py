@@ -18,7 +18,7 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import Confirm
 from search.study.training import Training
-from tests.fakes import Notes, Scores, ScriptedTrainer
+from tests.fakes import Kept, Notes, Scores, ScriptedTrainer
 
 SETTINGS = Confirm(candidates=2, seeds=3)
 
@@ -48,7 +48,7 @@ def build(recipe: Recipe, seed: int) -> keras.Model:
 
 @cache
 def guessed(recipe: Recipe, seed: int, part: str) -> NDArray[np.int64]:
-    split = blobs().validation if part == "validation" else data.open_test("blobs")
+    split = blobs().validation if part == "validation" else data.open_test(data.load("blobs"))
     guesses: NDArray[np.int64] = build(recipe, seed).predict(split.x, verbose=0).argmax(axis=1)
     return guesses
 
@@ -57,29 +57,6 @@ def scores(recipe: Recipe, seed: int, _epoch: int) -> Scores:
     """What the model scores: trial 5 is better than trial 3, whatever the seed."""
     right = guessed(recipe, seed, "validation") == blobs().validation.y
     return 1.0, float(right.mean()), 1.0, float(right.mean())
-
-
-class Kept:
-    """Runs kept in memory."""
-
-    def __init__(self) -> None:
-        self.validations: dict[tuple[int, int], float] = {}
-        self.models: dict[tuple[int, int], bytes] = {}
-        self.opened: list[int] = []
-
-    def validation(self, trial: int, seed: int) -> float | None:
-        return self.validations.get((trial, seed))
-
-    def model(self, trial: int, seed: int) -> bytes | None:
-        return self.models.get((trial, seed))
-
-    def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
-        self.models[trial, seed] = model
-        self.validations[trial, seed] = validation
-
-    def opening(self, trial: int) -> int:
-        self.opened.append(trial)
-        return len(self.opened)
 
 
 class Case:
@@ -102,9 +79,7 @@ class Case:
         return Confirmation(self.trainer, SETTINGS, 0, self.ledger, self.notes.confirmed, blobs())
 
     def prove(self, trials: tuple[int, ...] = (3, 5), before: Proof | None = None) -> Proof:
-        return self.confirmation().prove(
-            [candidate(trial) for trial in trials], before, "blobs", None
-        )
+        return self.confirmation().prove([candidate(trial) for trial in trials], before)
 
 
 @pytest.fixture
@@ -119,7 +94,7 @@ def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None
     assert [run.trial for run in proof.runs] == [3, 3, 3, 5, 5, 5]
     assert len({run.seed for run in proof.runs}) == 6
     assert set(case.notes.runs) == set(proof.runs)
-    test = data.open_test("blobs")
+    test = data.open_test(data.load("blobs"))
     winner = candidate(5).recipe
     guesses = [guessed(winner, seed, "test") for seed in proof.seeds]
     expected = [float(np.mean(guess == test.y)) for guess in guesses]
@@ -150,7 +125,7 @@ def test_an_interrupted_confirmation_trains_only_what_is_missing(case: Case) -> 
 
     confirmation = Confirmation(case.trainer, SETTINGS, 0, case.ledger, interrupt, blobs())
     with pytest.raises(Interrupted):
-        confirmation.prove([candidate(3), candidate(5)], None, "blobs", None)
+        confirmation.prove([candidate(3), candidate(5)], None)
     assert case.openings == 0
     case.trainer = ScriptedTrainer(2, scores, build=build)
     case.prove()
@@ -209,7 +184,7 @@ def test_an_opening_counts_whatever_fails_after_it(
 
 
 def test_a_model_that_cannot_be_loaded_is_trained_again(case: Case) -> None:
-    case.confirmation().prove([candidate(3), candidate(5)], None, "blobs", None)
+    case.confirmation().prove([candidate(3), candidate(5)], None)
     case.trainer = ScriptedTrainer(2, scores, build=build)
     (first, *_) = (key for key in case.ledger.models if key[0] == 5)
     case.ledger.models[first] = b"of a class that is no longer there"

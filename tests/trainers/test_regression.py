@@ -142,14 +142,14 @@ def test_each_feature_may_be_standardized_by_itself() -> None:
     x = np.column_stack([houses().train.x, np.full(300, 7.0)])  # one that never varies
     data = replace(houses(), train=replace(houses().train, x=x.reshape(300, 3, 1)))
     problem = Problem.of(data)
-    factor, offset = map(np.array, problem.scaling("feature"))
-    scaled = x * factor + offset
+    mean, factor, offset = map(np.array, problem.scaling("feature"))
+    scaled = (x - mean) * factor + offset
     assert scaled.mean(axis=0) == pytest.approx([0, 0, 0], abs=1e-9)
     assert scaled.std(axis=0) == pytest.approx([1, 1, 0])
-    factor, offset = map(np.array, problem.scaling(True))
-    scaled = x * factor + offset
+    mean, factor, offset = map(np.array, problem.scaling(True))
+    scaled = (x - mean) * factor + offset
     assert (scaled.mean(), scaled.std()) == pytest.approx((0, 1))
-    assert problem.scaling(False) == (1.0, 0.0)
+    assert problem.scaling(False) == (0.0, 1.0, 0.0)
 
 
 # --- models of the study's own
