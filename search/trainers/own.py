@@ -137,7 +137,8 @@ def _check_left_alone(training: Training) -> None:
 
 def _settled(recipe: Recipe, config: _Watched) -> Training:
     """Return the study's training with the settings that ``build`` leaves to it."""
-    left = {name: config[name] for name in (setting_names(Training) & config.keys()) - config.asked}
+    names = setting_names(Training) & set(config) - config.asked
+    left = {name: recipe.config[name] for name in names}
     if fixed := left.keys() & _STUDYS:
         raise SpecError(
             f"space: {min(fixed)} is a setting of the study, not of a trial, and build(config) "
