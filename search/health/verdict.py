@@ -90,13 +90,12 @@ def judge(health: Health, thresholds: Thresholds | None = None) -> Verdict:
     )
 
 
-def summary(health: Health, thresholds: Thresholds | None = None) -> dict[str, Any]:
-    """Return the verdict and a few key numbers of the latest snapshot, to filter and colour by.
+def key_numbers(health: Health) -> dict[str, Any]:
+    """Return a few numbers of the latest snapshot, to filter and colour trials by.
 
     ``slope`` is in decades a layer towards the input; the others are those of the worst layer.
     """
-    verdict = judge(health, thresholds)
-    values: dict[str, Any] = {"verdict": str(verdict.kind), "verdict_reason": verdict.reason}
+    values: dict[str, Any] = {}
     if health.diverged_step is not None:
         values["diverged_step"] = health.diverged_step
     if health.snapshots and (layers := health.snapshots[-1].layers):

@@ -36,7 +36,7 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
 from search.trainers.model import Problem
 
 KIND = "lanes"  # of its checkpoints
@@ -71,7 +71,8 @@ class LanesTrainer:
         dataset: what to train and validate on.
         structure: the largest among the trials', with all features that any trial may have.
         lanes: how many.
-        width: lanes of a stack; an equal share on an accelerator and one on a CPU unless given.
+        width: lanes of one stack. Without it a stack has one lane on a CPU, and on an accelerator
+            the lanes are shared equally among the structures.
         cadence: when the trials' health is looked at.
         structures: how many the trials have, as far as that is known.
 
@@ -91,7 +92,7 @@ class LanesTrainer:
         structures: float = 1,
     ) -> None:
         self.lanes = lanes
-        self.label = f"lanes {lanes}"
+        self.label = Label("lanes", lanes)
         share = max(1, math.ceil(lanes / structures))
         self._width = width or (share if accelerated() else 1)
         self._largest = structure
@@ -330,7 +331,7 @@ class LanesTrainer:
     def shrink(self, lanes: int) -> None:
         """Do with so many lanes from now on; only while all lanes are free."""
         assert not self._trials, "the lanes are not free"
-        self.lanes, self.label = lanes, f"lanes {lanes}"
+        self.lanes, self.label = lanes, Label("lanes", lanes)
 
 
 def _gates(recipe: Recipe, seed: int) -> Gates:

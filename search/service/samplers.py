@@ -17,12 +17,11 @@ from optuna.trial import FrozenTrial
 from search.service.cma import CmaEs
 from search.service.draws import draws
 from search.store import Store
+from search.store.attributes import FIXED, REPEATS
 from search.study.space import Choice
 from search.study.spec import StudySpec
 
 REPETITION = "repetition"  # the choice whose values are blocks of a grid
-REPEATS = "repeats"  # a trial's attribute that names the trial which it repeats
-FIXED = "fixed_params"  # Optuna's attribute of what a trial does not draw
 
 
 def open_study(store: Store, name: str, spec: StudySpec, seed: int) -> optuna.Study:

@@ -21,6 +21,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.store.attributes import FIXED
 from search.store.known import Known
 from search.store.rows import Changes, Rows
 
@@ -72,7 +73,7 @@ class CachedStorage(BaseStorage):
         do(lambda: self._write(trial_id, changes))
 
     @contextlib.contextmanager
-    def look(self) -> Iterator[None]:
+    def reading_once(self) -> Iterator[None]:
         """Read a study's trials at most once within the block, in this thread.
 
         Of a trial that runs elsewhere a look shows what a sampler and a pruner ask for: that it
@@ -113,7 +114,7 @@ class CachedStorage(BaseStorage):
 
         """
         failed = Changes(user_attrs=dict(reason), state=TrialState.FAIL, completed=datetime.now())
-        fixed = {"fixed_params": trial.system_attrs["fixed_params"]}
+        fixed = {FIXED: trial.system_attrs[FIXED]}
         again = Changes(user_attrs=trial.user_attrs, system_attrs=fixed)
         self._rows.replace(self._study_of[trial._trial_id], trial._trial_id, failed, again)
         self._over(trial._trial_id)
@@ -238,7 +239,7 @@ class CachedStorage(BaseStorage):
             study_id = self._rows.study_of(trial_id)
         known = self._known[study_id].distributions
         if name not in known:  # the first of its name that this process draws
-            with self.look():
+            with self.reading_once():
                 self._once(study_id, "trials", self._look)
         if name in known:
             check_distribution_compatibility(known[name], distribution)

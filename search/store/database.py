@@ -22,15 +22,14 @@ from search.store.address import Address
 from search.store.lock import lock_of
 from search.store.patience import STORE_ERRORS, Patience, reading, reason
 from search.store.statements import OPTUNA_SCHEMA
+from search.store.timing import Timing
 
-_log = logging.getLogger(__name__)
 # What is interrupted while it closes a connection needs no traceback.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 # Nor does a connection that is lost between two statements: it is raised as well.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 FULL_BYTES = 2**18  # of free space: SQLite starts with less on no disk
-SILENT_SECONDS = 10.0  # of waiting for a lock, before that is said
 TRY_SECONDS = (0.02, 0.3)  # between two tries to take it: the least and the most, at random
 _OTHER_OPTUNA = (
     f"Optuna {{}} has other tables than this program knows, which are those of {OPTUNA_SCHEMA}; "
@@ -45,6 +44,7 @@ class Database:
     Args:
         url: of the database; see `EXAMPLES`.
         create: create it, or its tables, where they do not exist.
+        timing: how long its processes wait for one another; the environment's unless given.
 
     Raises:
         UsageError: the URL is not one.
@@ -53,11 +53,11 @@ class Database:
 
     """
 
-    def __init__(self, url: str, create: bool) -> None:
+    def __init__(self, url: str, create: bool, timing: Timing | None = None) -> None:
+        self.timing = timing or Timing.from_environment()
         self._address = Address.parse(url)
         self.shown_url = self._address.shown
-        self.patience = Patience()
-        self.patience.say = _log.warning  # until somebody listens, on standard error
+        self.patience = Patience(self.timing)
         if self.sqlite and not create and not self._address.file.exists():
             raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
         try:
@@ -93,8 +93,8 @@ class Database:
         """Hold the database against all others that want it for themselves, and wait for it."""
         lock, began, said = lock_of(self._address), time.monotonic(), False
         try:
-            while not lock.take():
-                if not said and time.monotonic() - began >= SILENT_SECONDS:
+            while not self.patience(lock.take):
+                if not said and time.monotonic() - began >= self.timing.silence:
                     said = True
                     self.patience.say("Another process holds the store for itself; waiting for it.")
                 time.sleep(random.uniform(*TRY_SECONDS))
@@ -108,7 +108,7 @@ class Database:
         self.engine.dispose()
 
     def _open(self, create: bool) -> RDBStorage:
-        if not self._ready():
+        if not self.patience(self._ready):
             if not create:
                 raise StoreNotFound(
                     f"there are no studies in {self.shown_url}; search.run creates one"
@@ -118,9 +118,9 @@ class Database:
             # Optuna creates its tables without a lock, and of several processes that start on an
             # empty database most would die of "table already exists".
             with self.exclusive():
-                if not self._ready():
+                if not self.patience(self._ready):
                     self._create()
-        return self._connected(create=False)
+        return self.patience(self._connected)
 
     def _ready(self) -> bool:
         """Say whether a store is there, made to its end; refuse one of another version."""
@@ -154,7 +154,7 @@ class Database:
         if self.sqlite:
             # Before others work on it. SQLite lets nobody wait who changes the journal's mode.
             self.patience(self._log_ahead)
-        storage = self._connected(create=True)
+        storage = self.patience(lambda: self._connected(create=True))
         self._create_tables(storage.engine)  # the number comes last, and says that all is there
         storage.engine.dispose()
 
@@ -170,7 +170,7 @@ class Database:
         with engine.connect() as connection:
             yield connection
 
-    def _connected(self, create: bool) -> RDBStorage:
+    def _connected(self, create: bool = False) -> RDBStorage:
         """Return Optuna's storage, with connections such as this service wants them."""
         try:
             storage = RDBStorage(

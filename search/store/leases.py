@@ -31,8 +31,6 @@ from search.store.database import Database
 from search.store.process import host, named, process, seen_gone
 from search.store.tables import checkpoints, studies, tickets, workers
 
-GRACE_SECONDS = 60.0  # without a beat, before a worker counts as dead
-SILENT = f"no sign of life for {GRACE_SECONDS:.0f} s"
 GONE = "its process is gone"
 LEFT = "left"
 
@@ -86,6 +84,11 @@ class Loss:
     reason: str
 
 
+def unheard(grace: float) -> str:
+    """Return why a worker counts as dead that has not beaten for so many seconds."""
+    return f"no sign of life for {grace:.0f} s"
+
+
 def _patiently(method: Method) -> Method:
     @functools.wraps(method)
     def patient(self: "Leases", *arguments: Any, **options: Any) -> Any:
@@ -100,6 +103,7 @@ class Leases:
     def __init__(self, database: Database, study: str) -> None:
         self._engine = database.engine
         self._patience = database.patience
+        self._grace = database.timing.grace
         self._study = study
         self._of_study = tickets.c.study == study
 
@@ -348,7 +352,7 @@ class Leases:
             vacant = sa.or_(
                 studies.c.reaper.is_(None),
                 studies.c.reaper == worker,
-                studies.c.looked < now - GRACE_SECONDS / 4,
+                studies.c.looked < now - self._grace / 4,
             )
             change = studies.update().where(studies.c.name == self._study, vacant)
             return connection.execute(change.values(reaper=worker, looked=now)).rowcount == 1
@@ -365,9 +369,11 @@ class Leases:
         asked = time.monotonic()
         with self._engine.begin() as connection:
             dead = {row.id: row for row in self._dead(connection, everywhere)}
-            if time.monotonic() - asked > GRACE_SECONDS / 4:
+            if time.monotonic() - asked > self._grace / 4:
                 return []  # the database kept all waiting, and the beats of the others too
-            reasons = {id: GONE if seen_gone(row) else SILENT for id, row in dead.items()}
+            reasons = {
+                id: GONE if seen_gone(row) else unheard(self._grace) for id, row in dead.items()
+            }
             lost = self._bury(connection, reasons, max_attempts)
         return [
             Loss(trial, f"its worker {_of(dead[worker])} died: {reasons[worker]}")
@@ -400,7 +406,7 @@ class Leases:
     def _dead(self, connection: sa.Connection, everywhere: bool) -> "Iterator[sa.Row[Any]]":
         """Return the dead who have not been buried yet."""
         alive = sa.and_(workers.c.study == self._study, workers.c.ended.is_(None))
-        silent = (workers.c.beat < _clock(connection) - GRACE_SECONDS).label("silent")
+        silent = (workers.c.beat < _clock(connection) - self._grace).label("silent")
         # On its own machine a look at the process spares the wait for the grace period.
         shown = workers.c.host == host()
         suspects = sa.select(workers, silent).where(

@@ -82,9 +82,13 @@ class ServerLock:
         if self._connection is None:
             self._connection = self._engine.connect()
         query = sa.select(sa.func.pg_try_advisory_xact_lock(_NUMBER))
-        taken = bool(self._connection.execute(query).scalar_one())
-        if not taken:
-            self._connection.rollback()
+        try:
+            taken = bool(self._connection.execute(query).scalar_one())
+            if not taken:
+                self._connection.rollback()
+        except sa.exc.SQLAlchemyError:
+            self.release()  # the next try is on a connection of its own
+            raise
         return taken
 
     def release(self) -> None:

@@ -21,8 +21,20 @@ from search.study.recipe import BuildModel, Recipe
 from search.study.space import Choice, Config, Space
 from search.study.training import Training
 
-SAMPLERS = ("tpe", "random", "randomized", "cmaes", "qmc", "grid")
-PRUNERS = ("asha", "median", "hyperband", "none")
+SAMPLERS = (
+    "tpe",  # learns from finished trials where good ones lie (tree-structured Parzen estimator)
+    "random",  # draws each hyperparameter by itself
+    "randomized",  # draws the configurations that scikit-learn's RandomizedSearchCV would draw
+    "cmaes",  # moves a normal distribution towards the best trials; for numbers
+    "qmc",  # covers the space more evenly than chance does (Sobol's sequence, scrambled)
+    "grid",  # takes every combination once, in random order; each hyperparameter is a list
+)
+PRUNERS = (
+    "asha",  # successive halving: keeps one in reduction_factor trials at each rung
+    "median",  # stops what is worse than the median of the earlier trials at that epoch
+    "hyperband",  # several successive halvings, which begin at different epochs
+    "none",  # lets every trial train to its end
+)
 FULL = ("epochs", "trials")  # what a study's full budget may set
 
 
@@ -30,9 +42,9 @@ FULL = ("epochs", "trials")  # what a study's full budget may set
 class Confirm:
     """How the winner is proven."""
 
-    candidates: int = 3  # best configurations by validation that are trained again
-    seeds: int = 3  # fresh seeds for each of them
-    confidence: float = 0.95  # of the interval around the test score
+    candidates: int = 3  # so many of the best configurations by validation are trained again
+    seeds: int = 3  # each candidate is trained with so many fresh seeds
+    confidence: float = 0.95  # how sure the interval around the test score is
 
     def __post_init__(self) -> None:
         whole("candidates", self.candidates)
@@ -53,21 +65,21 @@ class StudySpec:
 
     """
 
-    name: str
-    data: str  # a name that `search.data` knows
-    space: Mapping[str, Any]
-    model: MLP | BuildModel
-    training: Training
-    trials: int  # budget over all workers and restarts; see `StudySpec.budget`
+    name: str  # what the store and the folder of its files call it
+    data: str  # the name of a data set, or the path of a file
+    space: Mapping[str, Any]  # hyperparameter -> choices, a distribution or `off_or(...)`
+    model: MLP | BuildModel  # an MLP, or a function from a configuration to a Keras model
+    training: Training  # how each configuration is trained
+    trials: int  # budget over all workers and restarts; a grid has at most its points
     target: float | None = None  # accuracy, or R² of a regression, to reach
-    sampler: str = "tpe"
-    pruner: str = "asha"
+    sampler: str = "tpe"  # chooses the configurations
+    pruner: str = "asha"  # stops trials that fall behind
     reduction_factor: int = 3  # asha and hyperband keep one in so many trials at each rung
     prune_unhealthy: bool = False  # stop trials whose gradients say that no training can help
-    folds: int = 1  # that a trial is validated on, each in its turn; 1 = the validation split
+    folds: int = 1  # so many folds validate a trial, each in its turn; 1 = the validation split
     seed: int = 0  # every trial's own seed is derived from it
-    confirm: Confirm = field(default_factory=Confirm)
-    trial_seconds: float | None = None  # that a trial may take; None = as long as it likes
+    confirm: Confirm = field(default_factory=Confirm)  # how the winner is proven
+    trial_seconds: float | None = None  # a trial that takes longer is stopped; None = no limit
     expected: str | None = None  # what the literature says will be seen, with its source
     full: Mapping[str, int] = field(default_factory=dict)  # the budget of ``--full``
 

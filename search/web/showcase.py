@@ -13,6 +13,7 @@ from optuna_dashboard.artifact import get_artifact_path
 
 from search.result.words import sentences
 from search.store.artifacts import Artifacts
+from search.store.keys import file_name, model_prefix, report_key
 
 if TYPE_CHECKING:
     from search.result.result import Result
@@ -45,16 +46,16 @@ def publish(
 
 def _report(session: "Session", texts: Mapping[str, str]) -> Mapping[str, str]:
     """Keep the report's files; return key -> file name."""
-    files = {f"{session.name}/report/{name}": text.encode() for name, text in texts.items()}
+    files = {report_key(session.name, name): text.encode() for name, text in texts.items()}
     for key, content in files.items():
         if session.artifacts.get(key) != content:
             session.artifacts.put(key, content)
-    return {key: key.rpartition("/")[2] for key in files}
+    return {key: file_name(key) for key in files}
 
 
 def _models(session: "Session") -> Mapping[str, str]:
     """Return the winner's models that are kept: key -> file name."""
-    proof, kept = session.ledger.proof, session.artifacts.keys(f"{session.name}/model/")
+    proof, kept = session.ledger.proof, session.artifacts.keys(model_prefix(session.name))
     return {
         key: "best.keras" if proof and seed == proof.model_seed else f"seed-{seed}.keras"
         for seed, key in session.ledger.models.items()

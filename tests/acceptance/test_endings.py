@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.test_workers import Site, assert_exact, ended, site_in, wait_until
 from tests.simulated import Simulation
+from tests.site import Site, assert_exact, ended, site_in, wait_until
 
 TRIALS, EPOCHS = 5, 3
 CONFIRMING = TRIALS * EPOCHS + EPOCHS + 1  # epochs: one of the two runs is over, one is not

@@ -16,9 +16,7 @@ from search.errors import SearchError, TrialNotFound
 from search.service.session import Session
 
 STUDY = """
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from search import MLP, StudySpec, Training
 
 STUDY = StudySpec(
     name="mine",

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.backend import Program
-from search.data import load
 from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted, SpecError
 from search.health.cadence import Cadence, at_rungs, never
@@ -21,19 +20,26 @@ from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import INITIALIZERS, MLP
 from search.study.recipe import Recipe
-from search.study.seeds import data_order
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
-from search.trainers.contract import End, EpochResult, Outcome
+from search.trainers.contract import End
 from search.trainers.fit import FitTrainer
 from search.trainers.model import Problem
+from tests.networks import (
+    BATCH,
+    EPOCHS,
+    TOLERANCE,
+    Result,
+    blobs,
+    by_keras,
+    distance,
+    in_lanes,
+)
 
 # Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-EPOCHS = 8  # of 25 steps each: 200 steps
-BATCH = 16
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.01},
     "momentum": {"optimizer": "sgd", "momentum": 0.8, "learning_rate": 0.01},
@@ -46,20 +52,7 @@ MIXTURES = list(product(FAMILY, (False, True), (None, 0.3)))
 PAIRS: tuple[int, ...] = (0, 3, 5, 6, 8, 11, 13, 14)  # each two of the three at once
 SOME = (5, 10)  # of two activations, one with batch norm and one with clipnorm
 
-# Rounding errors of 1e-7 grow over 200 steps of small networks at these learning rates to about
-# 1e-6 in weights and 5e-6 in losses. The smallest mistake that is tried below moves a weight by
-# more than ten times the tolerance. Nadam gets one step's length: it moves a weight as far for a
-# tiny gradient as for a large one, and the sign of a gradient near zero is a matter of rounding.
-TOLERANCE = 2e-5
 TOLERANCES = dict.fromkeys(OPTIMIZERS, TOLERANCE) | {"nadam": 5e-4}
-
-
-@cache
-def blobs() -> Dataset:
-    whole = load("blobs")
-    train = Split(whole.train.x[: 25 * BATCH + 5], whole.train.y[: 25 * BATCH + 5])
-    validation = Split(whole.validation.x[:300], whole.validation.y[:300])
-    return Dataset("blobs", whole.sha256, train, validation, whole.classes)
 
 
 def recipe(optimizer: str = "nesterov", mixture: int = 0, **changes: Any) -> Recipe:
@@ -90,56 +83,6 @@ def trainer(optimizer: str) -> LanesTrainer:
 def compiled(structure: Structure, cadence: Cadence) -> LanesTrainer:
     width = len(MIXTURES) // 2
     return LanesTrainer(blobs(), structure, len(MIXTURES), width, cadence)
-
-
-Curve = list[tuple[float, ...]]  # loss, accuracy, val_loss, val_accuracy of each epoch
-Weights = list[np.ndarray[Any, Any]]
-
-
-def by_keras(trial: Recipe, seed: int) -> tuple[Curve, Weights]:
-    """Train one network with Keras' own layers, loss, metrics and optimizer."""
-    data = blobs()
-    model = networks.build(trial, Problem.of(data), seed)
-    model.compile(
-        optimizer=networks.optimizer(trial.training),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile="auto" if keras.backend.backend() == "jax" else False,
-    )
-    curve: Curve = []
-    for epoch in range(EPOCHS):
-        order = data_order(seed, epoch, len(data.train))
-        trained = [
-            model.train_on_batch(data.train.x[chosen], data.train.y[chosen])
-            for chosen in order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)
-        ]
-        tested = model.test_on_batch(data.validation.x, data.validation.y)
-        curve.append((*np.mean(trained, axis=0).tolist(), *map(float, tested)))
-    return curve, model.get_weights()
-
-
-Result = tuple[list[EpochResult], Weights, Outcome]
-
-
-def in_lanes(
-    lanes: LanesTrainer, trials: dict[int, tuple[Recipe, int]], read: int | None = None
-) -> dict[int, Result]:
-    """Train all trials to their ends, in free lanes; read all weights, or those of one lane."""
-    for lane, (trial, seed) in trials.items():
-        lanes.start(lane, trial, seed)
-    curves: dict[int, list[EpochResult]] = {lane: [] for lane in trials}
-    while results := lanes.epoch():
-        for lane, result in results.items():
-            curves[lane].append(result)
-    wanted = trials if read is None else [read]
-    weights = {lane: lanes.model(lane).get_weights() for lane in wanted}
-    return {lane: (curves[lane], weights.get(lane, []), lanes.stop(lane)) for lane in trials}
-
-
-def distance(weights: Weights, others: Weights) -> float:
-    """Return the largest difference between two networks' weights and statistics."""
-    assert [w.shape for w in weights] == [w.shape for w in others]
-    return max(float(np.abs(w - o).max()) for w, o in zip(weights, others, strict=True))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

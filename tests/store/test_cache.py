@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -12,25 +13,15 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.service.loop import Worker
+from search.service.loop import Loop
 from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from tests import specs
 from tests.fakes import Notes, ScriptedTrainer
 
-SPEC = StudySpec(
-    name="study",
-    data="blobs",
-    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=9),
-    trials=18,
-    sampler="tpe",
-)
+SPEC = replace(specs.SPEC, trials=18, sampler="tpe", pruner="asha")
 
 
 @pytest.fixture
@@ -147,7 +138,7 @@ def test_a_trial_that_another_process_ended_is_known_as_such_by_the_next_write(
 
 def test_a_look_reads_once(store: Store, other: Store) -> None:
     study, elsewhere = study_in(store), study_in(other)
-    with store.look():
+    with store.reading_once():
         assert study.get_trials() == []
         elsewhere.ask()
         assert study.get_trials() == []
@@ -177,7 +168,7 @@ def test_a_trial_costs_the_store_few_transactions(store: Store) -> None:
     sa.event.listen(engine, "commit", lambda _connection: asked.append("COMMIT"))
     sa.event.listen(engine, "before_cursor_execute", lambda *words: asked.append(words[2]))
     notes = Notes()
-    Worker(queue, ScriptedTrainer(4), notes, lambda: None).run()
+    Loop(queue, ScriptedTrainer(4), notes, lambda: None).run()
 
     assert sum(kind == "trained" for kind, _, _ in notes.events) == 52  # 2.9 of a trial
     # Optuna's own storage makes 27 transactions and 105 statements of such a trial.
