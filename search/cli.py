@@ -5,6 +5,8 @@ Nothing here, nor at the top of any command's module, may import TensorFlow or O
 """
 
 import contextlib
+import importlib.util
+import json
 import math
 import os
 import signal
@@ -18,7 +20,7 @@ from typing import Any, TypeVar
 
 import click
 
-from search.errors import SearchError, Terminated, one_line, reason_of
+from search.errors import SearchError, Terminated, UsageError, one_line, reason_of
 
 DEFAULT_STORAGE = "sqlite:///runs/search.db"
 
@@ -137,6 +139,8 @@ def main(command: click.Command) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _heed_signals()
     try:
+        if "--help" not in sys.argv:
+            _check_backend()
         status = command.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         status = error.exit_code
@@ -161,6 +165,23 @@ def main(command: click.Command) -> None:
         if verbose:
             traceback.print_exc()
     sys.exit(status)
+
+
+def _check_backend() -> None:
+    """Refuse what Keras cannot run on here: its import would fail, and not say who asked for it."""
+    file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+    name = os.environ.get("KERAS_BACKEND")
+    asked = f"KERAS_BACKEND is {name}"
+    if name is None:
+        try:
+            name = json.loads(file.read_text()).get("backend", "tensorflow")
+        except (OSError, ValueError, AttributeError):
+            return  # then Keras takes its defaults, too
+        asked = f"{file} asks for the backend {name}"
+    if name not in ("tensorflow", "jax"):
+        raise UsageError(f"{asked}; search runs on tensorflow or jax: set KERAS_BACKEND=tensorflow")
+    if importlib.util.find_spec(name) is None:
+        raise UsageError(f"{asked}, which is not installed; set KERAS_BACKEND=tensorflow")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

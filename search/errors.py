@@ -8,10 +8,10 @@ SearchError                  exit status 1
 │   ├── StudyNotFound
 │   ├── SpecChanged
 │   ├── TrialNotFound
-│   └── DataNotFound
+│   ├── DataNotFound
+│   └── DataCorrupt          it is a DataError, too
 ├── DataError
-│   ├── DataUnavailable
-│   └── DataCorrupt
+│   └── DataUnavailable
 ├── LanesExhausted               the caller halves the lanes and goes on
 ├── ModelError                   costs a trial; before a study's first trial it is a SpecError
 ├── StoreError
@@ -111,7 +111,7 @@ class DataUnavailable(DataError):
     """The data set could be had from none of its sources."""
 
 
-class DataCorrupt(DataError):
+class DataCorrupt(DataError, UsageError):
     """A file of the data set is not what it should be."""
 
 

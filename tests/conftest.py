@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from search.store import Store
 from tests.postgres import Postgres
@@ -19,7 +21,6 @@ settings.load_profile("untimed")
 
 # The files that take longest, so that no process begins with one when the others are done.
 LONGEST = (
-    "test_workers.py",
     "test_stacked_layers.py",
     "test_techniques.py",
     "test_lanes.py",
@@ -29,6 +30,22 @@ LONGEST = (
     "test_run.py",
     "test_memory.py",
 )
+# The files whose tests wait for processes and share nothing: any process may take any of them, and
+# they come last, to fill up what the long files leave.
+APART = ("test_workers.py", "test_endings.py", "test_database.py", "test_refusals.py")
+
+
+class Apart(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives whole files to the test processes, but the tests of some files one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return nodeid if Path(file).name in APART else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Apart | None:
+    """Take the place of ``--dist loadfile``."""
+    return Apart(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 # What `--quick` leaves out as a whole: it needs TensorFlow, scikit-learn or many processes.
@@ -68,6 +85,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not _is_slow(item)]
     rank = {name: number for number, name in enumerate(LONGEST)}
+    rank |= dict.fromkeys(APART, len(LONGEST) + 1)
     items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
 
 

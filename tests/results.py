@@ -96,7 +96,10 @@ IMAGE = picture(np.arange(784, dtype=np.uint8).reshape(28, 28))
 
 
 MISTAKES = Mistakes(
-    11, 6, ((50, 1), (2, 47)), (Mistake(7, 0, 1, 0.99, IMAGE), Mistake(9, 1, 0, 0.6, IMAGE))
+    11,
+    6,
+    ((0, 0, 50), (0, 1, 1), (1, 0, 2), (1, 1, 47)),
+    (Mistake(7, 0, 1, 0.99, IMAGE), Mistake(9, 1, 0, 0.6, IMAGE)),
 )
 
 

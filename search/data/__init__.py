@@ -15,27 +15,33 @@ calls them. The front of the training examples is the validation split:
 - california: 4,128 of 16,512; 8 features of California's block groups of 1990 and the median
   value of their homes in dollars (Pace and Barry, 1997). It has no such feature: take it instead;
 - blobs: 1,000 of 5,000;
-- your own file: a tenth, but at least one, after a shuffle that is always the same.
+- your own file: its arrays x_val and y_val, or a tenth of the training
+  examples, but at least one, after a shuffle that is always the same.
 
-Whole numbers in y are classes, counted from 0, for a classification. Numbers with a fraction are
-targets for a regression; boston and california are such, both split as Keras splits them.
+`search.data.answers` has the rule by which the values of y are classes or the targets of a
+regression; of the published ones boston and california are such, both split as Keras splits them.
 """
 
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
+from search.data.answers import Answers, unlearnable
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
-from search.data.formats import KEYS, TEST, TRAIN, Array, Arrays
+from search.data.formats import TEST, TRAIN, VALIDATION, Arrays
 from search.data.own import OwnFile
 from search.data.sources import Found, Published, obtain
 from search.data.splits import Dataset as Dataset
 from search.data.splits import Split as Split
 from search.errors import DataCorrupt, DataNotFound
-from search.study.metric import ACCURACY
+from search.study.task import Task
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,22 @@ class Fetched:
     path: Path | None  # the file or folder that holds it; None when nothing does
 
 
-def load(name: str, data_dir: Path | None = None) -> Dataset:
+def load(
+    name: str,
+    data_dir: Path | None = None,
+    task: Task | None = None,
+    beside: Path | None = None,
+) -> Dataset:
     """Return the training and validation splits of a data set, which is fetched when needed.
+
+    A user's own file is checked as a whole, its test arrays too.
 
     Args:
         name: "mnist", "blobs" or another of the table, or the path of an ``.npz`` file.
         data_dir: a folder that holds the original files, to be used instead of all caches and
             sources. The path of an ``.npz`` file is relative to it.
+        task: what is learned, where the values of y do not tell.
+        beside: where an ``.npz`` file is looked for that is not in the working directory.
 
     Raises:
         DataNotFound: there is no such data set or file.
@@ -62,29 +77,69 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
         DataCorrupt: a file given by the user is not what it should be.
 
     """
+    name = _place(name, data_dir, beside)
     data = _find(name, data_dir)
-    arrays, _ = data.read(TRAIN)
-    x, y = arrays["x_train"], _answers(arrays["y_train"])
-    held_out = data.validation
-    train, validation = Split(x[held_out:], y[held_out:]), Split(x[:held_out], y[:held_out])
-    if train.metric is ACCURACY:
-        return Dataset(name, data.sha256, train, validation, classes=int(y.max()) + 1)
-    for part, split in (("", train), ("validation ", validation)):
-        if not np.ptp(split.y):
+    arrays, _ = data.read(data.seen)
+    try:
+        y = arrays["y_train"]
+        known = data.task if task is None else None
+        answers = Answers.of(y, task) if known is None else Answers.known(y, known)
+        train, validation = _parts(arrays, answers, data.validation)
+    except DataCorrupt as error:
+        raise DataCorrupt(f"{name}: {error}") from error
+    data.check(answers)
+    notes = tuple(data.notes)
+    for note in notes:
+        logger.warning("%s: %s", name, note)
+    labels = answers.labels
+    classes = None if labels is None else len(labels)
+    return Dataset(
+        name, data.sha256, train, validation, classes, labels, data.digests, notes, data_dir
+    )
+
+
+def _parts(arrays: Arrays, answers: Answers, held_out: int) -> tuple[Split, Split]:
+    """Return the training and validation splits, of which each can be scored."""
+    x, y = arrays["x_train"], answers.of_values("y_train", arrays["y_train"])
+    if VALIDATION[0] in arrays:
+        own = Split(arrays["x_val"], answers.of_values("y_val", arrays["y_val"]))
+        splits, front = (Split(x, y), own), ""
+    else:
+        splits = Split(x[held_out:], y[held_out:]), Split(x[:held_out], y[:held_out])
+        front = ", the front of y_train after a shuffle,"
+    for part, split in zip(("", "validation "), splits, strict=True):
+        if answers.task is Task.CLASSIFICATION:
+            if not part and not np.ptp(split.y):
+                raise DataCorrupt(
+                    f"the {len(split)} examples to train on are all of one class, when others are "
+                    "held out for validation; supply more of the other classes"
+                )
+        elif not np.ptp(split.y):
             raise DataCorrupt(
-                f"{name}: the {len(split)} {part}targets, the front of y_train after a shuffle, "
-                "are all equal: R² needs targets that differ; supply more examples"
+                f"the {len(split)} {part}targets{front} are all equal: R² needs targets that "
+                "differ; supply more examples"
             )
-    return Dataset(name, data.sha256, train, validation, classes=None)
+        elif flaw := unlearnable(split.y):
+            raise DataCorrupt(f"y_{'val' if part else 'train'} holds {flaw}")
+    return splits
 
 
-def open_test(name: str, data_dir: Path | None = None) -> Split:
+def open_test(dataset: Dataset) -> Split:
     """Return the test split. Only `search.proof.confirm` calls this, once for a confirmed winner.
 
-    The arguments and errors are those of `load`.
+    Args:
+        dataset: what `load` returned; the file must still be the same.
+
+    Raises:
+        DataCorrupt: it is not, or as those of `load`.
+
     """
-    arrays, _ = _find(name, data_dir).read(TEST)
-    return Split(arrays["x_test"], _answers(arrays["y_test"]))
+    data = _find(dataset.name, dataset.data_dir)
+    if data.sha256 != dataset.sha256:
+        raise DataCorrupt(f"{dataset.name} has changed since it was read; put it back")
+    arrays, _ = data.read(TEST)
+    answers = Answers(dataset.labels)
+    return Split(arrays["x_test"], answers.of_values("y_test", arrays["y_test"]))
 
 
 def fetch(name: str, data_dir: Path | None = None) -> Fetched:
@@ -92,9 +147,14 @@ def fetch(name: str, data_dir: Path | None = None) -> Fetched:
 
     The arguments and errors are those of `load`.
     """
+    if name.endswith(OWN):
+        load(name, data_dir)
     data = _find(name, data_dir)
-    _, found = data.read(KEYS)
+    _, found = data.read((*data.seen, *TEST))
     return Fetched(name, data.sha256, found.source, found.path)
+
+
+OWN = ".npz"  # how the path of a user's own file ends
 
 
 class _Data(Protocol):
@@ -104,16 +164,48 @@ class _Data(Protocol):
     def sha256(self) -> str:
         """Digest over the digests of all that holds the data."""
 
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """The digest of each array of a user's file."""
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The arrays that may be seen while searching."""
+
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:
         """Return the arrays ``keys`` and no others, verified, and where they were found."""
 
     @property
     def validation(self) -> int:
-        """How many of the first training examples are for validation."""
+        """How many of the first training examples are for validation, where no arrays are."""
+
+    @property
+    def task(self) -> Task | None:
+        """What is learned; None where the values must tell."""
+
+    def check(self, answers: Answers) -> None:
+        """Refuse validation and test answers that cannot be compared with a network's."""
+
+    @property
+    def notes(self) -> Iterable[str]:
+        """What the user had better know, a line each."""
+
+
+def _place(name: str, data_dir: Path | None, beside: Path | None) -> str:
+    """Return the path of a user's own file: of the working directory, or beside the study."""
+    if not name.endswith(OWN) or data_dir is not None or beside is None:
+        return name
+    path = Path(name).expanduser()
+    if path.is_file():
+        return name
+    if (beside / path).is_file():
+        return str(beside / path)
+    places = f"neither here nor in {beside}, beside the study"
+    raise DataNotFound(f"there is no data file {path}, {places}")
 
 
 def _find(name: str, data_dir: Path | None) -> _Data:
-    if name.endswith(".npz"):
+    if name.endswith(OWN):
         return OwnFile((data_dir or Path()) / Path(name).expanduser())
     if name == "blobs":
         return Blobs()
@@ -125,10 +217,6 @@ def _find(name: str, data_dir: Path | None) -> _Data:
     )
 
 
-def _answers(y: Array) -> Array:
-    return y.reshape(-1).astype(np.float64 if y.dtype.kind == "f" else np.int64)
-
-
 @dataclass(frozen=True)
 class _Catalogued:
     """A data set of the table."""
@@ -136,9 +224,20 @@ class _Catalogued:
     dataset: Published
     data_dir: Path | None
 
+    seen = TRAIN
+    digests: ClassVar[Mapping[str, str]] = {}
+    notes: ClassVar[tuple[str, ...]] = ()
+
     @property
     def sha256(self) -> str:
         return self.dataset.sha256
+
+    @property
+    def task(self) -> Task:
+        return self.dataset.task
+
+    def check(self, answers: Answers) -> None:
+        """Trust what was verified."""
 
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:
         return obtain(self.dataset, keys, self.data_dir)

@@ -1,9 +1,11 @@
 """The generated data set ``blobs``."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
+from search.data.answers import Answers
 from search.data.formats import (
     KEYS,
     TEST,
@@ -15,6 +17,7 @@ from search.data.formats import (
 )
 from search.data.sources import Found
 from search.errors import DataCorrupt
+from search.study.task import Task
 
 
 class Blobs:
@@ -24,6 +27,10 @@ class Blobs:
     """
 
     validation = 1_000
+    seen = TRAIN
+    task = Task.CLASSIFICATION
+    digests: ClassVar[Mapping[str, str]] = {}
+    notes: ClassVar[tuple[str, ...]] = ()
     _DIGESTS: ClassVar = {
         "x_train": "8a0b0a340abd18dc013e8a3e5ea06066b800596833f126bac9a10cab567b1960",
         "y_train": "0c21e8db0e32ff2b4fcf44eb215d6daba433efc79ff9f9a735d58cd081ad8fb7",
@@ -49,6 +56,9 @@ class Blobs:
                     "install the NumPy that is pinned"
                 )
         return arrays, Found("this program", None)
+
+    def check(self, answers: Answers) -> None:
+        """Trust what was verified."""
 
 
 def _blobs(examples: int, seed: int) -> tuple[Array, Array]:

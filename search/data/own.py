@@ -1,25 +1,37 @@
-"""A user's own file: an ``.npz`` with training and test arrays."""
+"""A user's own file: an ``.npz`` with training and test arrays, and perhaps validation arrays.
 
-from collections.abc import Iterator, Mapping
+All of it is checked before anything is trained, the test arrays too: whether they can be used, and
+nothing else is found out about them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
+from search.data.answers import Answers, unlearnable
+from search.data.extent import FAR, Extent
 from search.data.formats import (
     KEYS,
     TEST,
     TRAIN,
+    VALIDATION,
     Array,
     Arrays,
     Header,
     combine,
+    npz_digests,
     npz_headers,
+    npz_names,
     read_npz,
 )
 from search.data.sources import Found
 from search.errors import DataCorrupt, DataNotFound
+from search.study.task import Task
+
+PAIRS = (TRAIN, VALIDATION, TEST)
 
 
 @dataclass(frozen=True)
@@ -28,19 +40,44 @@ class OwnFile:
 
     path: Path
 
+    task = None  # it follows from the values
+
     @cached_property
     def _headers(self) -> Mapping[str, Header]:
         if not self.path.is_file():
             raise DataNotFound(f"there is no data file {self.path}")
-        headers = npz_headers(self.path)
+        keys = KEYS + VALIDATION if set(VALIDATION) <= set(npz_names(self.path)) else KEYS
+        headers = npz_headers(self.path, keys)
         for flaw in _flaws(headers):
             raise DataCorrupt(f"{self.path}: {flaw}")
         return headers
 
+    @cached_property
+    def _extents(self) -> dict[str, Extent]:
+        return {
+            key: Extent(header.shape[0], sampled=key == "x_train")
+            for key, header in self._headers.items()
+            if key.startswith("x")
+        }
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """The digest of each array that is used; the one reading of all their numbers."""
+
+        def visit(key: str) -> Callable[[Array], None]:
+            return self._extents[key].add if key in self._extents else lambda _piece: None
+
+        return npz_digests(self.path, {key: visit(key) for key in self._headers})
+
     @property
     def sha256(self) -> str:
         """Digest over the digests of all that holds the data."""
-        return combine(self._headers[key].sha256 for key in KEYS)
+        return combine(self.digests.values())
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The arrays that may be seen while searching."""
+        return tuple(key for key in self._headers if key not in TEST)
 
     @property
     def validation(self) -> int:
@@ -50,51 +87,124 @@ class OwnFile:
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:
         """Return the arrays ``keys`` and no others, verified, and where they were found."""
         examples = self._headers["y_train"].shape[0]
+        _ = self.digests
+        self._check_inputs()
         arrays = read_npz(self.path, keys)
-        for key, array in arrays.items():
-            if flaw := self._flaw(key, array):
-                raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
         # Files are often sorted by class, which would leave whole classes out of validation.
         order = np.random.RandomState(0).permutation(examples)
-        arrays.update({key: arrays[key][order] for key in TRAIN if key in arrays})
+        for key, array in arrays.items():
+            if key.startswith("x"):
+                arrays[key] = _converted(array)
+            if key in TRAIN:
+                arrays[key] = arrays[key][order]
         return arrays, Found("your own file", self.path)
 
-    def _flaw(self, key: str, array: Array) -> str | None:
-        if key.startswith("x"):
-            return None if np.isfinite(array).all() else "numbers that are not finite"
-        if array.dtype.kind == "f":
-            if not np.isfinite(array).all():
-                return "numbers that are not finite"
-            return None if np.ptp(array) else "one number only; R² needs targets that differ"
-        if array.min() < 0:
-            return f"{array.min()}; labels count from 0"
-        if key == "y_test" and array.max() > read_npz(self.path, ["y_train"])["y_train"].max():
-            return f"{array.max()}, a class that y_train has not"
-        return None
+    def _check_inputs(self) -> None:
+        for key, extent in self._extents.items():
+            if flaw := extent.unusable():
+                raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
+        if flaw := self._extents["x_train"].lost():
+            raise DataCorrupt(f"{self.path}: x_train holds {flaw}")
+
+    def check(self, answers: Answers) -> None:
+        """Refuse validation and test answers that cannot be compared with a network's.
+
+        Raises:
+            DataCorrupt: there is a class that y_train lacks, or targets that do not differ.
+
+        """
+        for _, key in PAIRS[1:]:
+            if key not in self._headers:
+                continue
+            if answers.task is Task.CLASSIFICATION:
+                npz_digests(self.path, {key: partial(answers.check, key)})
+            elif flaw := unlearnable(answers.of_values(key, read_npz(self.path, [key])[key])):
+                raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """Yield what the user had better know of the file, a line each."""
+        _ = self.digests
+        if unused := [key for key in npz_names(self.path) if key not in self._headers]:
+            one = len(unused) == 1
+            yield (
+                f"{', '.join(unused)} {'is' if one else 'are'} not used; what is used is "
+                f"{', '.join(KEYS)}, and x_val with y_val"
+            )
+        for key, extent in self._extents.items():
+            dtype = self._headers[key].dtype
+            if dtype.kind in "iu" and extent.peak.max() > np.iinfo(np.int32).max:
+                yield (
+                    f"{key} holds {dtype} beyond 32 bits; give best.keras such numbers as floats, "
+                    "since not every backend of Keras takes them as they are"
+                )
+        if which := self._extents["x_test"].far_from(self._extents["x_train"]):
+            yield (
+                f"x_test goes more than {FAR} times the width of x_train beyond it{which}; what "
+                "networks say there was never trained"
+            )
+
+
+def _converted(x: Array) -> Array:
+    """Return inputs as networks are given them: bytes as they are, all else as float32."""
+    return x if x.dtype == np.uint8 else x.astype(np.float32)
 
 
 def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
-    """Yield what is wrong with the arrays of a user's file, as far as their shapes tell."""
-    for (x, y), least in ((TRAIN, 2), (TEST, 2)):
-        inputs, labels = headers[x], headers[y]
-        if len(inputs.shape) < 2:
-            yield f"{x} has shape {inputs.shape}; it must be [example, ...]"
-        if inputs.dtype.kind not in "buif":
-            yield f"{x} holds {inputs.dtype}; inputs are numbers"
-        if labels.dtype.kind not in "iuf":
-            yield (
-                f"{y} holds {labels.dtype}; labels are whole numbers that count from 0, "
-                "the targets of a regression floats"
-            )
-        if labels.shape not in ((inputs.shape[0],), (inputs.shape[0], 1)):
-            yield f"{y} has shape {labels.shape} for the {inputs.shape[0]} examples of {x}"
-        if inputs.shape[0] < least:
-            yield f"{x} has {inputs.shape[0]} examples; it needs {least}"
-    kinds = [headers[key].dtype for key in ("y_train", "y_test")]
-    if len({dtype.kind == "f" for dtype in kinds}) > 1:
+    """Yield what is wrong with the arrays of a user's file, as far as their headers tell."""
+    for x, y in PAIRS:
+        if x in headers:
+            yield from _flaws_of_inputs(x, headers[x], 1 if x == "x_val" else 2)
+            yield from _flaws_of_answers(y, headers[y], x, headers[x].shape[0])
+            if headers[x].shape[1:] != headers["x_train"].shape[1:]:
+                yield f"the examples of x_train and {x} differ in shape"
+            if _is_text(headers[y]) != _is_text(headers["y_train"]):
+                yield (
+                    f"y_train holds {headers['y_train'].dtype} and {y} {headers[y].dtype}; make "
+                    "both text, or both numbers"
+                )
+
+
+def _flaws_of_inputs(key: str, header: Header, least: int) -> Iterator[str]:
+    if len(header.shape) < 2:
+        yield f"{key} has shape {header.shape}; it must be [example, ...]"
+    if header.dtype.kind not in "buif":
+        yield f"{key} holds {header.dtype}; inputs are numbers{_way_out(header)}"
+    if header.shape[0] < least:
+        yield f"{key} has {header.shape[0]} examples; it needs {least}"
+    if 0 in header.shape[1:]:
+        yield f"{key} has shape {header.shape}: its examples hold nothing; supply a feature"
+
+
+def _flaws_of_answers(key: str, header: Header, x: str, examples: int) -> Iterator[str]:
+    shape = header.shape
+    if header.dtype.kind not in "buifUS":
         yield (
-            f"y_train holds {kinds[0]} and y_test {kinds[1]}; make both whole numbers to tell "
-            "classes, or both floats to predict numbers"
+            f"{key} holds {header.dtype}; labels are whole numbers, text or truth values, the "
+            f"targets of a regression numbers{_way_out(header)}"
         )
-    if headers["x_train"].shape[1:] != headers["x_test"].shape[1:]:
-        yield "the examples of x_train and x_test differ in shape"
+    if shape in ((examples,), (examples, 1)):
+        return
+    advice = ""
+    if len(shape) == 2 and shape[0] == examples:
+        advice = (
+            "; each has one answer: of one-hot rows take the class, "
+            f"{key}.argmax(axis=1), of several targets choose one"
+        )
+    yield f"{key} has shape {shape} for the {examples} examples of {x}{advice}"
+
+
+def _way_out(header: Header) -> str:
+    """Return what to do about a type that no network takes, where it is known."""
+    ways = {
+        "O": "; save text by np.array(..., str), and fill in what is missing",
+        "M": "; turn dates into numbers first, like the days since the first",
+        "m": "; turn durations into numbers first, like their seconds",
+        "c": "; split complex numbers into two columns",
+        "V": "; put the fields of its records side by side as columns",
+    }
+    return ways.get(header.dtype.kind, "")
+
+
+def _is_text(header: Header) -> bool:
+    return header.dtype.kind in "US"

@@ -23,6 +23,7 @@ from search.data.formats import Arrays, combine, read_file, read_npz, reading
 from search.data.forms import Form
 from search.data.transports import Report, Transport
 from search.errors import DataCorrupt, DataError, DataUnavailable
+from search.study.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Published:
     keras: str  # the file or folder in Keras' own cache
     validation: int  # how many of the first training examples are for validation
     sources: tuple[Source, ...]  # in the order in which they are tried
+    task: Task = Task.CLASSIFICATION
     caveat: str | None = None  # what whoever uses it should know
 
     @property

@@ -1,19 +1,22 @@
 """The splits of a data set, as trainers see them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.study.metric import ACCURACY, R2, Metric
+from search.study.task import Label, Task
 
 
 @dataclass(frozen=True)
 class Split:
     """Examples with their labels or targets, in the same order."""
 
-    x: NDArray[Any]  # [example, ...] raw inputs
+    x: NDArray[Any]  # [example, ...] raw inputs, of a user's file uint8 or float32
     y: NDArray[Any]  # [example] class numbers from 0, int64; or targets in their unit, float64
 
     def __len__(self) -> int:
@@ -92,6 +95,19 @@ class Dataset:
     train: Split
     validation: Split
     classes: int | None  # None of a regression
+    labels: tuple[Label, ...] | None = None  # what the user calls the classes, by their number
+    digests: Mapping[str, str] = field(default_factory=dict)  # of each array of a user's file
+    notes: tuple[str, ...] = ()  # what the user had better know of the file, a line each
+    data_dir: Path | None = None  # that was given for its files
+
+    def __post_init__(self) -> None:
+        if self.labels is None and self.classes is not None:
+            object.__setattr__(self, "labels", tuple(range(self.classes)))
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return Task.REGRESSION if self.classes is None else Task.CLASSIFICATION
 
     @property
     def metric(self) -> Metric:

@@ -174,9 +174,9 @@ def _well(latest: Snapshot) -> str:
     return f"Towards the first hidden layer the gradient {change}, {shares} {_when(latest)}."
 
 
-def _worst(layers: Sequence[LayerHealth], figure: str) -> tuple[int, LayerHealth]:
-    """Return the layer in which a figure is largest, and its number from 1."""
-    return max(enumerate(layers, 1), key=lambda pair: getattr(pair[1], figure))
+def _worst(layers: Sequence[LayerHealth], measure: str) -> tuple[int, LayerHealth]:
+    """Return the layer in which a measure is largest, and its number from 1."""
+    return max(enumerate(layers, 1), key=lambda pair: getattr(pair[1], measure))
 
 
 def _when(snapshot: Snapshot) -> str:

@@ -1,11 +1,12 @@
 """The programs that the lanes run: an epoch, a refill, and keeping the best weights."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from keras import ops, tree
 
-from search.backend import rows
+from search.backend import Program, rows
 from search.health import measures as probe
 from search.health.cadence import LOOK_BATCH
 from search.lanes import activations, limits, network, optimizers
@@ -39,8 +40,9 @@ class Data(NamedTuple):
     y: Array  # [example] labels, int32, or standardized targets, float32
     validation_x: Array  # [example, input] raw
     validation_y: Array  # [example]
-    scaling: tuple[Array, Array]  # factor of all raw inputs, and what is added then
-    scalings: tuple[Array, Array]  # the same of each, [input]
+    # What is subtracted from raw inputs, their factor then, and what is added, each [] or [input],
+    # by the setting "standardize".
+    scalings: dict[str, tuple[Array, ...]]
 
 
 Epoch: TypeAlias = Callable[[State, Gates, Array, Array, Array, Data], tuple[State, Array]]
@@ -92,8 +94,8 @@ def epoch_of(structure: Structure) -> Epoch:
 def look_of(structure: Structure) -> Look:
     """Return the function that measures the health of all lanes, and changes nothing.
 
-    It takes the state, the gates and the data, and returns ``[figure, layer, lane]``; the figures
-    are `search.health.snapshot.FIGURES`.
+    It takes the state, the gates and the data, and returns ``[measure, layer, lane]``; the measures
+    are `search.health.snapshot.MEASURES`.
     """
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
     inputs = _scaled(structure)
@@ -121,7 +123,7 @@ def look_of(structure: Structure) -> Look:
                 pre = outputs = passes[number].pre if number < len(passes) else logits
                 slopes, steepest = ops.ones_like(pre), ops.zeros_like(gates.positive)
             done = probe.Layer(kernel, raw, new - kernel, pre, delta, outputs, slopes, steepest)
-            layers.append(probe.figures(done))
+            layers.append(probe.measures_of(done))
         return ops.stack(layers, axis=1)
 
     return look
@@ -133,9 +135,8 @@ def _scaled(structure: Structure) -> Callable[[Array, Data], Array]:
         return lambda raw, _: ops.cast(raw, "float32")
 
     def scaled(raw: Array, data: Data) -> Array:
-        each = structure.standardize == "feature"
-        factor, offset = data.scalings if each else data.scaling
-        return ops.cast(raw, "float32") * factor + offset
+        mean, factor, offset = data.scalings[str(structure.standardize)]
+        return (ops.cast(raw, "float32") - mean) * factor + offset
 
     return scaled
 
@@ -228,3 +229,15 @@ def keeping(kept: Kept, current: Kept, better: Array) -> Kept:
 
     result: Kept = tree.map_structure(chosen, kept, current)
     return result
+
+
+class Programs:
+    """The compiled programs of one structure; stacks of one width share them."""
+
+    def __init__(self, structure: Structure) -> None:
+        self.fresh = Program(partial(fresh, structure=structure))
+        self.refill = Program(partial(refilled, structure=structure), donated=(0, 1))
+        self.restore = Program(written, donated=(0, 1))
+        self.train = Program(epoch_of(structure), donated=(0,))
+        self.keep = Program(keeping, donated=(0,))
+        self.look = Program(look_of(structure))

@@ -12,6 +12,7 @@ import jinja2
 import plotly.offline
 
 from search.page import choices, gradients, history, parallel, parameters, verdicts
+from search.page.confusion import confusion
 from search.proof.deviations import Deviations
 from search.proof.mistakes import Mistakes
 from search.result import words
@@ -42,6 +43,7 @@ def page(result: Result) -> str:
     """Return the contents of ``report.html``: the same text for the same result."""
     environment = _environment()
     script = _asset("script.js")
+    mistakes = result.mistakes if isinstance(result.mistakes, Mistakes) else None
     context = {
         "result": result,
         "sentences": sentences(result),
@@ -62,7 +64,8 @@ def page(result: Result) -> str:
         "self_normalization": gradients.self_normalization(result),
         "failures": verdicts.failures(result),
         "ends": _ends(result),
-        "mistakes": result.mistakes if isinstance(result.mistakes, Mistakes) else None,
+        "mistakes": mistakes,
+        "confusion": None if mistakes is None else confusion(mistakes, result.labels),
         "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
         "columns": _columns(result),
         "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],

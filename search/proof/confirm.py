@@ -9,7 +9,6 @@ import contextlib
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -95,13 +94,7 @@ class Confirmation:
         self._progress = progress
         self._dataset = dataset
 
-    def prove(
-        self,
-        candidates: Sequence[Candidate],
-        before: Proof | None,
-        data_name: str,
-        data_dir: Path | None,
-    ) -> Proof:
+    def prove(self, candidates: Sequence[Candidate], before: Proof | None) -> Proof:
         """Choose the winner among the candidates, the best trial first, and test it.
 
         The winner's models are loaded, and have scored on the validation split what they scored
@@ -112,8 +105,6 @@ class Confirmation:
             candidates: configurations in the order of their trials' scores.
             before: the study's proof so far; where it is of the same winner it stands, and the
                 test split stays closed.
-            data_name: the data set whose test split is opened.
-            data_dir: the folder that was given for its files, if one was.
 
         Raises:
             SearchError: a model of the winner cannot be loaded, or scores otherwise than it did.
@@ -128,7 +119,7 @@ class Confirmation:
         if before is not None and before.is_of(winner.trial, seeds, self._settings.confidence):
             return replace(before, runs=runs)
         openings = self._ledger.opening(winner.trial)
-        test = open_test(data_name, data_dir)
+        test = open_test(self._dataset)
         return Proof(
             trial=winner.trial,
             runs=runs,

@@ -38,18 +38,18 @@ class Mistakes:
 
     trial: int
     seed: int
-    confusion: tuple[tuple[int, ...], ...]  # examples, [true class][guessed class]
+    confusion: tuple[tuple[int, int, int], ...]  # true class, guessed class, so many examples
     worst: tuple[Mistake, ...]  # the most confident first
 
     @property
     def examples(self) -> int:
         """How many examples the model saw."""
-        return sum(map(sum, self.confusion))
+        return sum(count for _, _, count in self.confusion)
 
     @property
     def wrong(self) -> int:
         """How many of them it takes for another class."""
-        return self.examples - sum(row[i] for i, row in enumerate(self.confusion))
+        return sum(count for true, guessed, count in self.confusion if true != guessed)
 
     def to_bytes(self) -> bytes:
         """Return them as JSON, pictures in base64."""
@@ -85,9 +85,8 @@ def examine(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> 
     said = answers_of(model, split.x)
     outputs = Outputs.of(model, dataset.classes, said)
     scores, guesses = outputs.probabilities(said), outputs.guesses(said)
-    classes = max(dataset.classes or 0, scores.shape[-1])
-    confusion = np.zeros((classes, classes), int)
-    np.add.at(confusion, (split.y, guesses), 1)
+    pairs, counts = np.unique(np.stack([split.y, guesses]), axis=1, return_counts=True)
+    confusion = np.vstack([pairs, counts]).T
     sure = scores.max(axis=-1)
     wrong = np.flatnonzero(guesses != split.y)
     order = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]

@@ -13,6 +13,7 @@ from search.result.state import State
 from search.study.metric import ACCURACY, Metric
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.task import Label, Task
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Result:
     mistakes: Mistakes | Deviations | None = None  # the winner's, on the validation split
     metric: Metric = ACCURACY  # of all scores
     openings: tuple[int, ...] = ()  # the trials for which the test split was opened
+    task: Task = Task.CLASSIFICATION
+    labels: tuple[Label, ...] | None = None  # what the user calls the classes, by their number
 
     @property
     def opened(self) -> int:

@@ -27,6 +27,8 @@ def best_json(result: "Result") -> dict[str, Any]:
         },
         "seconds": dict(result.seconds),
         "data": dict(result.data),
+        "task": result.task.value,
+        "classes": None if result.labels is None else list(result.labels),
         "versions": dict(result.versions),
         "hardware": dict(result.hardware),
     }

@@ -19,9 +19,10 @@ from search.store import attributes
 from search.store.artifacts import Artifacts
 from search.store.keys import health_prefix, mistakes_key
 from search.store.leases import Leases
-from search.study.metric import ACCURACY, METRICS
+from search.study.metric import METRICS
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.task import Task
 
 
 def collect(
@@ -37,6 +38,7 @@ def collect(
     assert stored is not None
     counted = set(leases.spent().values())
     rows = tuple(_row(trial, spec, counted) for trial in study.get_trials(deepcopy=False))
+    labels = stored.frozen["data.labels"]
     # A proof was made on the machine it was made on, whoever reports it.
     where = ledger.machine or {"versions": machine.versions(), "hardware": machine.hardware()}
     return Result(
@@ -56,6 +58,8 @@ def collect(
         settings=settings,
         metric=METRICS[stored.frozen["data.metric"]],
         openings=ledger.openings,
+        task=Task(stored.frozen["data.task"]),
+        labels=None if labels is None else tuple(labels),
     )
 
 
@@ -67,7 +71,7 @@ def with_evidence(result: Result, artifacts: Artifacts) -> Result:
         for key, content in sorted(artifacts.all(prefix).items())
     }
     stored = artifacts.get(mistakes_key(result.name))
-    kind = Mistakes if result.metric is ACCURACY else Deviations
+    kind = Mistakes if result.task is Task.CLASSIFICATION else Deviations
     mistakes = None if stored is None else kind.from_bytes(stored)
     if mistakes is not None and (result.proof is None or mistakes.trial != result.proof.trial):
         mistakes = None  # of a winner whose proof was not kept

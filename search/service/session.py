@@ -23,13 +23,16 @@ from search.store import Store
 from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
-from search.study.files import load_study
+from search.study.files import find_study, load_study
 from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.spec import StudySpec
+from search.study.task import Task
+from search.trainers.folds import check_folds
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
+    from search.lanes.groups import Library
     from search.trainers.contract import Trainer
 
 
@@ -59,6 +62,7 @@ class Session:
     ) -> None:
         self.options = options
         file = load_study(options.study)
+        self._beside = find_study(options.study).parent
         if full and not file.full:
             raise UsageError(
                 f"{file.name} names no full budget; leave out --full, or give --trials"
@@ -142,12 +146,21 @@ class Session:
             ) from error
 
     def _frozen(self) -> Mapping[str, Any]:
-        data = {"data.sha256": self._loaded.sha256, "data.metric": self._loaded.metric.name}
-        return self.spec.describe() | data
+        dataset = self._loaded
+        return self.spec.describe() | {
+            "data.sha256": dataset.sha256,
+            "data.metric": dataset.metric.name,
+            "data.task": dataset.task,
+            "data.labels": None if dataset.labels is None else list(dataset.labels),
+            "data.digests": dict(dataset.digests),
+            "data.notes": list(dataset.notes),
+        }
 
     def _compare(self, stored: StoredStudy) -> None:
         now = self.spec.describe()
         then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
+        if self.spec.task is not None:  # which may have followed from the data at first
+            now["task"], then["task"] = self.spec.task, stored.frozen["data.task"]
         for name in sorted(now.keys() | then.keys()):
             if now.get(name) != then.get(name):
                 raise SpecChanged(
@@ -156,13 +169,13 @@ class Session:
                 )
 
     def _try_out(self) -> None:
-        """Load the data, and see that a model of the study's own can be trained on them."""
+        """Refuse what could not be searched: load the data, and try a model of the study's own."""
+        check_folds(self._loaded, self.spec.folds, self.spec.seed)
         if not isinstance(self.spec.model, MLP) and not self._tried:
             with contextlib.nullcontext() if self.options.verbose else _hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
-        _ = self._loaded
 
     _tried = False
 
@@ -175,7 +188,8 @@ class Session:
     def _loaded(self) -> "Dataset":
         from search import data
 
-        return data.load(self.spec.data, self.options.data_dir)
+        spec, folder = self.spec, self.options.data_dir
+        return data.load(spec.data, folder, Task(spec.task) if spec.task else None, self._beside)
 
     @cached_property
     def dataset(self) -> "Dataset":
@@ -183,9 +197,12 @@ class Session:
         dataset, stored = self._loaded, self.leases.stored()
         assert stored is not None
         if stored.frozen["data.sha256"] != dataset.sha256:
+            then = stored.frozen["data.digests"]
+            changed = [key for key in dataset.digests if dataset.digests[key] != then.get(key)]
             raise DataCorrupt(
-                f"the data set {dataset.name} is not the one that {self.name} was created with; "
-                "supply that one with --data-dir, or start another study with --name"
+                f"the data set {dataset.name} is not the one that {self.name} was created with"
+                f"{_differing(changed)}; supply that one with --data-dir, or start another study "
+                "with --name"
             )
         return dataset
 
@@ -204,7 +221,14 @@ class Session:
         with contextlib.nullcontext() if self.options.verbose else _hushed():
             from search.service.choose import trainer_for
         spec = self.spec if folds is None else replace(self.spec, folds=folds)
-        return trainer_for(spec, dataset, kind, lanes, say)
+        return trainer_for(spec, dataset, kind, lanes, say, self._library)
+
+    @cached_property
+    def _library(self) -> "Library":
+        """What the trainers of the search and of the confirmation share."""
+        from search.lanes.groups import Library
+
+        return Library()
 
     @contextlib.contextmanager
     def membership(self) -> Iterator[TrialQueue]:
@@ -275,6 +299,13 @@ class Session:
             and proof.interval.confidence == settings.confidence
             and self.ledger.kept_model() is not None
         )
+
+
+def _differing(arrays: list[str]) -> str:
+    """Say which arrays of a user's file are others now; nothing where none are known."""
+    if not arrays:
+        return ""
+    return f" ({', '.join(arrays)} {'differs' if len(arrays) == 1 else 'differ'})"
 
 
 @contextlib.contextmanager

@@ -189,8 +189,6 @@ class Shift:
         proof = confirmation.prove(
             [Candidate(row.number, session.spec.recipe(row.config)) for row in best],
             session.ledger.proof,
-            session.spec.data,
-            session.options.data_dir,
         )
         where = {"versions": machine.versions(), "hardware": machine.hardware()}
         session.ledger.keep(proof, time.monotonic() - began, where)

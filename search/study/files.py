@@ -2,6 +2,9 @@
 
 import contextlib
 import runpy
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from search.errors import SearchError, SpecError, StudyNotFound, Terminated, reason_of
@@ -18,9 +21,10 @@ def load_study(name_or_path: str) -> StudySpec:
         SpecError: the file is not a study.
 
     """
-    path = _find(name_or_path)
+    path = find_study(name_or_path)
     try:
-        study = runpy.run_path(str(path)).get("STUDY")
+        with _importing(path.resolve().parent):
+            study = runpy.run_path(str(path)).get("STUDY")
     except SearchError as error:
         raise type(error)(f"{path}: {error}") from error
     except SyntaxError as error:
@@ -35,7 +39,30 @@ def load_study(name_or_path: str) -> StudySpec:
     return study
 
 
-def _find(name_or_path: str) -> Path:
+@contextmanager
+def _importing(folder: Path) -> Iterator[None]:
+    """Let a study import what lies beside it, as a script may.
+
+    First while its file is run; last for what its ``build`` imports later, since a module beside
+    it must not stand in for one that a library of ours asks for then.
+    """
+    place = str(folder)
+    sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        sys.path.remove(place)
+        if place not in sys.path:
+            sys.path.append(place)
+
+
+def find_study(name_or_path: str) -> Path:
+    """Return the file of the study of that name, or at that path.
+
+    Raises:
+        StudyNotFound: there is no such file.
+
+    """
     if name_or_path.endswith(".py"):
         path = Path(name_or_path)
         with contextlib.suppress(OSError):  # a name that no file can have

@@ -71,15 +71,16 @@ class MLP:
     alpha_dropout: bool = False  # drop in the way that keeps selu's mean and variance
     l2: float | None = None  # adds so many times the sum of each kernel's squares to the loss
     max_norm: float | None = None  # largest norm of the weights into a hidden unit; None = off
-    standardize: bool | str = True  # bring inputs to mean 0, variance 1 over the training split:
-    # True takes all of them alike, as an image's pixels; "feature" takes each by itself
+    standardize: bool | str = "auto"  # bring inputs to mean 0, variance 1 over the training split:
+    # True takes all of them alike, as an image's pixels; "feature" takes each by itself; "auto"
+    # is "feature" for tables, [example, feature], unless they hold bytes, and else True
 
     def __post_init__(self) -> None:
         self._settle_layers()
         one_of("activation", self.activation, ACTIVATIONS)
-        if self.standardize not in (True, False, "feature"):
+        if self.standardize not in (True, False, "feature", "auto"):
             raise SpecError(
-                f"standardize is {self.standardize!r}; it must be True, False or 'feature'"
+                f"standardize is {self.standardize!r}; it must be True, False, 'feature' or 'auto'"
             )
         within("negative_slope", self.negative_slope, 0, 1)
         whole("maxout_pieces", self.maxout_pieces, 2)

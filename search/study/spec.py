@@ -4,8 +4,6 @@ A study is a Python file that holds ``STUDY = StudySpec(...)`` and no control fl
 with the store when the study is created: `StudySpec.describe` is what is stored and compared.
 """
 
-import hashlib
-import inspect
 import math
 import re
 from collections.abc import Mapping
@@ -18,7 +16,9 @@ from search.study import rules
 from search.study.checks import one_of, positive, whole
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
+from search.study.source import parts_of
 from search.study.space import Choice, Config, Space
+from search.study.task import Task
 from search.study.training import Training
 
 SAMPLERS = (
@@ -35,6 +35,7 @@ PRUNERS = (
     "hyperband",  # several successive halvings, which begin at different epochs
     "none",  # lets every trial train to its end
 )
+OWN_FILE = "an .npz file"  # what stands for its path in a description
 FULL = ("epochs", "trials")  # what a study's full budget may set
 
 
@@ -58,7 +59,8 @@ class StudySpec:
     """Everything that defines a study.
 
     A key of ``space`` that is a field of `MLP` or `Training` overrides that field in each trial.
-    With a ``model`` of your own, ``build(config) -> keras.Model``, all other keys are yours.
+    With a ``model`` of your own, ``build(config) -> keras.Model``, all keys are yours; see
+    `search.trainers.own`.
 
     Raises:
         SpecError: a setting is not usable, alone or together with the space.
@@ -71,6 +73,7 @@ class StudySpec:
     model: MLP | BuildModel  # an MLP, or a function from a configuration to a Keras model
     training: Training  # how each configuration is trained
     trials: int  # budget over all workers and restarts; a grid has at most its points
+    task: Task | str | None = None  # "classification" or "regression"; None = as the data tell
     target: float | None = None  # accuracy, or R² of a regression, to reach
     sampler: str = "tpe"  # chooses the configurations
     pruner: str = "asha"  # stops trials that fall behind
@@ -100,8 +103,13 @@ class StudySpec:
             )
         one_of("sampler", self.sampler, SAMPLERS)
         one_of("pruner", self.pruner, PRUNERS)
+        if not isinstance(self.data, str):
+            raise SpecError(f"data is {self.data!r}; give a data set's name, or the path of a file")
+        if self.task is not None:
+            one_of("task", self.task, tuple(Task))
+            object.__setattr__(self, "task", Task(self.task))
         if not isinstance(self.model, MLP):
-            _source(self.model)
+            parts_of(self.model)
         rules.check(self.model, self.training, self.search_space, self.sampler)
         self._check_full()
 
@@ -174,10 +182,11 @@ class StudySpec:
             model = {f"model.{name}": value for name, value in asdict(self.model).items()}
             model["model.hidden"] = list(self.model.hidden)
         else:
-            source = _source(self.model)
-            model = {"model.source": hashlib.sha256(source.encode()).hexdigest()}
+            parts = parts_of(self.model)
+            model = {f"model.{name}": digest for name, digest in parts.items()}
         return {
-            "data": self.data,
+            # A user's file is known by its digest, wherever it is.
+            "data": OWN_FILE if self.data.endswith(".npz") else self.data,
             **{f"space.{name}": value for name, value in self.search_space.describe().items()},
             **model,
             **{f"training.{name}": value for name, value in asdict(self.training).items()},
@@ -188,19 +197,3 @@ class StudySpec:
             "folds": self.folds,
             "seed": self.seed,
         }
-
-
-def _source(build: BuildModel) -> str:
-    """Return the text of a study's own model, by which a change of it is noticed."""
-    if not callable(build):
-        raise SpecError(
-            f"model is a {type(build).__name__}; give MLP(...) or a function that takes a "
-            "configuration and returns a Keras model"
-        )
-    try:
-        return inspect.getsource(build)
-    except (OSError, TypeError) as error:
-        raise SpecError(
-            f"model is {build!r}, whose source is not to be found; define it with def in the "
-            "study's file"
-        ) from error

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.data.splits import Around, Dataset
 from search.errors import SpecError
@@ -43,13 +44,8 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> list[Dataset]:
 
     """
     parts = (dataset.train, dataset.validation)
+    dealt = check_folds(dataset, count, seed)
     y = np.concatenate([part.y for part in parts])
-    if len(y) < count:
-        raise SpecError(f"folds is {count}, but there are {len(y)} examples; take fewer folds")
-    shuffled = np.random.default_rng(derive(seed, "folds")).permutation(len(y))
-    by_label = np.argsort(y[shuffled], kind="stable")
-    # In each fold as they were shuffled: sorted by class, its front would stand for one class.
-    dealt = [shuffled[np.sort(by_label[fold::count])] for fold in range(count)]
     rows = np.concatenate(dealt)
     whole = replace(dataset.train, x=np.concatenate([part.x for part in parts])[rows], y=y[rows])
     ends = np.cumsum([0, *map(len, dealt)]).tolist()
@@ -61,6 +57,32 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> list[Dataset]:
         )
         for start, stop in pairwise(ends)
     ]
+
+
+def check_folds(dataset: Dataset, count: int, seed: int) -> list[NDArray[np.int64]]:
+    """Return which examples are dealt to each fold, training before validation.
+
+    Raises:
+        SpecError: there are too few examples, or those of a fold could not be scored.
+
+    """
+    y = np.concatenate([dataset.train.y, dataset.validation.y])
+    if len(y) < count:
+        raise SpecError(f"folds is {count}, but there are {len(y)} examples; take fewer folds")
+    shuffled = np.random.default_rng(derive(seed, "folds")).permutation(len(y))
+    by_label = np.argsort(y[shuffled], kind="stable")
+    # In each fold as they were shuffled: sorted by class, its front would stand for one class.
+    dealt = [shuffled[np.sort(by_label[fold::count])] for fold in range(count)]
+    if dataset.classes is not None and (most := int(np.bincount(y).max())) < count:
+        raise SpecError(
+            f"folds is {count}, but no class has more than {most} examples; take fewer folds"
+        )
+    if dataset.classes is None and count > 1 and not all(np.ptp(y[fold]) for fold in dealt):
+        raise SpecError(
+            f"folds is {count}, but the targets of a fold are all equal then, and R² needs "
+            "targets that differ; take fewer folds"
+        )
+    return dealt
 
 
 @dataclass

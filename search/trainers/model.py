@@ -37,7 +37,8 @@ class Problem:
     mean: float  # of all raw inputs of the training split
     scale: float  # their standard deviation
     means: tuple[float, ...] = ()  # of each number of a raw input, in C order
-    scales: tuple[float, ...] = ()  # their standard deviations; 1 for what never varies
+    scales: tuple[float, ...] = ()  # their standard deviations; infinite for what never varies
+    by_feature: bool = False  # whether each is standardized by itself unless the study says
     target_mean: float = 0.0  # of a regression's targets of the training split
     target_scale: float = 1.0  # their standard deviation
 
@@ -48,23 +49,26 @@ class Problem:
         scale = float(np.std(x, dtype=np.float64)) or 1.0  # a constant input carries no scale
         flat = x.reshape(len(x), -1)
         means, scales = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
-        scales[scales <= 1e-12 * np.abs(means)] = 1.0  # constant, but for rounding of the mean
+        # Constant, but for rounding of the mean: nothing is learned of it, so that networks must be
+        # blind to it, should it vary later.
+        scales[scales <= 1e-12 * np.abs(means)] = np.inf
         features = tuple(means.tolist()), tuple(scales.tolist())
+        table = len(dataset.input_shape) == 1 and x.dtype != np.uint8
         targets = (0.0, 1.0)
         if dataset.classes is None:
             targets = float(dataset.train.y.mean()), float(dataset.train.y.std())
         mean = float(np.mean(x, dtype=np.float64))
-        return cls(dataset.input_shape, dataset.classes, mean, scale, *features, *targets)
+        return cls(dataset.input_shape, dataset.classes, mean, scale, *features, table, *targets)
 
-    def scaling(self, standardize: bool | str) -> tuple[Scaling, Scaling]:
-        """Return by what raw inputs are multiplied and what is added then, to standardize them.
+    def scaling(self, standardize: bool | str) -> tuple[Scaling, Scaling, Scaling]:
+        """Return how raw inputs are standardized: subtract, multiply, then add.
 
-        Both are numbers, or ``[input]`` where each feature has its own.
+        Each is a number, or ``[input]`` where each feature has its own. A feature may be far from
+        0, like a time stamp: its mean is subtracted first, which costs no digits.
         """
-        if standardize == "feature":
-            scales, means = np.array(self.scales), np.array(self.means)
-            return (1 / scales).tolist(), (-means / scales).tolist()
-        return (1 / self.scale, -self.mean / self.scale) if standardize else (1.0, 0.0)
+        if standardize == "feature" or (standardize == "auto" and self.by_feature):
+            return list(self.means), (1 / np.array(self.scales)).tolist(), 0.0
+        return (0.0, 1 / self.scale, -self.mean / self.scale) if standardize else (0.0, 1.0, 0.0)
 
     @property
     def outputs(self) -> int:
@@ -105,7 +109,10 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
     if len(problem.input_shape) > 1:
         model.add(keras.layers.Flatten())
     if mlp.standardize:
-        model.add(keras.layers.Rescaling(*problem.scaling(mlp.standardize)))
+        mean, factor, offset = problem.scaling(mlp.standardize)
+        if isinstance(mean, list):
+            model.add(keras.layers.Rescaling(1.0, [-each for each in mean]))
+        model.add(keras.layers.Rescaling(factor, offset))
     if mlp.input_batch_norm:
         model.add(_batch_norm(mlp))
     for layer, units in enumerate(mlp.hidden):

@@ -19,7 +19,7 @@ from search.store.timing import Timing
 from tests import simulated
 from tests.postgres import PASSWORD, Postgres
 from tests.simulated import Simulation
-from tests.site import LIMIT, Site
+from tests.site import LIMIT, Site, wait_until
 
 AWAY, BACK = "The store does not answer; waiting for it", "The store answers again"
 
@@ -82,6 +82,10 @@ class Fleet:
         return [
             (self._folder / f"said-{number}").read_text() for number in range(len(self._processes))
         ]
+
+    def wait_until_away(self) -> None:
+        """Wait until every worker has noticed that the store does not answer."""
+        wait_until(lambda: all(AWAY in text for text in self.said()), "all workers notice")
 
     def assert_exact(self) -> None:
         """Wait for the workers and assert that all is done, and nothing failed or is left."""
@@ -178,7 +182,7 @@ def test_a_restart_of_the_database_costs_nothing(fleet: Fleet, postgres: Postgre
     fleet.start(workers=2, sleep=0.15)
     fleet.wait_for(3)
     postgres.stop("immediate")
-    time.sleep(3)
+    fleet.wait_until_away()
     postgres.start()
     fleet.assert_exact()
     assert said_once(fleet.said()), fleet.said()
@@ -194,7 +198,7 @@ def test_a_database_that_cannot_be_reached_for_a_while_costs_nothing(
         fleet.start(workers=2, sleep=0.15)
         fleet.wait_for(3)
         proxy.cut()
-        time.sleep(3)
+        fleet.wait_until_away()
         proxy.mend()
         fleet.assert_exact()
         assert said_once(fleet.said()), fleet.said()
@@ -209,8 +213,7 @@ def test_a_database_that_only_stops_answering_costs_nothing(
     fleet.wait_for(3)
     postgres.freeze()
     try:
-        time.sleep(4)
-        assert all(AWAY in text for text in fleet.said())
+        fleet.wait_until_away()
     finally:
         postgres.thaw()
     fleet.assert_exact()

@@ -1,6 +1,6 @@
 """Models as people write them: what is proven of them is what plain Keras says of their file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rich.console import Console
 from search.cli import Options
 from search.errors import SpecError
 from search.result.result import Result
+from search.result.state import State
 from search.result.tables import best_json
 from search.service.progress import Lines
 from search.service.session import Session
@@ -70,7 +71,7 @@ def blobs(classes: int, share: float | None = None) -> dict[str, NDArray[Any]]:
     """600 training and 300 test examples of 8 numbers, around a point for each class."""
     random = np.random.RandomState(classes)
     centers = random.normal(size=(classes, 8)) * 1.2
-    parts = {}
+    parts: dict[str, NDArray[Any]] = {}
     for part, size in (("train", 600), ("test", 300)):
         chances = None if share is None else [share, 1 - share]
         y = random.choice(classes, size=size, p=chances)
@@ -83,7 +84,7 @@ def curve() -> dict[str, NDArray[Any]]:
     """Targets between 0 and 1."""
     random = np.random.RandomState(5)
     weights = random.normal(size=8)
-    parts = {}
+    parts: dict[str, NDArray[Any]] = {}
     for part, size in (("train", 600), ("test", 300)):
         x = random.normal(size=(size, 8)).astype(np.float32)
         parts[f"x_{part}"] = x
@@ -139,8 +140,8 @@ class Case:
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
-    yield Case(tmp_path)
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
 
 
 def seed_score(result: Result) -> float:
@@ -219,3 +220,150 @@ def test_the_proof_is_what_plain_keras_gives(case: Case, way: str, end: str) -> 
     if classes:
         share = float(np.bincount(arrays["y_test"]).max() / 300)
         assert best_json(result)["test"]["baselines"] == {"largest_class": share}
+
+
+# -- what cannot be judged, kept or trained is refused before there is a store -------------------
+
+BUILD = "def build(config):\n    {}\n"
+ENDING = "layers.Dense({}, {!r})"
+SPARSE = ADAM.format("'sparse_categorical_crossentropy'", "")
+LAYER = """
+class Twice(layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
+
+
+def sequential(end: str, compiled: str = "") -> str:
+    return SEQUENTIAL.format(end=end, compiled=compiled)
+
+
+SOFTMAX = "layers.Dense(3, 'softmax')"
+MANY = """
+def build(config):
+    {first} = keras.Input((8,)), keras.Input((8,))
+    return keras.Model({inputs}, {outputs})
+"""
+REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "none": (BUILD.format("pass"), ("returns a NoneType", "return a keras.Model")),
+    "raises": (BUILD.format("1 / 0"), ("ZeroDivisionError: division by zero",)),
+    "takes nothing": ("def build():\n    return None\n", ("build takes one argument",)),
+    "exits": (BUILD.format("raise SystemExit(0)"), ("ends the program",)),
+    "two inputs": (
+        MANY.format(first="a, b", inputs="[a, b]", outputs="layers.Dense(3)(a + b)"),
+        ("2 inputs",),
+    ),
+    "two outputs": (
+        MANY.format(first="a, b", inputs="a", outputs="[layers.Dense(3)(a), a]"),
+        ("2 outputs",),
+    ),
+    "width": (sequential(SOFTMAX).replace("(8,)", "(9,)"), ("shape (8,)", "expected shape")),
+    "too few": (sequential("layers.Dense(2)"), ("2 outputs for 3 classes", "Dense(3, 'softmax')")),
+    "one": (sequential(BINARY), ("1 output for 3 classes",)),
+    "shape": (
+        sequential("layers.Dense(6), layers.Reshape((2, 3))"),
+        ("(examples, 2, 3)", "(examples, units)"),
+    ),
+    "categorical": (
+        sequential(SOFTMAX, ADAM.format("'categorical_crossentropy'", "")),
+        ("sparse_categorical_crossentropy",),
+    ),
+    "lambda": (
+        sequential(f"layers.Lambda(lambda x: 2 * x), {SOFTMAX}", SPARSE),
+        ("a Lambda layer", "register_keras_serializable"),
+    ),
+    "layer": (LAYER + sequential(f"Twice(), {SOFTMAX}", SPARSE), ("decorate", "Twice")),
+    "function": (
+        "def mine(x):\n    return ops.relu(x)\n"
+        + sequential(f"layers.Activation(mine), {SOFTMAX}", SPARSE),
+        ("decorate", "mine"),
+    ),
+    "schedule": (sequential(SOFTMAX, SPARSE), ("sets schedule", "optimizer")),
+    "state outside the weights": (
+        "@keras.saving.register_keras_serializable()\n"
+        "class Shifted(layers.Layer):\n"
+        "    def __init__(self, by=0.0, **settings):\n"
+        "        super().__init__(**settings)\n"
+        "        self.by = by\n"
+        "    def call(self, x):\n"
+        "        return x + self.by\n" + sequential(f"Shifted(5.0), {SOFTMAX}", SPARSE),
+        ("answers otherwise", "get_config()"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_model_that_cannot_serve_is_refused_before_there_is_a_store(
+    case: Case, what: str
+) -> None:
+    code, said = REFUSED[what]
+    cosine = ", schedule='cosine'" if what == "schedule" else ""
+    case.write(blobs(3), code, training=f"epochs=2{cosine}")
+    case.refused(*said)
+
+
+# -- what is left to the study, and what is not --------------------------------------------------
+
+
+def test_a_model_that_is_not_compiled_gets_the_loss_of_its_outputs(case: Case) -> None:
+    arrays = blobs(2)
+    case.write(arrays, sequential(BINARY))
+    result, model = case.run()
+    assert model is not None
+    assert model.loss == "binary_crossentropy"
+    said = model.predict(arrays["x_test"], verbose=0)
+    assert seed_score(result) == halves(said, arrays["y_test"]) > 0.9
+
+
+def test_the_keys_of_a_model_are_its_authors(case: Case) -> None:
+    code = """
+SEEN = []
+def build(config):
+    copy = config.copy() | {"key": dict(config)["key"]}
+    SEEN.append(copy)
+    return keras.Sequential([
+        keras.Input((8,)),
+        layers.Dense(16, "relu", kernel_regularizer=keras.regularizers.L2(config["weight_decay"])),
+        layers.Dense(3, "softmax"),
+    ])
+""".replace('copy = config.copy() | {"key": dict(config)["key"]}', 'copy = config["optimizer"]')
+    space = '{"weight_decay": [1e-4], "optimizer": ["lamb"], "learning_rate": [0.05]}'
+    case.write(blobs(3), code, space, "epochs=3, batch_size=32, momentum=0.9")
+    result, model = case.run()
+    assert model is not None
+    assert seed_score(result) > 0.9
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.05), "build does not ask for it"
+    assert type(model.optimizer).__name__ == "SGD"
+
+
+def test_a_build_that_fails_later_costs_its_trials_alone(case: Case) -> None:
+    code = BUILD.format("if config['key'] == 2: raise SystemExit(3)\n    return good()") + (
+        f"def good():\n    return keras.Sequential([keras.Input((8,)), {SOFTMAX}])\n"
+    )
+    case.write(blobs(3), code, '{"key": [1, 2]}')
+    text = (case.folder / "case.py").read_text().replace("trials=1", "trials=2, sampler='grid'")
+    (case.folder / "case.py").write_text(text)
+    result, _ = case.run()
+    assert (result.states[State.COMPLETE], result.states[State.FAILED]) == (1, 1)
+    (reason,) = [row.reason for row in result.trials if row.state is State.FAILED]
+    assert reason == "ModelError: build(config) ends the program: sys.exit(3)"
+
+
+def test_a_class_that_is_mended_is_trained_again_and_every_opening_counts(case: Case) -> None:
+    registered = "@keras.saving.register_keras_serializable('{}')" + LAYER
+    arrays = blobs(3)
+    code = registered.format("first") + sequential(f"Twice(), {SOFTMAX}", SPARSE)
+    case.write(arrays, code, training="epochs=2")
+    case.run()
+    session = case.session(create=False)
+    proof = session.ledger.proof
+    assert proof is not None
+    for seed in proof.seeds:
+        session.artifacts.put(f"case/model/{proof.trial}/{seed}", b"of another class")
+    session.study.set_user_attr("proof", None)
+    session.store.close()
+    result, model = case.run()
+    assert model is not None
+    said = model.predict(arrays["x_test"], verbose=0)
+    assert seed_score(result) == largest(said, arrays["y_test"])
+    assert best_json(result)["test"]["openings"] == 2

@@ -77,7 +77,7 @@ def test_the_files_say_what_was_found(done: Folder) -> None:
 
 
 def test_plain_keras_reproduces_the_reported_accuracy(done: Folder) -> None:
-    test = data.open_test("blobs")
+    test = data.open_test(data.load("blobs"))
     np.savez(done.path / "raw.npz", x=test.x, y=test.y)
     code = (
         "import keras, numpy as np; raw = np.load('raw.npz')\n"

@@ -320,28 +320,20 @@ def test_a_killed_member_of_a_crew_is_replaced(local: Site) -> None:
     assert (local.path / "runs/tiny/report.md").exists()
 
 
-def test_a_crew_goes_on_without_its_head_and_leaves_with_it(local: Site) -> None:
-    local.write(trials=12, epochs=6)
-    run = lead(local)
-    wait_until(lambda: len(members(local)) == 2, "both workers are there")
-    run.kill()
-    local.go()
-    wait_until(lambda: local.counts() == {"done": 12}, "the workers finish")
-    with local.session() as session:
-        assert_exact(session, 12)
-
-    (local.path / "go").unlink()
-    local.name = "more"
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGHUP])
+def test_a_crew_leaves_with_its_head_and_holds_nothing(local: Site, number: signal.Signals) -> None:
     local.write(trials=100, epochs=6)
     run = lead(local)
-    wait_until(
-        lambda: local.path.joinpath("runs/more").exists() and len(members(local)) == 2, "both"
-    )
+    wait_until(lambda: len(members(local)) == 2, "both workers are there")
     crew = [one["process"] for one in members(local)]
-    os.kill(run.pid or 0, signal.SIGINT)
-    local.go()
-    assert ended(run) == [128 + signal.SIGINT], local.said()
-    assert not any(psutil.pid_exists(process) for process in crew)
+    os.kill(run.pid or 0, number)
+    if number is signal.SIGKILL:
+        assert ended(run) == [-number]
+        local.go()
+    else:
+        local.go()
+        assert ended(run) == [128 + number], local.said()
+    wait_until(lambda: not any(map(psutil.pid_exists, crew)), "they leave")
     with local.session() as session:
         assert session.leases.counts()["held"] == 0
 
@@ -422,7 +414,7 @@ def test_a_waiting_worker_takes_up_what_comes_and_skips_what_it_cannot(local: Si
     local.write(trials=2)
     text = (local.path / "tiny.py").read_text()
     (local.path / "moved.py").write_text(text.replace("'tiny'", "'gone'"))
-    assert ended(local.start(Simulation(), *create, "moved.py")) == [0], local.said()
+    assert ended(local.start(Simulation(), *create, "moved.py")) == [3], local.said()
     wait_until(lambda: local.counts_of("gone") == {"done": 2}, "the study is found")
     (local.path / "moved.py").unlink()
     assert ended(local.start(Simulation(), *create, "tiny.py")) == [0], local.said()

@@ -143,7 +143,7 @@ def test_a_stack_is_as_wide_as_a_structures_share(monkeypatch: pytest.MonkeyPatc
     structure = Structure.of_study(STUDY)
     for lanes, structures, width in ((8, 1, 8), (8, 3, 3), (4, 99, 1), (4, math.inf, 1)):
         trainer = LanesTrainer(BLOBS, structure, lanes, structures=structures)
-        assert trainer._width == width
+        assert trainer.width == width
 
 
 def test_a_study_is_measured_by_the_largest_of_its_structures() -> None:

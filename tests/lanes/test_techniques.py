@@ -16,9 +16,10 @@ from search.health.cadence import never
 from search.health.measures import STEEPEST
 from search.lanes.activations import CURVES
 from search.lanes.dropout import feed, uniform
-from search.lanes.gates import CURVES as NAMES
-from search.lanes.gates import FAMILY, closed
+from search.lanes.gates import closed
 from search.lanes.structure import Structure
+from search.lanes.techniques import CURVES as NAMES
+from search.lanes.techniques import FAMILY
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import MLP
 from search.study.recipe import Recipe

@@ -33,7 +33,7 @@ TABULAR = replace(
     FULL,
     mistakes=replace(MISTAKES, worst=tuple(replace(one, png=None) for one in MISTAKES.worst)),
 )
-FLAWLESS = replace(FULL, mistakes=Mistakes(11, 6, ((50, 0), (0, 50)), ()))
+FLAWLESS = replace(FULL, mistakes=Mistakes(11, 6, ((0, 0, 50), (1, 1, 50)), ()))
 UNTRIED = replace(NOT_JUDGED, trials=(), proof=None, mistakes=None)
 FAILED = replace(
     UNTRIED,

@@ -48,7 +48,7 @@ def build(recipe: Recipe, seed: int) -> keras.Model:
 
 @cache
 def guessed(recipe: Recipe, seed: int, part: str) -> NDArray[np.int64]:
-    split = blobs().validation if part == "validation" else data.open_test("blobs")
+    split = blobs().validation if part == "validation" else data.open_test(data.load("blobs"))
     guesses: NDArray[np.int64] = build(recipe, seed).predict(split.x, verbose=0).argmax(axis=1)
     return guesses
 
@@ -79,9 +79,7 @@ class Case:
         return Confirmation(self.trainer, SETTINGS, 0, self.ledger, self.notes.confirmed, blobs())
 
     def prove(self, trials: tuple[int, ...] = (3, 5), before: Proof | None = None) -> Proof:
-        return self.confirmation().prove(
-            [candidate(trial) for trial in trials], before, "blobs", None
-        )
+        return self.confirmation().prove([candidate(trial) for trial in trials], before)
 
 
 @pytest.fixture
@@ -96,7 +94,7 @@ def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None
     assert [run.trial for run in proof.runs] == [3, 3, 3, 5, 5, 5]
     assert len({run.seed for run in proof.runs}) == 6
     assert set(case.notes.runs) == set(proof.runs)
-    test = data.open_test("blobs")
+    test = data.open_test(data.load("blobs"))
     winner = candidate(5).recipe
     guesses = [guessed(winner, seed, "test") for seed in proof.seeds]
     expected = [float(np.mean(guess == test.y)) for guess in guesses]
@@ -127,7 +125,7 @@ def test_an_interrupted_confirmation_trains_only_what_is_missing(case: Case) -> 
 
     confirmation = Confirmation(case.trainer, SETTINGS, 0, case.ledger, interrupt, blobs())
     with pytest.raises(Interrupted):
-        confirmation.prove([candidate(3), candidate(5)], None, "blobs", None)
+        confirmation.prove([candidate(3), candidate(5)], None)
     assert case.openings == 0
     case.trainer = ScriptedTrainer(2, scores, build=build)
     case.prove()
@@ -175,17 +173,18 @@ def test_an_opening_counts_whatever_fails_after_it(
     def failing(*_arguments: Any) -> Split:
         raise MemoryError
 
-    for count in (1, 2):
-        with monkeypatch.context() as patched, pytest.raises(MemoryError):
-            patched.setattr(confirm, "open_test", failing)
-            case.prove()
-        assert case.ledger.opened == [5] * count
+    with monkeypatch.context() as patched:
+        patched.setattr(confirm, "open_test", failing)
+        for count in (1, 2):
+            with pytest.raises(MemoryError):
+                case.prove()
+            assert case.ledger.opened == [5] * count
     case.openings = 2
     assert case.prove().openings == 3
 
 
 def test_a_model_that_cannot_be_loaded_is_trained_again(case: Case) -> None:
-    case.confirmation().prove([candidate(3), candidate(5)], None, "blobs", None)
+    case.confirmation().prove([candidate(3), candidate(5)], None)
     case.trainer = ScriptedTrainer(2, scores, build=build)
     (first, *_) = (key for key in case.ledger.models if key[0] == 5)
     case.ledger.models[first] = b"of a class that is no longer there"

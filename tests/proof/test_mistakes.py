@@ -38,7 +38,7 @@ def test_what_is_taken_for_what_and_how_surely() -> None:
     found = examine(Model(probabilities()), dataset(np.zeros((6, 4)), LABELS), 3, 9)
 
     assert (found.trial, found.seed) == (3, 9)
-    assert found.confusion == ((2, 0, 0), (0, 0, 2), (1, 0, 1))
+    assert found.confusion == ((0, 0, 2), (1, 2, 2), (2, 0, 1), (2, 2, 1))
     assert (found.examples, found.wrong) == (6, 3)
     told = [(one.index, one.true, one.guessed, one.png) for one in found.worst]
     assert told == [(3, 2, 0, None), (1, 1, 2, None), (4, 1, 2, None)]

@@ -182,7 +182,7 @@ def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPa
     trainer, ledger = ScriptedTrainer(script=scores, build=build), Kept()
     dataset = Dataset("houses", "5ba", TEST, TEST, None)
     confirmation = Confirmation(trainer, Confirm(seeds=3), 0, ledger, Notes().confirmed, dataset)
-    proof = confirmation.prove([candidate], None, "houses", None)
+    proof = confirmation.prove([candidate], None)
 
     errors = [(1 - seed % 10 / 10) ** 2 for seed in proof.seeds]
     variance = float(TEST.y.var())

@@ -68,7 +68,7 @@ def test_health_is_read_by_trial_and_from_this_study_alone(session: Session) -> 
 
 
 def test_mistakes_belong_to_the_proof_s_winner(session: Session) -> None:
-    mistakes = Mistakes(0, 7, ((1, 0), (1, 1)), ())
+    mistakes = Mistakes(0, 7, ((0, 0, 1), (1, 0, 1), (1, 1, 1)), ())
     session.artifacts.put(mistakes_key("blobs"), mistakes.to_bytes())
     add(session)
     assert session.evidence().mistakes is None

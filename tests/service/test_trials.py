@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from search.errors import TrialLost
-from search.health.snapshot import FIGURES, Health, LayerHealth, Snapshot
+from search.health.snapshot import MEASURES, Health, LayerHealth, Snapshot
 from search.service.samplers import open_study
 from search.service.trials import MAX_ATTEMPTS, TrialQueue
 from search.store import Store, tables
@@ -301,8 +301,8 @@ def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> N
 
 def unhealthy(epoch: int) -> EpochResult:
     """An epoch after which the whole first layer is dead."""
-    figures = dict.fromkeys(FIGURES, 1e-3) | {"dead": 1.0}
-    layer = LayerHealth(**figures)
+    measures = dict.fromkeys(MEASURES, 1e-3) | {"dead": 1.0}
+    layer = LayerHealth(**measures)
     health = Health((Snapshot(epoch, (layer, replace(layer, dead=0.0))),))
     return replace(result(epoch, 0.1), health=health)
 

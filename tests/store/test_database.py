@@ -176,8 +176,9 @@ def test_who_opens_what_is_there_waits_for_nobody(url: str) -> None:
 
 
 def test_who_waits_says_so(url: str) -> None:
-    first, second = Database(url, create=False), Database(url, False, Timing(silence=0.3))
     said: list[str] = []
+    first = Database(url, create=False)
+    second = Database(url, create=False, timing=Timing(silence=0.3))
     with contextlib.ExitStack() as stack:
         stack.enter_context(first.exclusive())
 

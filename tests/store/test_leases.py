@@ -68,7 +68,7 @@ def test_a_silent_worker_loses_its_tickets(store: Store, leases: Leases) -> None
     silent, alive = leases.join()[0], leases.join()[0]
     for worker in (silent, alive):
         leases.take(worker)
-    silence(store, silent, Timing().grace - 10)
+    silence(store, silent, Timing.grace - 10)
     leases.reap(max_attempts=3)
     assert set(leases.held()) == {0, 1}, "within the grace period nobody is dead"
     silence(store, silent, 20)
@@ -83,7 +83,7 @@ def test_a_silent_worker_loses_its_tickets(store: Store, leases: Leases) -> None
 def test_a_beat_keeps_a_worker_alive(store: Store, leases: Leases) -> None:
     worker = leases.join()[0]
     leases.take(worker)
-    silence(store, worker, Timing().grace + 10)
+    silence(store, worker, Timing.grace + 10)
     leases.beat(worker)
     leases.reap(max_attempts=3)
     assert set(leases.held()) == {0}
@@ -118,7 +118,7 @@ def test_nobody_dies_of_a_clock_that_is_set(
 def test_one_worker_looks_for_the_dead_of_all_machines(store: Store, leases: Leases) -> None:
     first, second, dead = (leases.join()[0] for _ in range(3))
     leases.take(dead)
-    silence(store, dead, Timing().grace + 10)
+    silence(store, dead, Timing.grace + 10)
     assert leases.appoint(first)
     assert leases.appoint(first), "it stays"
     assert not leases.appoint(second)
@@ -130,7 +130,7 @@ def test_who_does_not_look_for_the_dead_is_replaced(store: Store, leases: Leases
     first, second = (leases.join()[0] for _ in range(2))
     assert leases.appoint(first)
     with store.database.engine.begin() as connection:
-        earlier = tables.studies.c.looked - Timing().grace / 2
+        earlier = tables.studies.c.looked - Timing.grace / 2
         connection.execute(tables.studies.update().values(looked=earlier))
     assert leases.appoint(second)
     assert not leases.appoint(first)

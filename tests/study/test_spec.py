@@ -107,7 +107,7 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "name is 'a\\n'": lambda: _own(name="a\n"),
     "trials is 0": lambda: _own(trials=0),
     "trials is 2.5": lambda: _own(trials=2.5),
-    "standardize is 'features'; it must be True, False or 'feature'": lambda: MLP(
+    "standardize is 'features'; it must be True, False, 'feature' or 'auto'": lambda: MLP(
         hidden=(4,), standardize="features"
     ),
     "target is 98": lambda: _own(target=98),

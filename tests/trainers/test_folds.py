@@ -288,25 +288,29 @@ def same(some: Weights, others: Weights) -> bool:
 
 def test_folds_in_lanes_are_trained_as_each_by_itself_and_share_programs() -> None:
     said: list[str] = []
-    trainer = trainer_for(STUDY, BLOBS, "lanes", 2, said.append)
+    library, structure = Library(), Structure.of_study(STUDY)
+    trainer = trainer_for(STUDY, BLOBS, "lanes", 2, said.append, library)
     assert isinstance(trainer, FoldsTrainer)
-    library = Library()
+    apart = Library()  # compiling takes longest
 
     def alone(part: Dataset) -> LanesTrainer:
         copied = replace(part, train=Split(part.train.x, part.train.y))
-        one = LanesTrainer(copied, Structure.of_study(STUDY), 1)
-        one._library = library  # compiling takes longest
-        return one
+        return LanesTrainer(copied, structure, 1, library=apart)
 
     lengths = check(trainer, folds_of(BLOBS, STUDY.folds, STUDY.seed), TRIAL, alone)
     assert len(set(lengths)) > 1, "a fold should stop before another"
     assert said == []
-    first, *others = trainer._trainers
-    assert isinstance(first, LanesTrainer)
-    assert set(first.compilations.values()) == {1}
-    for other in others:
-        assert isinstance(other, LanesTrainer)
-        assert other._data.x is first._data.x
+    assert set(library.compilations.values()) == {1}
+
+
+def test_trainers_on_parts_of_one_whole_have_its_inputs_once() -> None:
+    def never_again(_: Split) -> None:
+        raise AssertionError("they are there already")
+
+    library, parts = Library(), folds_of(BLOBS, 3, seed=1)
+    for part in parts:
+        LanesTrainer(part, Structure.of_study(STUDY), 1, library=library)
+        library.inputs(parts[0].train.whole, never_again)
 
 
 def test_folds_by_fit_are_trained_as_each_by_itself() -> None:

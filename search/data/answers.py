@@ -1,0 +1,174 @@
+"""What is to be learned of each example: its class, or a number.
+
+Classes may be called as the user calls them, by numbers, text or truth values. Trainers count
+them from 0, in sorted order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data.extent import LARGEST, SMALLEST, TARGET_STEPS, blur, steps
+from search.data.formats import Array
+from search.errors import DataCorrupt
+from search.study.task import Label, Task
+
+LENGTH = 40  # characters of a value in a message
+
+FEW = 20  # whole numbers are classes when no more of them differ
+WHOLE = 2.0**53  # beyond, float64 holds whole numbers alone
+ENOUGH = 10  # or when each of them has so many examples
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How the values of y become what a network is trained on."""
+
+    labels: tuple[Label, ...] | None  # the classes, sorted; None of a regression
+
+    @property
+    def task(self) -> Task:
+        """What they are answers to."""
+        return Task.REGRESSION if self.labels is None else Task.CLASSIFICATION
+
+    @classmethod
+    def of(cls, y: Array, task: Task | None) -> "Answers":
+        """Settle what the training values of y are.
+
+        The rule, where the study does not say: text and truth values are classes. Numbers with a
+        fraction are targets. Whole numbers, whatever their type, are classes when no more than
+        `FEW` differ, or when each has `ENOUGH` examples: counts and prices have rare values.
+
+        Args:
+            y: of all training examples, ``[example]`` or ``[example, 1]``.
+            task: what the study says they are.
+
+        Raises:
+            DataCorrupt: they cannot be learned, or it is not plain what they are.
+
+        """
+        values = plain(y)
+        _check_finite("y_train", values)
+        differing, counts = np.unique(values, return_counts=True)
+        if (task or _task(differing, counts)) is Task.REGRESSION:
+            if values.dtype.kind == "U":
+                raise DataCorrupt("y_train holds text; the targets of a regression are numbers")
+            return cls(None)
+        return cls(_classes(differing, len(values)))
+
+    @classmethod
+    def known(cls, y: Array, task: Task) -> "Answers":
+        """Take the values of a published data set for what its authors say they are."""
+        return cls(None if task is Task.REGRESSION else _python(np.unique(plain(y))))
+
+    def of_values(self, key: str, y: Array) -> NDArray[Any]:
+        """Return class numbers from 0, int64, or targets, float64, ``[example]``.
+
+        Args:
+            key: what the array is called.
+            y: ``[example]`` or ``[example, 1]``.
+
+        Raises:
+            DataCorrupt: a value is no class of y_train, or no target.
+
+        """
+        values = plain(y)
+        _check_finite(key, values)
+        if self.labels is None:
+            return values.astype(np.float64)
+        differing, places = np.unique(values, return_inverse=True)
+        known = {label: number for number, label in enumerate(self.labels)}
+        numbers = [known.get(value, -1) for value in differing.tolist()]  # 1, 1.0 and True alike
+        if -1 in numbers:
+            unknown = _shown([_python(differing)[numbers.index(-1)]])
+            raise DataCorrupt(
+                f"{key} holds {unknown}, a class that y_train has not: {_shown(self.labels)}"
+            )
+        return np.array(numbers, np.int64)[places.reshape(-1)]
+
+    def check(self, key: str, y: Array) -> None:
+        """Refuse values as `of_values` does."""
+        self.of_values(key, y)
+
+
+def plain(y: Array) -> Array:
+    """Return values as ``[example]`` of a type that compares by value, text as text."""
+    values = y.reshape(-1)
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8", "backslashreplace")
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return values.astype(np.float64)
+    return values
+
+
+def unlearnable(targets: NDArray[np.float64]) -> str | None:
+    """Return why a regression cannot have these targets, in words; None where it can."""
+    peak = float(np.abs(targets).max())
+    if peak > LARGEST:
+        return f"{peak:g}, but networks answer in float32, up to {LARGEST:g}; divide all by it"
+    spread = float(targets.std())
+    if not np.ptp(targets):
+        return "one number only; R² needs targets that differ"
+    if spread < TARGET_STEPS * float(steps(np.array([peak]))[0]) or spread < SMALLEST / 1e-3:
+        return blur(float(np.median(targets)), peak, "")
+    return None
+
+
+def _check_finite(key: str, values: Array) -> None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataCorrupt(
+            f"{key} holds numbers that are not finite; each example needs an answer, leave out "
+            "those without"
+        )
+
+
+def _task(differing: Array, counts: NDArray[np.int64]) -> Task:
+    if differing.dtype.kind in "bU":
+        return Task.CLASSIFICATION
+    if differing.dtype.kind == "f":
+        # From there on floats have no fractions to tell by.
+        large = np.abs(differing).max() >= WHOLE
+        if large or (differing != np.floor(differing)).any():
+            return Task.REGRESSION
+    few = len(differing) <= FEW and 2 * len(differing) <= counts.sum()
+    if few or counts.min() >= ENOUGH:
+        return Task.CLASSIFICATION
+    raise DataCorrupt(
+        f"y_train holds {len(differing)} different whole numbers ({_shown(_python(differing))}) "
+        f'for {counts.sum()} examples; say in the study what they are: task="regression" for '
+        'numbers to predict, task="classification" for classes'
+    )
+
+
+def _classes(differing: Array, examples: int) -> tuple[Label, ...]:
+    labels = _python(differing)
+    if len(labels) == 1:
+        raise DataCorrupt(f"y_train holds one class only, {labels[0]!r}; supply two or more")
+    if 2 * len(labels) > examples:
+        remedy = "supply more examples of each"
+        if differing.dtype.kind in "iuf":
+            remedy = 'say task="regression" in the study if they are numbers to predict'
+        raise DataCorrupt(
+            f"y_train holds {len(labels)} classes ({_shown(labels)}) for {examples} examples, "
+            f"fewer than two for each; {remedy}"
+        )
+    return labels
+
+
+def _python(differing: Array) -> tuple[Label, ...]:
+    """Return values as Python's own, floats that are whole as whole numbers."""
+    values = differing.tolist()
+    if differing.dtype.kind == "f":
+        values = [int(value) if value == int(value) else value for value in values]
+    return tuple(values)
+
+
+def _shown(labels: Sequence[Label]) -> str:
+    """Return a few values in words."""
+    words = [repr(label) for label in (labels if len(labels) <= 4 else (*labels[:2], labels[-1]))]
+    words = [word if len(word) <= LENGTH else f"{word[: LENGTH - 3]}..." for word in words]
+    return ", ".join(words) if len(labels) <= 4 else f"{words[0]}, {words[1]} ... {words[2]}"
