@@ -16,7 +16,10 @@ from search.data.formats import Array
 from search.errors import DataCorrupt
 from search.study.task import Label, Task
 
+LENGTH = 40  # characters of a value in a message
+
 FEW = 20  # whole numbers are classes when no more of them differ
+WHOLE = 2.0**53  # beyond, float64 holds whole numbers alone
 ENOUGH = 10  # or when each of them has so many examples
 
 
@@ -48,11 +51,7 @@ class Answers:
 
         """
         values = plain(y)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise DataCorrupt(
-                "y_train holds numbers that are not finite; each example needs an answer, leave "
-                "out those without"
-            )
+        _check_finite("y_train", values)
         differing, counts = np.unique(values, return_counts=True)
         if (task or _task(differing, counts)) is Task.REGRESSION:
             if values.dtype.kind == "U":
@@ -77,15 +76,16 @@ class Answers:
 
         """
         values = plain(y)
+        _check_finite(key, values)
         if self.labels is None:
             return values.astype(np.float64)
         differing, places = np.unique(values, return_inverse=True)
         known = {label: number for number, label in enumerate(self.labels)}
         numbers = [known.get(value, -1) for value in differing.tolist()]  # 1, 1.0 and True alike
         if -1 in numbers:
-            unknown = _python(differing)[numbers.index(-1)]
+            unknown = _shown([_python(differing)[numbers.index(-1)]])
             raise DataCorrupt(
-                f"{key} holds {unknown!r}, a class that y_train has not: {_shown(self.labels)}"
+                f"{key} holds {unknown}, a class that y_train has not: {_shown(self.labels)}"
             )
         return np.array(numbers, np.int64)[places.reshape(-1)]
 
@@ -99,7 +99,7 @@ def plain(y: Array) -> Array:
     values = y.reshape(-1)
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8", "backslashreplace")
-    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+    if values.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return values.astype(np.float64)
     return values
@@ -107,8 +107,6 @@ def plain(y: Array) -> Array:
 
 def unlearnable(targets: NDArray[np.float64]) -> str | None:
     """Return why a regression cannot have these targets, in words; None where it can."""
-    if not np.isfinite(targets).all():
-        return "numbers that are not finite; each example needs a target, leave out those without"
     peak = float(np.abs(targets).max())
     if peak > LARGEST:
         return f"{peak:g}, but networks answer in float32, up to {LARGEST:g}; divide all by it"
@@ -120,11 +118,22 @@ def unlearnable(targets: NDArray[np.float64]) -> str | None:
     return None
 
 
+def _check_finite(key: str, values: Array) -> None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataCorrupt(
+            f"{key} holds numbers that are not finite; each example needs an answer, leave out "
+            "those without"
+        )
+
+
 def _task(differing: Array, counts: NDArray[np.int64]) -> Task:
     if differing.dtype.kind in "bU":
         return Task.CLASSIFICATION
-    if differing.dtype.kind == "f" and (differing != np.floor(differing)).any():
-        return Task.REGRESSION
+    if differing.dtype.kind == "f":
+        # From there on floats have no fractions to tell by.
+        large = np.abs(differing).max() >= WHOLE
+        if large or (differing != np.floor(differing)).any():
+            return Task.REGRESSION
     few = len(differing) <= FEW and 2 * len(differing) <= counts.sum()
     if few or counts.min() >= ENOUGH:
         return Task.CLASSIFICATION
@@ -160,6 +169,6 @@ def _python(differing: Array) -> tuple[Label, ...]:
 
 def _shown(labels: Sequence[Label]) -> str:
     """Return a few values in words."""
-    if len(labels) <= 4:
-        return ", ".join(map(repr, labels))
-    return f"{labels[0]!r}, {labels[1]!r} ... {labels[-1]!r}"
+    words = [repr(label) for label in (labels if len(labels) <= 4 else (*labels[:2], labels[-1]))]
+    words = [word if len(word) <= LENGTH else f"{word[: LENGTH - 3]}..." for word in words]
+    return ", ".join(words) if len(labels) <= 4 else f"{words[0]}, {words[1]} ... {words[2]}"

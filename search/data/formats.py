@@ -153,7 +153,7 @@ def npz_names(path: Path) -> tuple[str, ...]:
 def npz_headers(path: Path, keys: Iterable[str]) -> dict[str, Header]:
     """Return what some arrays of a NumPy archive are; no numbers are read."""
     with reading(path), zipfile.ZipFile(path) as archive:
-        return {key: _header(_Digesting(archive, key)) for key in keys}
+        return {key: _header_of(archive, key) for key in keys}
 
 
 def npz_digests(path: Path, visits: Mapping[str, Callable[[Array], None]]) -> dict[str, str]:
@@ -168,21 +168,25 @@ def npz_digests(path: Path, visits: Mapping[str, Callable[[Array], None]]) -> di
 
     """
     with reading(path), zipfile.ZipFile(path) as archive:
-        return {key: _visited(_Digesting(archive, key), visits[key]) for key in visits}
+        return {key: _visited(archive, key, visits[key]) for key in visits}
 
 
 class _Digesting:
     """An array's .npy bytes, which are digested while they are read."""
 
-    def __init__(self, archive: zipfile.ZipFile, key: str) -> None:
-        self.key = key
+    def __init__(self, stream: IO[bytes]) -> None:
         self.sha = hashlib.sha256()
-        self._stream = _member(archive, key)
+        self._stream = stream
 
     def read(self, size: int) -> bytes:
         piece = self._stream.read(size)
         self.sha.update(piece)
         return piece
+
+
+def _header_of(archive: zipfile.ZipFile, key: str) -> Header:
+    with _member(archive, key) as stream:
+        return _header(_Digesting(stream))
 
 
 def _header(stream: _Digesting) -> Header:
@@ -192,21 +196,23 @@ def _header(stream: _Digesting) -> Header:
     return Header(shape, dtype, fortran)
 
 
-def _visited(stream: _Digesting, visit: Callable[[Array], None]) -> str:
-    header = _header(stream)
-    examples, *rest = header.shape
-    size = math.prod(rest) * header.dtype.itemsize
-    # Columns one behind the other cannot be cut into examples.
-    together = examples if header.fortran else max(1, PIECE // max(1, size))
-    for start in range(0, examples, together):
-        count = min(together, examples - start)
-        raw = stream.read(count * size)
-        if len(raw) < count * size:
-            raise DataCorrupt(f"{stream.key} breaks off after {start} of {examples} examples")
+def _visited(archive: zipfile.ZipFile, key: str, visit: Callable[[Array], None]) -> str:
+    with _member(archive, key) as member:
+        stream = _Digesting(member)
+        header = _header(stream)
+        examples, *rest = header.shape
+        size = math.prod(rest) * header.dtype.itemsize
+        # Columns one behind the other cannot be cut into examples.
+        together = examples if header.fortran else max(1, PIECE // max(1, size))
         order: Literal["C", "F"] = "F" if header.fortran else "C"
-        visit(np.frombuffer(raw, header.dtype).reshape((count, *rest), order=order))
-    while stream.read(PIECE):  # the checksum is compared at the end
-        pass
+        for start in range(0, examples, together):
+            count = min(together, examples - start)
+            raw = stream.read(count * size)
+            if len(raw) < count * size:
+                raise DataCorrupt(f"{key} breaks off after {start} of {examples} examples")
+            visit(np.frombuffer(raw, header.dtype).reshape((count, *rest), order=order))
+        while stream.read(PIECE):  # the checksum is compared at the end
+            pass
     return stream.sha.hexdigest()
 
 

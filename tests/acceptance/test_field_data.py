@@ -1,0 +1,252 @@
+"""What people bring: files of their own, through the whole service, against plain Keras.
+
+A file that cannot be used is refused in one line before there is a store. What comes out of one
+that can be, `best.keras`, says of the raw test arrays in plain Keras what was proven.
+"""
+
+import json
+import re
+import shutil
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from search import cli
+from search.cli import DEFAULT_STORAGE, Options
+from search.replay import replay
+from search.report import report
+from search.run import run
+from search.service.session import Session
+from tests.data.test_field import SIZES, blobs
+
+# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+STUDY = """
+from search import MLP, Confirm, StudySpec, Training
+
+STUDY = StudySpec(
+    name="case", data="case.npz", space={{"learning_rate": [0.05]}}, model=MLP(hidden=(32,)),
+    trials=1, training=Training(epochs=4, batch_size=32), pruner="none",
+    confirm=Confirm(candidates=1, seeds=2), {more}
+)
+"""
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Run a command in this process; return its exit status and what it said on stderr."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def called(main: Any, *words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["search", "--study", "case.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main(main)
+        status = ended.value.code
+        assert isinstance(status, int)
+        return status, capsys.readouterr().err
+
+    yield called
+    signal.signal(signal.SIGTERM, handler)
+
+
+def write(folder: Path, arrays: dict[str, Any], more: str = "") -> None:
+    (folder / "case.py").write_text(STUDY.format(more=more))
+    np.savez(folder / "case.npz", **arrays)
+
+
+def created(**changes: Any) -> None:
+    """Create the study, of which nothing is trained, and read its data."""
+    options = Options("case.py", DEFAULT_STORAGE, None, None, None, False, False, True)
+    session = Session(replace(options, **changes), create=True)
+    assert session.dataset.classes == 3
+    session.store.close()
+
+
+def best(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "runs/case/best.json").read_text())
+    return found
+
+
+def said(folder: Path, x: NDArray[Any]) -> NDArray[Any]:
+    """Return what the saved model says of raw inputs, in plain Keras."""
+    model = keras.models.load_model(folder / "runs/case/best.keras")
+    outputs: NDArray[Any] = model.predict(x, verbose=0)
+    return outputs
+
+
+def proven(folder: Path) -> float:
+    """Return the proven score of the model that was saved."""
+    test = best(folder)["test"]
+    score: float = test["per_seed"][test["seeds"].index(test["model_seed"])]
+    return score
+
+
+# -- what can be used ------------------------------------------------------------------------
+
+NAMES = np.array(["no", "perhaps", "yes"])
+
+
+@pytest.mark.parametrize("trainer", ["lanes", "fit"])
+def test_classes_go_by_the_user_s_names_and_columns_by_their_size(
+    folder: Path, command: Command, trainer: str
+) -> None:
+    arrays = blobs()
+    for key, size in SIZES.items():
+        x = arrays[f"x_{key}"].astype(np.longdouble)  # D4
+        x[:, :4] = 3e9 + 1e5 * x[:, :4]  # D5: its mean is thousands of its spreads
+        x[:, 4] = np.random.RandomState(size).normal(size=size) * 1e6  # D25, and it tells nothing
+        x[:, 7] = 1  # D34: it never varies while training, and is 1000 in the test
+        arrays |= {f"x_{key}": x, f"y_{key}": NAMES[arrays[f"y_{key}"]]}
+    arrays["x_test"][:, 7] = 1000
+    write(folder, arrays)
+    assert command(run, "--trainer", trainer, "--lanes", "1", "-q")[0] == 0
+    found = best(folder)
+    assert (found["task"], found["classes"]) == ("classification", NAMES.tolist())
+    guesses = NAMES[said(folder, arrays["x_test"].astype(float)).argmax(axis=1)]
+    assert proven(folder) == np.mean(guesses == arrays["y_test"]) > 0.9
+    if trainer == "lanes":
+        assert ">perhaps</th>" in (folder / "runs/case/report.html").read_text()
+        shutil.move("case.npz", "elsewhere.npz")  # P4: the same bytes are the same data
+        (folder / "case.py").write_text(STUDY.format(more="").replace("case.npz", "elsewhere.npz"))
+        assert command(replay, "--trial", "0") == (0, "")
+        assert command(report) == (0, "")
+
+
+@pytest.mark.parametrize("trainer", ["lanes", "fit"])
+def test_targets_far_from_zero_keep_their_digits(
+    folder: Path, command: Command, trainer: str
+) -> None:
+    arrays = blobs()
+    for key in SIZES:
+        arrays[f"y_{key}"] = (1.7e9 + 3e5 * arrays[f"x_{key}"][:, 0]).astype(int)  # D10, D27
+    write(folder, arrays)
+    status, err = command(run, "--trainer", trainer, "-q")
+    assert (status, err.count("\n")) == (2, 1)
+    assert 'task="regression"' in err
+    write(folder, arrays, 'task="regression"')
+    assert command(run, "--trainer", trainer, "--lanes", "1", "-q")[0] == 0
+    y = arrays["y_test"].astype(float)
+    errors = said(folder, arrays["x_test"])[:, 0].astype(float) - y
+    assert (best(folder)["task"], best(folder)["classes"]) == ("regression", None)
+    assert proven(folder) == pytest.approx(1 - np.mean(errors**2) / y.var(), abs=1e-9)
+    assert proven(folder) > 0.9
+
+
+def test_a_hundred_thousand_is_the_third_class_and_own_validation_arrays_count(
+    folder: Path, command: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrays = blobs()
+    gaps = np.array([0, 1, 100_000])
+    for key in SIZES:
+        arrays[f"y_{key}"] = gaps[arrays[f"y_{key}"]].astype(float)  # D8, D12
+    wrong = np.roll(gaps, 1)[np.searchsorted(gaps, arrays["y_test"])]
+    arrays |= {"x_val": arrays["x_test"], "y_val": wrong, "sample_weight": np.ones(600)}  # D24
+    write(folder, arrays)
+    assert command(run, "-q", "--lanes", "1")[0] == 0
+    assert "sample_weight is not used" in caplog.text
+    found = best(folder)
+    assert found["classes"] == gaps.tolist()
+    assert found["test"]["mean"] > 0.9
+    assert found["validation"]["value"] < 0.1
+    assert len((folder / "runs/case/report.html").read_bytes()) < 6e6
+
+
+# -- what cannot -----------------------------------------------------------------------------
+
+
+def at(array: NDArray[Any], value: float) -> NDArray[Any]:
+    changed = array.copy()
+    changed[3, 2] = value
+    return changed
+
+
+B = blobs()
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "D10": ({"y_train": np.arange(600) * 400 + 7}, 'say in the study .* task="regression"'),
+    "D14": ({"y_train": np.ones(600, int)}, "y_train holds one class only, 1"),
+    "D15": ({"y_test": B["y_test"] + 1}, "y_test holds 3, a class that y_train has not: 0, 1, 2"),
+    "D16": ({"x_test": at(B["x_test"], np.nan)}, "x_test holds numbers that are not finite"),
+    "D20": ({"y_train": np.eye(3)[B["y_train"]]}, r"y_train\.argmax\(axis=1\)"),
+    "D27": (
+        {f"y_{key}": 1.7e9 + 30 * B[f"x_{key}"][:, 0] for key in SIZES},
+        r"y_train holds numbers around 1\.7e\+09 that differ by too little for float32",
+    ),
+    "D28": ({"x_train": at(B["x_train"], 1e39)}, r"x_train holds 1e\+39 in column 2, but"),
+    "D28b": ({"x_train": at(B["x_train"], -1.7e308)}, r"x_train holds -1\.7e\+308 in column 2"),
+    "D29": ({"x_test": at(B["x_test"], 1e39)}, r"x_test holds 1e\+39 in column 2"),
+    "D31": ({f"x_{key}": B[f"x_{key}"][:, :0] for key in SIZES}, r"supply a feature"),
+    "folds": ({}, "folds is 999999, but there are 600 examples; take fewer folds"),
+    "folds of targets": (
+        {"y_train": np.floor(B["x_train"][:, 0]) / 2, "y_test": B["x_test"][:, 0]},
+        "folds is 600, but the targets of a fold are all equal then",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", REFUSED)
+def test_it_is_refused_before_there_is_a_store(folder: Path, command: Command, case: str) -> None:
+    changed, reason = REFUSED[case]
+    write(folder, B | changed)
+    words = {"folds": ("--folds", "999999"), "folds of targets": ("--folds", "600")}.get(case, ())
+    status, err = command(run, *words)
+    assert (status, err.count("\n"), err[:7]) == (2, 1, "error: "), err
+    assert re.search(reason, err), err
+    assert sorted(path.name for path in folder.iterdir()) == ["case.npz", "case.py"]
+
+
+def test_a_mended_file_is_told_from_the_one_before(folder: Path, command: Command) -> None:
+    write(folder, B)
+    created()
+    write(folder, B | {"x_test": B["x_test"] + 1})
+    status, err = command(run, "-q")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "was created with (x_test differs); supply that one with --data-dir, or" in err
+    assert "--name" in err
+    created(name="mended")
+    with sqlite3.connect(folder / "runs/search.db") as database:
+        (studies,) = database.execute("SELECT count(*) FROM search_studies").fetchone()
+    assert studies == 2
+
+
+# -- what lies beside the study --------------------------------------------------------------
+
+
+def test_a_study_finds_its_data_and_modules_from_any_folder(
+    folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, B)
+    text = (folder / "case.py").read_text()
+    (folder / "case.py").write_text(f"import beside_the_case\n{text}")
+    (folder / "beside_the_case.py").write_text("WIDTH = 32\n")
+    (folder / "else").mkdir()
+    monkeypatch.chdir(folder / "else")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    created(study="../case.py")
+    (folder / "case.npz").unlink()
+    # The last of two --study counts.
+    status, err = command(run, "--study", "../case.py", "--name", "another")
+    assert (status, err) == (
+        2,
+        "error: there is no data file case.npz, neither here nor in .., beside the study\n",
+    )
