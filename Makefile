@@ -1,5 +1,5 @@
 .DELETE_ON_ERROR:
-.PHONY: help mnist test check
+.PHONY: help mnist quick test check
 
 PYTHON ?= python3
 STAMP := .venv/.installed
@@ -22,8 +22,11 @@ $(STAMP): requirements.lock
 mnist: $(STAMP)  ## search, prove and report the best MNIST network
 	.venv/bin/python -m search.run --study mnist
 
+quick: $(STAMP)  ## run the tests that need no TensorFlow, PostgreSQL or browser
+	.venv/bin/python -m pytest --quick --numprocesses 4 --dist worksteal
+
 test: $(STAMP)  ## run all tests
-	.venv/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	.venv/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations=15
 	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/trainers/test_contract.py tests/lanes/test_lanes.py \
 		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'
 

@@ -77,10 +77,7 @@ def measure(name: str, make: Callable[[Cadence], Trainer], lengths: list[int], r
 
 DEEP = """
 from scipy.stats import reciprocal
-from search.study.space import off_or
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from search import MLP, StudySpec, Training, off_or
 
 STUDY = StudySpec(
     name="deep",

@@ -71,7 +71,7 @@ class Clock:
 
 def search_in_lanes(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None:
     from search.service.choose import trainer_for
-    from search.service.loop import Worker
+    from search.service.loop import Loop
     from search.service.trials import TrialQueue
     from search.store import Store
     from search.store.leases import Leases, StoredStudy
@@ -94,7 +94,7 @@ def search_in_lanes(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None
         trainer = trainer_for(spec, dataset, "lanes", None, print_aside)
         study = open_study(store, spec.name, spec, spec.seed)
         queue = TrialQueue(store, study, spec, leases, leases.join()[0])
-        Worker(queue, trainer, Ticking(), lambda: None).run()
+        Loop(queue, trainer, Ticking(), lambda: None).run()
         store.close()
 
 

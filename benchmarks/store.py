@@ -41,7 +41,7 @@ import sqlalchemy as sa
 from optuna.storages._rdb import models
 from scipy.stats import reciprocal
 
-from search.service.loop import Worker
+from search.service.loop import Loop
 from search.service.samplers import open_study, pruner, sampler
 from search.service.trials import TrialQueue, suggest
 from search.store import Store, tables
@@ -115,7 +115,7 @@ def ours(url: str, spec: StudySpec, seed: int, lanes: int, epoch: float, more: A
     first = more()  # everybody is there
     assert first
     trainer = ScriptedTrainer(lanes, slow(epoch))
-    Worker(queue, trainer, Notes(), lambda: None if more(len(times["tell"])) else "over").run()
+    Loop(queue, trainer, Notes(), lambda: None if more(len(times["tell"])) else "over").run()
     store.close()
     return times
 

@@ -1,4 +1,7 @@
-"""``python -m search``: list the commands."""
+"""``python -m search`` lists the commands, and ``hyperparameter-search NAME`` runs one."""
+
+import runpy
+import sys
 
 COMMANDS = {
     "search.run": "create or continue a study: search, confirm, report",
@@ -11,7 +14,21 @@ COMMANDS = {
     "search.data": "fetch and verify a data set",
 }
 
-if __name__ == "__main__":
-    for module, does in COMMANDS.items():
-        print(f"python -m {module:14} {does}")
+
+def main() -> None:
+    """Run the command that the first word names, or list them."""
+    module = f"search.{sys.argv[1]}" if len(sys.argv) > 1 else ""
+    if module in COMMANDS:
+        del sys.argv[1]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return
+    for name, does in COMMANDS.items():
+        print(f"python -m {name:16} {does}")
     print("\nEach of them explains itself with --help.")
+    if module and sys.argv[1:] != ["--help"]:
+        print(f"error: there is no command {sys.argv[1]!r}; take one of these", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

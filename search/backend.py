@@ -7,8 +7,9 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -49,6 +50,38 @@ def _set_flags() -> None:
 
 
 _set_flags()
+
+# What Keras would take from ``keras.json``, from variables like KERAS_MAX_EPOCHS, or from what a
+# study's file says to Keras as a whole. A study is trained alike by every worker, so it has
+# Keras' own defaults; a layer may still be given a type of its own.
+_SETTINGS: dict[str, Any] = {
+    "floatx": "float32",
+    "epsilon": 1e-7,
+    "image_data_format": "channels_last",
+    "max_epochs": None,
+    "max_steps_per_epoch": None,
+}
+
+
+def _overrule() -> tuple[str, ...]:
+    """Give Keras these settings, and return a line about each that was another one."""
+    found = {name: getattr(keras.config, name)() for name in _SETTINGS}
+    other = {name: value for name, value in found.items() if value != _SETTINGS[name]}
+    for name in other:
+        getattr(keras.config, f"set_{name}")(_SETTINGS[name])
+    policy = keras.config.dtype_policy().name
+    if policy != "float32":
+        keras.config.set_dtype_policy("float32")
+        if policy != other.get("floatx"):
+            other["dtype_policy"] = policy
+    return tuple(
+        f"Keras' {name} is {value} on this machine, by keras.json, the environment or the study's "
+        f"file; studies are trained with {_SETTINGS.get(name, 'float32')} everywhere."
+        for name, value in other.items()
+    )
+
+
+OVERRULED = _overrule()
 
 
 class Program:
@@ -200,6 +233,12 @@ def threads() -> int:
     if _THREADS in os.environ:
         return int(os.environ[_THREADS])
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def pool() -> ThreadPoolExecutor:
+    """Return the threads on which this process runs several programs side by side."""
+    return ThreadPoolExecutor(threads())
 
 
 @contextmanager

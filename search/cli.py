@@ -4,8 +4,12 @@ Nothing here, nor at the top of any command's module, may import TensorFlow or O
 ``--help`` must answer in a blink.
 """
 
+import contextlib
+import importlib.util
+import json
 import math
 import os
+import re
 import signal
 import sys
 import traceback
@@ -17,7 +21,7 @@ from typing import Any, TypeVar
 
 import click
 
-from search.errors import SearchError
+from search.errors import SearchError, Terminated, UsageError, one_line, reason_of
 
 DEFAULT_STORAGE = "sqlite:///runs/search.db"
 
@@ -44,8 +48,26 @@ data_dir_option = click.option(
     metavar="DIR",
     help="A folder that holds the data set's files.",
 )
+
+_PASSWORD = re.compile(
+    r"^[^:/]+://[^:/@]*:[^@]+@|[?&]\w*(password|secret|token)\w*=", re.IGNORECASE
+)
+
+
+def _storage(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    given = context.get_parameter_source(str(parameter.name))
+    if given is click.core.ParameterSource.COMMANDLINE and _PASSWORD.search(value):
+        click.echo(
+            "warning: the list of processes shows the password in --storage to everybody on this "
+            "machine; put it into the variable PGPASSWORD or the file ~/.pgpass instead",
+            err=True,
+        )
+    return value
+
+
 storage_option = click.option(
     "--storage",
+    callback=_storage,
     envvar="OPTUNA_STORAGE",
     default=DEFAULT_STORAGE,
     show_default=True,
@@ -60,9 +82,9 @@ verbose_option = click.option(
 def _lanes(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
     if value == "auto" or value is None:
         return None
-    if value.isdecimal() and int(value) > 0:
+    if value.isdecimal() and len(value) < 6 and int(value) > 0:
         return int(value)
-    raise click.BadParameter("give a number of lanes, or auto")
+    raise click.BadParameter("give a number of lanes up to 99,999, or auto")
 
 
 def _seconds(
@@ -134,37 +156,66 @@ def main(command: click.Command) -> None:
     verbose = "-v" in sys.argv or "--verbose" in sys.argv
     if not verbose:  # TensorFlow reads it when it is imported, and then never again
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    signal.signal(signal.SIGTERM, _terminate)
+    _heed_signals()
     try:
+        if "--help" not in sys.argv:
+            _check_backend()
         status = command.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         status = error.exit_code
     except click.ClickException as error:
         status = _complain(error.format_message(), error.exit_code)
-    except Terminated:
-        status = _complain("terminated; run the command again to continue", 143)
+    except Terminated as error:
+        said = "terminated; run the command again to continue"
+        status = _complain(said, error.exit_status)
     except (KeyboardInterrupt, click.Abort):
         status = _complain("interrupted; run the command again to continue", 130)
     except SearchError as error:
         status = _complain(str(error), error.exit_status)
         if verbose:
             traceback.print_exc()
+    except BrokenPipeError:
+        status = _complain("nobody reads what is printed; the result is kept", 1)
+        # Python would complain once more when it leaves.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         hint = "" if verbose else " (-v shows where)"
-        status = _complain(f"{type(error).__name__}: {error}{hint}", 1)
+        status = _complain(f"{reason_of(error)}{hint}", 1)
         if verbose:
             traceback.print_exc()
     sys.exit(status)
 
 
-class Terminated(BaseException):  # click makes an Abort of every KeyboardInterrupt
-    """SIGTERM, as an exception, so that the terminal is left in order."""
+def _check_backend() -> None:
+    """Refuse what Keras cannot run on here: its import would fail, and not say who asked for it."""
+    file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+    name = os.environ.get("KERAS_BACKEND")
+    asked = f"KERAS_BACKEND is {name}"
+    if name is None:
+        try:
+            name = json.loads(file.read_text()).get("backend", "tensorflow")
+        except (OSError, ValueError, AttributeError):
+            return  # then Keras takes its defaults, too
+        asked = f"{file} asks for the backend {name}"
+    if name not in ("tensorflow", "jax"):
+        raise UsageError(f"{asked}; search runs on tensorflow or jax: set KERAS_BACKEND=tensorflow")
+    if importlib.util.find_spec(name) is None:
+        raise UsageError(f"{asked}, which is not installed; set KERAS_BACKEND=tensorflow")
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise Terminated(number)
+
+
+def _heed_signals() -> None:
+    """Leave in order when a terminal is closed, too; unless nohup has said to go on."""
+    signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _terminate)
 
 
 def _complain(message: str, status: int) -> int:
-    click.echo("error: " + " ".join(message.split()), err=True)
+    # A terminal that was closed hears nothing any more.
+    with contextlib.suppress(OSError):
+        click.echo("error: " + one_line(message), err=True)
     return status

@@ -9,7 +9,7 @@ import click
 
 from search import cli
 from search.service.interrupt import interruptible
-from search.web.guard import Gate
+from search.web.guard import Guard
 from search.web.server import READ_ONLY_BYTES, UPLOAD_BYTES, listen, log_to_terminal, serve, shown
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def dashboard(storage: str, host: str, port: int, read_only: bool | None, verbos
         log_to_terminal(verbose)
         store = Store(storage, create=True)
         password = os.environ.get("DASHBOARD_PASSWORD", "")
-        gate = Gate(pages(store), read_only, password, local)
         _announce(store, f"{shown(address)}:{port}", read_only, bool(password), local)
-        with contextlib.closing(store), interruptible() as interrupt:
+        with contextlib.closing(store), pages(store) as app, interruptible() as interrupt:
             limit = READ_ONLY_BYTES if read_only else UPLOAD_BYTES
-            serve(gate, listener, limit, lambda: interrupt.signal is not None)
+            guard = Guard(app, read_only, password, local)
+            serve(guard, listener, limit, lambda: interrupt.signal is not None)
     return interrupt.exit_status or 0
 
 

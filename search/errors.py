@@ -13,12 +13,51 @@ SearchError                  exit status 1
 ├── DataError
 │   └── DataUnavailable
 ├── LanesExhausted               the caller halves the lanes and goes on
+├── ModelError                   costs a trial; before a study's first trial it is a SpecError
 ├── StoreError
 └── TrialLost                never reaches the user: the worker drops the trial
 
 The docstring of a class is its default message. A message is one line that says what is wrong
 and what to do about it, because it is all the user sees without ``-v``.
 """
+
+import re
+
+LONGEST_LINE = 1000  # characters of a message; the middle of a longer one is left out
+REASON = 500  # characters of what another program says
+_PREAMBLE = r"Exception encountered when calling [\w.]+\(\)\.\s*"  # of Keras
+
+
+def one_line(message: object, longest: int = LONGEST_LINE) -> str:
+    """Return what somebody else said in one line that any terminal can show.
+
+    Line breaks become spaces, colours go, and what is not to be printed, another escape sequence
+    say, becomes what Python would write for it.
+    """
+    try:
+        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(message)).split())
+    except Exception:  # an exception of a user's own may be unable to say anything
+        text = "it cannot be said what"
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    if len(shown) <= longest:
+        return shown
+    half = longest // 2
+    return f"{shown[:half]} ... {shown[-half:]}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an exception's kind and what it says, in one line; Keras' preamble is left out."""
+    said = re.sub(_PREAMBLE, "", one_line(error, 100 * REASON))
+    said = one_line(said, REASON)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+class Terminated(BaseException):  # click makes an Abort of every KeyboardInterrupt
+    """A signal that ends the process, as an exception, so that the terminal is left in order."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_status = 128 + number
 
 
 class SearchError(Exception):
@@ -78,6 +117,10 @@ class DataCorrupt(DataError, UsageError):
 
 class LanesExhausted(SearchError):
     """The device's memory does not hold that many lanes; use fewer."""
+
+
+class ModelError(SearchError):
+    """The study's own model is not usable."""
 
 
 class StoreError(SearchError):

@@ -62,20 +62,25 @@ def replay(number: int, **arguments: Any) -> int:
 
 
 def _find(session: "Session", number: int) -> "FrozenTrial":
+    from search.store.attributes import SEED
+
     trials = session.study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise TrialNotFound(f"{session.name} has no trial {number}; it has {len(trials)} trials")
     trial = trials[number]
-    if not trial.intermediate_values or "seed" not in trial.user_attrs:
+    if not trial.intermediate_values or SEED not in trial.user_attrs:
         raise TrialNotFound(f"trial {number} of {session.name} ended before its first epoch")
     return trial
 
 
 def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
-    kind, _, lanes = trial.user_attrs["trainer"].partition(" ")
-    trainer = session.trainer(kind, int(lanes) if lanes else None)
+    from search.store.attributes import SEED, TRAINER
+    from search.trainers.contract import Label
+
+    label = Label.parse(trial.user_attrs[TRAINER])
+    trainer = session.trainer(label.kind, label.lanes)
     config = session.spec.search_space.config(trial.params)
-    trainer.start(0, session.spec.recipe(config), trial.user_attrs["seed"])
+    trainer.start(0, session.spec.recipe(config), trial.user_attrs[SEED])
     recorded = dict(sorted(trial.intermediate_values.items()))
     replayed: dict[int, float] = {}
     while len(replayed) < len(recorded):

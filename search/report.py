@@ -1,14 +1,10 @@
-"""A study's result as text: records in, JSON, Markdown, HTML and CSV out."""
+"""``python -m search.report``: write a study's report again."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from search import cli
-from search.service.report import Faults, announce, exit_status, texts
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(help="Write a study's report again from the store.")
@@ -16,14 +12,16 @@ if TYPE_CHECKING:
 def report(**arguments: Any) -> int:
     """Write the report; return the exit status, 1 if a part of it cannot be made."""
     options = cli.take_options(arguments)
+    from search.service.report import Report
     from search.service.session import Session
 
-    session, faults = Session(options), Faults(options.verbose)
+    session = Session(options)
     with session.store.database.errors():
-        result, model = session.result(), session.ledger.kept_model()
-        made = texts(result, session.evidence, faults)
-        announce(result, made, session.out, model, options.json)
-        return 1 if faults.names else exit_status(result)
+        made = Report(session.result(), session.evidence, options.verbose)
+        written = made.write(session.out, session.ledger.kept_model())
+        made.show(written, options.json)
+        written.check()
+        return 1 if made.faults.names else made.exit_status
 
 
 if __name__ == "__main__":

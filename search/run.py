@@ -1,23 +1,20 @@
 """``python -m search.run``: search, confirm and report."""
 
 import time
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from search import cli
 from search.service.progress import progress_of
+from search.study.checks import MOST
 from search.study.spec import PRUNERS, SAMPLERS
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
 @cli.study_options()
-@click.option("--trials", type=click.IntRange(1), help="Budget of the whole study.")
-@click.option("--epochs", type=click.IntRange(1), help="Most epochs of a trial.")
+@click.option("--trials", type=click.IntRange(1, MOST), help="Budget of the whole study.")
+@click.option("--epochs", type=click.IntRange(1, MOST), help="Most epochs of a trial.")
 @click.option("--full", is_flag=True, help="The study's full budget, in place of one of minutes.")
 @cli.timeout_option
 @click.option(
@@ -68,10 +65,9 @@ def run(
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
     from search.service import machine
-    from search.service.report import Faults, announce, exit_status, plots, texts
     from search.service.session import Session
     from search.service.shift import Plan, Shift
-    from search.web.showcase import publish
+    from search.web.conclude import conclude
 
     if workers is None and len(machine.gpus()) > 1:
         workers = len(machine.gpus())
@@ -80,15 +76,7 @@ def run(
     with session.store.database.errors():
         with progress_of(session) as progress:
             interrupted = Shift(session, plan, progress).work()
-        if interrupted is not None:
-            return interrupted
-        result, faults = session.result(), Faults(options.verbose)
-        evidence = cache(session.evidence)
-        made = texts(result, evidence, faults)
-        # Files first: they are what was asked for.
-        written = announce(result, made, session.out, session.ledger.kept_model(), options.json)
-        publish(session, result, written, plots(evidence, faults))
-        return exit_status(result)
+        return conclude(session, folder=True).exit_status if interrupted is None else interrupted
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
+from search.result.state import State
 from search.result.wording import clock, describe
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from search.service.session import Session
     from search.store.leases import Member
     from search.study.metric import Metric
-
-LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Status:
     metric: "Metric"
     target: float | None
     target_met: bool | None
+    openings: int = 0  # of the test split
 
     @property
     def trials_an_hour(self) -> float:
@@ -55,19 +55,17 @@ def pace(worker: "Member") -> float:
     return 3600 * worker.done / max(worker.seconds, 1.0)
 
 
-def look(session: "Session") -> Status:
+def status_of(session: "Session") -> Status:
     """Read a study's status."""
-    from search.store.leases import GRACE_SECONDS
-
     result, leases = session.result(), session.leases
+    grace = session.store.database.timing.grace
     members, tickets = leases.members(), leases.counts()
-    living = [one for one in members if one.ended is None and one.silence <= GRACE_SECONDS]
-    best = result.ranked[: session.spec.confirm.candidates]
+    living = [one for one in members if one.ended is None and one.silence <= grace]
     if tickets["free"] + tickets["held"]:
         # One without a number of lanes is about to measure them; one with none only follows.
         working = any(one.lanes != 0 for one in living)
         state = "searching" if working else "waiting for workers"
-    elif not best or session.proven(result.proof, {row.number for row in best}):
+    elif not session.unproven(result):
         state = "done"
     else:
         state = "confirming" if leases.confirmer() else "to be confirmed"
@@ -82,12 +80,13 @@ def look(session: "Session") -> Status:
         former=len(members) - len(living),
         failures=dict(
             Counter(
-                row.reason or "" for row in result.trials if row.state == "failed"
+                row.reason or "" for row in result.trials if row.state is State.FAILED
             ).most_common()
         ),
         metric=result.metric,
         target=result.spec.target,
         target_met=result.target_met,
+        openings=result.opened,
     )
 
 
@@ -106,6 +105,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "metric": status.metric.name,
         "target": status.target,
         "target_met": status.target_met,
+        "openings": status.openings,
         "workers": [
             {
                 "id": worker.id,
@@ -151,6 +151,9 @@ def as_text(status: Status) -> str:
             f"last beat {worker.silence:.0f} s ago, {worker.done} trials, "
             f"{pace(worker):.0f} an hour"
         )
+    if status.openings:
+        times = "once" if status.openings == 1 else f"{status.openings} times"
+        lines.append(f"test split: opened {times}")
     for reason, count in status.failures.items():
         lines.append(f"failed {count} x: {reason}")
     return "\n".join(lines)
@@ -172,14 +175,14 @@ def status(follow: bool, **arguments: Any) -> int:
     with session.store.database.errors():
         said = ""
         while True:
-            now = look(session)
+            now = status_of(session)
             text = json.dumps(as_json(now)) if options.json else as_text(now)
             if text != said:
                 click.echo(text + ("\n" if follow and not options.json else ""))
             said = text
             if not follow or now.state == "done":
                 return 0
-            time.sleep(LOOK_SECONDS)
+            time.sleep(session.store.database.timing.idle)
 
 
 if __name__ == "__main__":

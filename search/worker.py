@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +16,6 @@ from search.service.interrupt import interruptible
 
 if TYPE_CHECKING:
     from search.service.shift import Plan
-
-LOOK_SECONDS = 5.0  # between two looks for something to do
 
 
 @click.command(help="Work on a study, or on every study of a store, until its budget is met.")
@@ -32,8 +29,10 @@ def worker(wait: bool, no_confirm: bool, kind: str, lanes: int | None, **argumen
     options = cli.take_options(arguments)
     if options.name and not options.study:
         raise UsageError("--name needs --study, which says what the study is")
+    from search.service.crew import follow_head
     from search.service.shift import Plan
 
+    follow_head()
     plan = Plan(kind, lanes, not no_confirm)
     if options.study:
         interrupted = _work(options, plan)
@@ -44,6 +43,8 @@ def worker(wait: bool, no_confirm: bool, kind: str, lanes: int | None, **argumen
 
 def _work_on_all(options: Options, plan: "Plan", wait: bool) -> int:
     """Work on every study of the store, or on the one that is named, as often as it needs it."""
+    from search.store.timing import Timing
+
     done: set[str] = set()  # what is finished, and needs a look only when its budget has grown
     skipped: dict[str, UsageError] = {}
     while True:
@@ -64,7 +65,7 @@ def _work_on_all(options: Options, plan: "Plan", wait: bool) -> int:
             if skipped and not done:
                 raise next(iter(skipped.values()))
             return 0
-        time.sleep(LOOK_SECONDS)
+        time.sleep(Timing.from_environment().idle)
 
 
 def _found(options: Options, wait: bool, done: set[str]) -> dict[str, Options]:
@@ -97,8 +98,8 @@ def _studies(
         if not wait:
             raise
         return {}
-    store.database.patience.hurried = hurried
-    with store.database.errors(), contextlib.closing(store):
+    database = store.database
+    with database.errors(), contextlib.closing(store), database.patience.hurried(hurried):
         if options.study:
             name = options.name or load_study(options.study).name
             found = {name: options}
@@ -119,20 +120,16 @@ def _studies(
 def _work(options: Options, plan: "Plan") -> int | None:
     """Work on one study until all is done; return an exit status when a signal came first."""
     from search.service.progress import progress_of
-    from search.service.report import Faults, plots, texts
     from search.service.session import Session
     from search.service.shift import Shift
-    from search.web.showcase import publish
+    from search.web.conclude import conclude
 
     session = Session(options, create=True)
     database = session.store.database
     with contextlib.closing(database), database.errors(), progress_of(session) as progress:
         interrupted = Shift(session, plan, progress).work()
         if interrupted is None and plan.confirm:
-            result = session.result()
-            evidence, faults = cache(session.evidence), Faults(options.verbose)
-            written = dict(texts(result, evidence, faults))
-            publish(session, result, written, plots(evidence, faults))
+            conclude(session, folder=False)
         return interrupted
 
 

@@ -1,6 +1,7 @@
 """What the tests of several files share: the databases that a store may be in."""
 
 import shutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from search.store import Store
 from tests.postgres import Postgres
@@ -18,7 +21,6 @@ settings.load_profile("untimed")
 
 # The files that take longest, so that no process begins with one when the others are done.
 LONGEST = (
-    "test_workers.py",
     "test_stacked_layers.py",
     "test_techniques.py",
     "test_lanes.py",
@@ -28,12 +30,70 @@ LONGEST = (
     "test_run.py",
     "test_memory.py",
 )
+# The files whose tests wait for processes and share nothing: any process may take any of them, and
+# they come last, to fill up what the long files leave.
+APART = ("test_workers.py", "test_endings.py", "test_database.py", "test_refusals.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class Apart(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives whole files to the test processes, but the tests of some files one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return nodeid if Path(file).name in APART else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Apart | None:
+    """Take the place of ``--dist loadfile``."""
+    return Apart(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+# What `--quick` leaves out as a whole: it needs TensorFlow, scikit-learn or many processes.
+SLOW = (
+    "acceptance",
+    "health/test_layers.py",
+    "health/test_measures.py",
+    "lanes",
+    "proof/test_confirm.py",
+    "proof/test_regression_proof.py",
+    "service/test_draws.py",
+    "study/test_studies.py",
+    "trainers",
+)
+HEAVY = {"tensorflow", "jax", "keras", "sklearn", "selenium"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of the quick run."""
+    told = "leave out what needs TensorFlow, PostgreSQL or a browser, and what is marked as slow"
+    parser.addoption("--quick", action="store_true", help=told)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out whole files before anything imports them."""
+    path = collection_path.relative_to(Path(__file__).parent).as_posix()
+    return True if config.getoption("quick") and path in SLOW else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest; the order within a file stays."""
+    if config.getoption("quick"):
+        if loaded := sorted(HEAVY & set(sys.modules)):
+            message = f"a quick test's file loads {loaded[0]}: name it in SLOW, tests/conftest.py"
+            raise pytest.UsageError(message)
+        left_out = [item for item in items if _is_slow(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not _is_slow(item)]
     rank = {name: number for number, name in enumerate(LONGEST)}
+    rank |= dict.fromkeys(APART, len(LONGEST) + 1)
     items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    on_postgres = call is not None and call.params.get("backend") == "postgresql"
+    asks_for_it = "postgres" in getattr(item, "fixturenames", ())
+    return on_postgres or asks_for_it or item.get_closest_marker("slow") is not None
 
 
 class Backend(ABC):

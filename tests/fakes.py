@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from search.study.recipe import Recipe
 from search.study.seeds import derive
-from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -71,7 +71,7 @@ class ScriptedTrainer:
         build: Callable[[Recipe, int], Any] = ScriptedModel,
     ) -> None:
         self.lanes = lanes
-        self.label = f"scripted {lanes}"
+        self.label = Label("scripted", lanes)
         self.started: list[tuple[int, Recipe, int]] = []  # lane, recipe, seed
         self._script, self._at_start, self._build = script, at_start, build
         self._running: dict[int, tuple[Recipe, int, Course]] = {}
@@ -131,3 +131,26 @@ class Notes:
 
     def confirmed(self, run: "Run") -> None:
         self.runs.append(run)
+
+
+class Kept:
+    """Runs kept in memory."""
+
+    def __init__(self) -> None:
+        self.validations: dict[tuple[int, int], float] = {}
+        self.models: dict[tuple[int, int], bytes] = {}
+        self.opened: list[int] = []
+
+    def validation(self, trial: int, seed: int) -> float | None:
+        return self.validations.get((trial, seed))
+
+    def model(self, trial: int, seed: int) -> bytes | None:
+        return self.models.get((trial, seed))
+
+    def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
+        self.models[trial, seed] = model
+        self.validations[trial, seed] = validation
+
+    def opening(self, trial: int) -> int:
+        self.opened.append(trial)
+        return len(self.opened)

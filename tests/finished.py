@@ -9,7 +9,7 @@ from search.proof.interval import Interval
 from search.proof.proof import Proof, Run
 from search.result.result import Result
 from search.service.progress import Lines
-from search.service.report import Faults, texts
+from search.service.report import Report
 from search.service.session import Session
 from search.service.shift import Plan, Shift
 from tests.fakes import ScriptedTrainer
@@ -52,7 +52,7 @@ def prove(session: Session, place: int = 0) -> None:
 
 def written(result: Result) -> dict[str, str]:
     """Return the report's texts by their files' names, all of which can be made."""
-    faults = Faults(verbose=True)
-    made = dict(texts(result, lambda: result, faults))
-    assert not faults.names
+    report = Report(result, lambda: result, verbose=True)
+    made = dict(report.texts())
+    assert not report.faults.names
     return made

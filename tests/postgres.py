@@ -60,8 +60,8 @@ class Postgres:
         """Return the URL of a database by TCP, without its password."""
         return f"postgresql+psycopg://guarded@127.0.0.1:{port or self.port}/{database}"
 
-    def execute(self, statement: str) -> None:
-        where = f"host={self._data} port={self.port} user=postgres dbname=postgres"
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        where = f"host={self._data} port={self.port} user=postgres dbname={database}"
         with psycopg.connect(where, autocommit=True) as connection:
             connection.execute(statement.encode())
 

@@ -29,13 +29,14 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from search import cli, data, run, status, worker
-from search.service import crew, loop, session, shift, trials
-from search.store import leases, patience, process
+from search.service import crew, session, trials
+from search.store import process, timing
 from search.study import seeds
 from search.study.recipe import Recipe
 from tests.fakes import Scores, ScriptedModel, ScriptedTrainer, curve
 
 VARIABLE = "SIMULATION"
+SPANS = ("grace", "beat", "poll", "checkpoint", "silence")
 COMMANDS = {"run": run.run, "worker": worker.worker, "status": status.status}
 FIRST = seeds.derive(0, "trial", 0)  # the seed of the first trial, and of all its attempts
 
@@ -45,13 +46,13 @@ class Simulation:
     """What a simulated process does differently from a real one. Times are in seconds."""
 
     sleep: float = 0.0  # for a trial's epoch
-    grace: float = leases.GRACE_SECONDS
+    grace: float = timing.Timing.grace
     attempts: int = trials.MAX_ATTEMPTS
-    host: str = ""  # a name of another machine, whose processes nobody else can look at
-    beat: float = loop.BEAT_SECONDS
+    beat: float = timing.Timing.beat
     poll: float = 0.05
-    checkpoint: float = loop.CHECKPOINT_SECONDS
-    silence: float = patience.SILENT_SECONDS
+    checkpoint: float = timing.Timing.checkpoint
+    silence: float = timing.Timing.silence
+    host: str = ""  # a name of another machine, whose processes nobody else can look at
     log: str = ""  # a file that gets a line for each epoch: process, seed, epoch
     die_at: int = 0  # the process kills itself before this transaction commits; 0 for never
     hang: bool = False  # in the second epoch of the first trial, whenever it is attempted
@@ -59,22 +60,17 @@ class Simulation:
     models: bool = False  # that can be tested, so that a trial can be confirmed
 
     def environment(self) -> dict[str, str]:
-        return {VARIABLE: json.dumps(asdict(self))}
+        spans = {name: getattr(self, name) for name in SPANS} | {"idle": self.poll}
+        return {
+            VARIABLE: json.dumps(asdict(self)),
+            timing.VARIABLE: " ".join(f"{name}={seconds}" for name, seconds in spans.items()),
+        }
 
     def install(self) -> None:
         """Make this process a simulated one."""
         for module, name, value in (
-            (patience, "SILENT_SECONDS", self.silence),
-            (leases, "GRACE_SECONDS", self.grace),
-            (trials, "GRACE_SECONDS", self.grace),
             (trials, "MAX_ATTEMPTS", self.attempts),
             (process, "host", (lambda: self.host) if self.host else process.host),
-            (loop, "BEAT_SECONDS", self.beat),
-            (loop, "CHECKPOINT_SECONDS", self.checkpoint),
-            (loop, "POLL_SECONDS", self.poll),
-            (shift, "POLL_SECONDS", self.poll),
-            (worker, "LOOK_SECONDS", self.poll),
-            (status, "LOOK_SECONDS", self.poll),
             (crew, "COMMAND", (sys.executable, "-m", "tests.simulated", "worker")),
         ):
             assert hasattr(module, name)
@@ -106,6 +102,9 @@ class _Script:
         if self._simulation.log:
             with Path(self._simulation.log).open("a") as log:
                 log.write(f"{os.getpid()} {seed} {epoch}\n")
+        if self._simulation.models:
+            score = _Centroids.of(recipe, seed).score
+            return 1 - score, score, 1 - score, score
         return curve(recipe, seed, epoch)
 
     def _wait(self, hold: int | None) -> None:
@@ -147,6 +146,12 @@ class _Centroids:
     def save(self, path: Path) -> None:
         with path.open("wb") as file:
             np.save(file, self.means)
+
+    @property
+    def score(self) -> float:
+        """On the validation split."""
+        split = data.load("blobs").validation
+        return float((self.predict(split.x).argmax(axis=-1) == split.y).mean())
 
     def predict(self, x: NDArray[np.floating], **_options: Any) -> NDArray[np.floating]:
         scores: NDArray[np.floating] = -((x[:, None] - self.means) ** 2).sum(axis=-1)

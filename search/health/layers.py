@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from search.backend import fetch, gradients, traced
 from search.health import measures as probe
 from search.health.measures import STEEPEST, Array
-from search.health.snapshot import FIGURES
+from search.health.snapshot import MEASURES
 
 _ACTIVATIONS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.PReLU)
 
@@ -38,11 +38,11 @@ class _Run(NamedTuple):
     passed: list[tuple[Array, Array]]  # pre-activations and outputs, [batch, ..., unit]
 
 
-_figures = traced(probe.figures)
+_measures_of = traced(probe.measures_of)
 
 
 def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float32]:
-    """Measure all layers in training mode, ``[figure, layer]``, and leave the model as it was.
+    """Measure all layers in training mode, ``[measure, layer]``, and leave the model as it was.
 
     The model runs as it stands, forth and back once: each trial has one of its own, and to trace
     it takes longer than the few looks at a trial. What serves the layers of all models is traced.
@@ -58,12 +58,12 @@ def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.
     output = layers[-1] if layers else None
     layers = [layer for layer in layers if layer[0].trainable]
     if not layers:
-        return np.zeros((len(FIGURES), 0), np.float32)
+        return np.zeros((len(MEASURES), 0), np.float32)
     derivatives = _derivatives(run, [index for _, index in layers])
     numbers = {id(weight): number for number, weight in enumerate(model.trainable_variables)}
     kernels = [numbers[id(kernel)] for kernel, _ in layers]
     changes = _changes(model, slopes, kernels)
-    figures = []
+    measured = []
     for number, layer, derivative in zip(kernels, layers, derivatives, strict=True):
         kernel, index = layer
         pre, outputs = run.passed[index]
@@ -77,8 +77,8 @@ def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.
             for part in (*parts, derivative)
         )
         steepness = ops.convert_to_tensor(steepest, "float32")
-        figures.append(_figures(probe.Layer._make([*matrices, steepness])))
-    return np.stack(list(map(fetch, figures)), axis=1)
+        measured.append(_measures_of(probe.Layer._make([*matrices, steepness])))
+    return np.stack(list(map(fetch, measured)), axis=1)
 
 
 def _differentiate(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from keras import ops
 
-from search.health.snapshot import FIGURES
+from search.health.snapshot import MEASURES
 
 Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
 
@@ -34,8 +34,8 @@ class Layer(NamedTuple):
     steepest: Array  # [...] the largest f' there is; 0 where f has no flat part to be caught on
 
 
-def figures(layer: Layer) -> Array:
-    """Measure a layer: ``[figure, ...]``, ordered as `search.health.snapshot.FIGURES`."""
+def measures_of(layer: Layer) -> Array:
+    """Measure a layer: ``[measure, ...]``, ordered as `search.health.snapshot.MEASURES`."""
     weight_norm = norm(layer.kernel)
     measured = {
         "gradient_norm": norm(layer.gradient),
@@ -53,7 +53,7 @@ def figures(layer: Layer) -> Array:
         "weight_low": ops.min(layer.kernel, axis=(-2, -1)),
         "weight_high": ops.max(layer.kernel, axis=(-2, -1)),
     }
-    return ops.stack([measured[name] for name in FIGURES])
+    return ops.stack([measured[name] for name in MEASURES])
 
 
 def norm(matrix: Array) -> Array:

@@ -1,7 +1,7 @@
 """Gradient health: what was measured of a trial's layers, and what that says about the trial.
 
-A `Snapshot` holds the figures of every layer at one moment of a trial, a `Health` all snapshots
-of a trial, and `judge` puts into one sentence what they show. How the figures are measured is said
+A `Snapshot` holds the measures of every layer at one moment of a trial, a `Health` all snapshots
+of a trial, and `judge` puts into one sentence what they show. How the measures are measured is said
 in `search.health.measures`; here they are only numbers.
 """
 
@@ -15,13 +15,13 @@ from typing import Any
 # within these bounds to such, and draws them towards mean 0 and variance 1.
 MEANS = (-0.1, 0.1)
 VARIANCES = (0.8, 1.5)
-DIGITS = 4  # significant ones of what is stored: more than any of the figures is good for
+DIGITS = 4  # significant ones of what is stored: more than any of the measures is good for
 SMALLEST = 2.0**-126  # float32's smallest normal number: a norm of zero counts as this
 
 
 @dataclass(frozen=True)
 class LayerHealth:
-    """One layer on one batch. Figures without a unit are ratios or plain numbers.
+    """One layer on one batch. Measures without a unit are ratios or plain numbers.
 
     The output layer's activation is left out, so its outputs are its pre-activations.
     """
@@ -59,19 +59,19 @@ class LayerHealth:
 
     @property
     def finite(self) -> bool:
-        """Whether every figure is a finite number."""
+        """Whether every measure is a finite number."""
         return all(map(math.isfinite, astuple(self)))
 
 
-FIGURES = tuple(field.name for field in fields(LayerHealth))
+MEASURES = tuple(field.name for field in fields(LayerHealth))
 
 
-def layers_of(figures: Iterable[Iterable[float]]) -> tuple["LayerHealth", ...]:
-    """Return the layers of measured figures, ``[figure, layer]``.
+def layers_of(measures: Iterable[Iterable[float]]) -> tuple["LayerHealth", ...]:
+    """Return the layers of measured measures, ``[measure, layer]``.
 
     They are rounded to what is stored of them, so that what comes back is what was there.
     """
-    columns = [[_short(value) for value in row] for row in figures]
+    columns = [[_short(value) for value in row] for row in measures]
     return tuple(LayerHealth(*layer) for layer in zip(*columns, strict=True))
 
 
@@ -113,7 +113,7 @@ class Snapshot:
 
     @property
     def finite(self) -> bool:
-        """Whether every layer's figures are finite numbers."""
+        """Whether every layer's measures are finite numbers."""
         return all(layer.finite for layer in self.layers)
 
 
@@ -135,7 +135,7 @@ class Health:
         return statistics.fmean(shares) if shares else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return all curves: for each snapshot a list of each figure, by layer.
+        """Return all curves: for each snapshot a list of each measure, by layer.
 
         JSON has no number for what is not finite; it is stored as null and read as NaN.
         """
@@ -143,7 +143,7 @@ class Health:
             "diverged_step": self.diverged_step,
             "snapshots": [
                 {"epoch": snapshot.epoch, "clipped": rounded(snapshot.clipped)}
-                | {name: [rounded(getattr(y, name)) for y in snapshot.layers] for name in FIGURES}
+                | {name: [rounded(getattr(y, name)) for y in snapshot.layers] for name in MEASURES}
                 for snapshot in self.snapshots
             ],
         }
@@ -166,6 +166,6 @@ def _short(value: float) -> float:
 
 
 def _snapshot(stored: Mapping[str, Any]) -> Snapshot:
-    columns = [[math.nan if v is None else v for v in stored[name]] for name in FIGURES]
-    layers = tuple(LayerHealth(*figures) for figures in zip(*columns, strict=True))
+    columns = [[math.nan if v is None else v for v in stored[name]] for name in MEASURES]
+    layers = tuple(LayerHealth(*measures) for measures in zip(*columns, strict=True))
     return Snapshot(stored["epoch"], layers, stored["clipped"])

@@ -90,13 +90,12 @@ def judge(health: Health, thresholds: Thresholds | None = None) -> Verdict:
     )
 
 
-def summary(health: Health, thresholds: Thresholds | None = None) -> dict[str, Any]:
-    """Return the verdict and a few key numbers of the latest snapshot, to filter and colour by.
+def key_numbers(health: Health) -> dict[str, Any]:
+    """Return a few numbers of the latest snapshot, to filter and colour trials by.
 
     ``slope`` is in decades a layer towards the input; the others are those of the worst layer.
     """
-    verdict = judge(health, thresholds)
-    values: dict[str, Any] = {"verdict": str(verdict.kind), "verdict_reason": verdict.reason}
+    values: dict[str, Any] = {}
     if health.diverged_step is not None:
         values["diverged_step"] = health.diverged_step
     if health.snapshots and (layers := health.snapshots[-1].layers):
@@ -175,9 +174,9 @@ def _well(latest: Snapshot) -> str:
     return f"Towards the first hidden layer the gradient {change}, {shares} {_when(latest)}."
 
 
-def _worst(layers: Sequence[LayerHealth], figure: str) -> tuple[int, LayerHealth]:
-    """Return the layer in which a figure is largest, and its number from 1."""
-    return max(enumerate(layers, 1), key=lambda pair: getattr(pair[1], figure))
+def _worst(layers: Sequence[LayerHealth], measure: str) -> tuple[int, LayerHealth]:
+    """Return the layer in which a measure is largest, and its number from 1."""
+    return max(enumerate(layers, 1), key=lambda pair: getattr(pair[1], measure))
 
 
 def _when(snapshot: Snapshot) -> str:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from keras import ops
 
-from search.lanes.gates import FAMILY, Array, Gates, wide
+from search.lanes.gates import Array, Gates, wide
+from search.lanes.techniques import FAMILY
 
 # What alpha dropout puts in a dropped output's place: selu's limit at minus infinity.
 DROPPED = -FAMILY["selu"][1]

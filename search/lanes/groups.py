@@ -1,11 +1,14 @@
-"""Groups of equal structure: what their trials share, from compiled programs to batches."""
+"""What trials share: those of a group its programs and batches, all of them the library."""
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import pairwise
 
+from search.data.splits import Split
+from search.lanes.gates import Array
 from search.lanes.optimizers import rule_of
-from search.lanes.stack import Programs, Stack
+from search.lanes.programs import Programs
 from search.lanes.structure import Structure
 from search.trainers.model import Problem
 
@@ -35,10 +38,6 @@ class Group:
         self.kernel_shapes = [(before, structure.pieces * units) for before, units in hidden]
         self.kernel_shapes.append(output)
 
-    def stack(self, width: int) -> Stack:
-        """Return so many lanes without a trial."""
-        return Stack(self.programs, self.kernel_shapes, width, self.structure.features)
-
     @property
     def lane_bytes(self) -> int:
         """How much memory a lane takes, about."""
@@ -49,10 +48,21 @@ class Group:
 
 
 class Library:
-    """The programs of the structures that were used last, each compiled when first run."""
+    """What trainers of one process share, so that it is made once.
+
+    It has the programs of the structures that were used last, each compiled when first run, and
+    the inputs of the whole that was used last.
+    """
 
     def __init__(self) -> None:
         self._programs: OrderedDict[Structure, Programs] = OrderedDict()
+        self._whole: tuple[Split, Array] | None = None
+
+    def inputs(self, whole: Split, put: Callable[[Split], Array]) -> Array:
+        """Return inputs on the device; ``put`` puts them there unless they are there already."""
+        if self._whole is None or self._whole[0] is not whole:
+            self._whole = whole, put(whole)
+        return self._whole[1]
 
     def programs(self, structure: Structure) -> Programs:
         """Return a structure's programs."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from keras import ops
 
 from search.lanes.gates import Array, Gates, like, wide
+from search.lanes.techniques import MOVING
 
-MOVING = 0.99  # Keras' defaults for batch normalization: the moving statistics' momentum,
-EPSILON = 1e-3  # and what is added to a variance, that of a layer too
+EPSILON = 1e-3  # Keras' default for what is added to a variance, that of a layer too
 
 
 class Norm(NamedTuple):

@@ -1,11 +1,12 @@
 """The programs that the lanes run: an epoch, a refill, and keeping the best weights."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from keras import ops, tree
 
-from search.backend import rows
+from search.backend import Program, rows
 from search.health import measures as probe
 from search.health.cadence import LOOK_BATCH
 from search.lanes import activations, limits, network, optimizers
@@ -93,8 +94,8 @@ def epoch_of(structure: Structure) -> Epoch:
 def look_of(structure: Structure) -> Look:
     """Return the function that measures the health of all lanes, and changes nothing.
 
-    It takes the state, the gates and the data, and returns ``[figure, layer, lane]``; the figures
-    are `search.health.snapshot.FIGURES`.
+    It takes the state, the gates and the data, and returns ``[measure, layer, lane]``; the measures
+    are `search.health.snapshot.MEASURES`.
     """
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
     inputs = _scaled(structure)
@@ -122,7 +123,7 @@ def look_of(structure: Structure) -> Look:
                 pre = outputs = passes[number].pre if number < len(passes) else logits
                 slopes, steepest = ops.ones_like(pre), ops.zeros_like(gates.positive)
             done = probe.Layer(kernel, raw, new - kernel, pre, delta, outputs, slopes, steepest)
-            layers.append(probe.figures(done))
+            layers.append(probe.measures_of(done))
         return ops.stack(layers, axis=1)
 
     return look
@@ -228,3 +229,15 @@ def keeping(kept: Kept, current: Kept, better: Array) -> Kept:
 
     result: Kept = tree.map_structure(chosen, kept, current)
     return result
+
+
+class Programs:
+    """The compiled programs of one structure; stacks of one width share them."""
+
+    def __init__(self, structure: Structure) -> None:
+        self.fresh = Program(partial(fresh, structure=structure))
+        self.refill = Program(partial(refilled, structure=structure), donated=(0, 1))
+        self.restore = Program(written, donated=(0, 1))
+        self.train = Program(epoch_of(structure), donated=(0,))
+        self.keep = Program(keeping, donated=(0,))
+        self.look = Program(look_of(structure))

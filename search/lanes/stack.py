@@ -1,52 +1,38 @@
 """Some lanes that are trained together: their arrays on the device, and the programs for them."""
 
-from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
 from keras import tree
 from numpy.typing import NDArray
 
-from search.backend import Program, fetch
-from search.lanes import programs
+from search.backend import fetch
 from search.lanes.gates import Gates, closed, set_gates
+from search.lanes.groups import Group
 from search.lanes.programs import Data, Kept
-from search.lanes.structure import Structure
-
-
-class Programs:
-    """The compiled programs of one structure; stacks of one width share them."""
-
-    def __init__(self, structure: Structure) -> None:
-        self.fresh = Program(partial(programs.fresh, structure=structure))
-        self.refill = Program(partial(programs.refilled, structure=structure), donated=(0, 1))
-        self.restore = Program(programs.written, donated=(0, 1))
-        self.train = Program(programs.epoch_of(structure), donated=(0,))
-        self.keep = Program(programs.keeping, donated=(0,))
-        self.look = Program(programs.look_of(structure))
 
 
 class Stack:
-    """Holds ``width`` lanes, numbered by their *place* on axis 0 of every array."""
+    """Holds the arrays of ``width`` lanes, which have a *place* each on axis 0 of every array.
 
-    def __init__(
-        self,
-        programs: Programs,
-        shapes: list[tuple[int, int]],
-        width: int,
-        features: Iterable[str],
-    ) -> None:
+    Args:
+        group: whose trials it is for.
+        width: how many of them.
+
+    """
+
+    def __init__(self, group: Group, width: int) -> None:
+        self.group = group
         self.width = width
-        self.programs = programs
-        self._gates = closed(width, features)
-        empty = tuple(np.zeros((width, *shape), np.float32) for shape in shapes)
-        self._state = programs.fresh(empty)
-        self._kept = programs.fresh(empty).current  # its own, since both will be overwritten
+        self._programs = group.programs
+        self._gates = closed(width, group.structure.features)
+        empty = tuple(np.zeros((width, *shape), np.float32) for shape in group.kernel_shapes)
+        self._state = self._programs.fresh(empty)
+        self._kept = self._programs.fresh(empty).current  # its own: both will be overwritten
 
     def refill(self, place: int, kernels: tuple[NDArray[np.float32], ...], gates: Gates) -> None:
         """Put an untrained network with these kernels, ``[1, input, unit]`` each, in a place."""
-        self._state, self._kept = self.programs.refill(
+        self._state, self._kept = self._programs.refill(
             self._state, self._kept, np.int32(place), kernels
         )
         set_gates(self._gates, place, gates)
@@ -55,7 +41,7 @@ class Stack:
         """Put into a place what `read` gave for one, of whatever stack of this structure."""
         one = [array[None] for array in arrays]
         new = tree.pack_sequence_as((self._state, self._kept), one)
-        self._state, self._kept = self.programs.restore(
+        self._state, self._kept = self._programs.restore(
             self._state, self._kept, np.int32(place), *new
         )
         set_gates(self._gates, place, gates)
@@ -86,19 +72,19 @@ class Stack:
 
         Returns the sums of `programs.epoch_of`, ``[6, lane]``.
         """
-        self._state, sums = self.programs.train(
+        self._state, sums = self._programs.train(
             self._state, self._gates, order, rates, np.int32(steps), data
         )
         return fetch(sums)
 
     def look(self, data: Data) -> NDArray[np.float32]:
-        """Measure the health of all lanes, ``[figure, layer, lane]``."""
-        return fetch(self.programs.look(self._state, self._gates, data))
+        """Measure the health of all lanes, ``[measure, layer, lane]``."""
+        return fetch(self._programs.look(self._state, self._gates, data))
 
     def keep(self, better: NDArray[np.bool_]) -> None:
         """Keep the current networks of the lanes that are better, ``[lane]``."""
         if better.any():
-            self._kept = self.programs.keep(self._kept, self._state.current, better)
+            self._kept = self._programs.keep(self._kept, self._state.current, better)
 
     def kept(self, place: int) -> Kept:
         """Return what is kept in a place, without the lane axis."""

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.errors import SpecError
-from search.lanes.gates import CURVES, OFF
 from search.lanes.optimizers import rule_of
+from search.lanes.techniques import CURVES, named_by
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import StudySpec
-from search.study.training import Training
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Structure:
     batch_size: int
     optimizer: str
     nesterov: bool
-    features: frozenset[str] = frozenset()  # of `OFF`: each trial may do without them
+    features: frozenset[str] = frozenset()  # of `TECHNIQUES`: each trial may do without
     pieces: int = 1  # of each hidden unit; more than one with maxout only
 
     @classmethod
@@ -47,7 +46,7 @@ class Structure:
             training.batch_size,
             training.optimizer,
             training.nesterov and training.optimizer == "sgd",
-            _features(model, training),
+            named_by(model, training),
             model.maxout_pieces if model.activation == "maxout" else 1,
         )
 
@@ -115,31 +114,6 @@ def structures_of(spec: StudySpec) -> float:
     activations = (d for d in spec.search_space.dimensions if d.name == "activation")
     kinds = {value == "maxout" for dimension in activations for value in dimension.extremes()}
     return math.prod(counts) * max(1, len(kinds))
-
-
-def _features(model: MLP, training: Training) -> frozenset[str]:
-    """Return the techniques of `OFF` that a trial may use.
-
-    Each follows from one setting alone: the corners of a study's space, in which one setting
-    varies at a time, show all that any of its trials needs.
-    """
-    named = {
-        model.activation: model.activation in CURVES,
-        "prelu": model.activation == "prelu",
-        "batch_norm_after": model.batch_norm_after,
-        "input_batch_norm": model.input_batch_norm,
-        "layer_norm": model.layer_norm,
-        "clipvalue": training.clipvalue is not None,
-        "global_clipnorm": training.global_clipnorm is not None,
-        "dropout": model.dropout is not None,
-        "seed": model.dropout is not None,
-        "alpha_dropout": model.alpha_dropout,
-        "batch_norm_momentum": model.batch_norm_momentum != OFF["batch_norm_momentum"],
-        "l2": model.l2 is not None,
-        "max_norm": model.max_norm is not None,
-        "weight_decay": training.optimizer == "adamw",
-    }
-    return frozenset(name for name, is_named in named.items() if is_named)
 
 
 def why_not(spec: StudySpec) -> str | None:

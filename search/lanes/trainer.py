@@ -11,18 +11,16 @@ programs. On a CPU a network fills the matrix units by itself, and wider stacks 
 caches; there each lane is a stack of its own, and as many are trained at a time as there are cores.
 """
 
-import copy
 import math
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from search.backend import accelerated, fetch, free_memory, put, threads
+from search.backend import accelerated, fetch, free_memory, pool, put
 from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted
 from search.health.cadence import Cadence, at_rungs
@@ -36,19 +34,10 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
 from search.trainers.model import Problem
 
 KIND = "lanes"  # of its checkpoints
-
-
-@dataclass(eq=False)
-class _Bench:
-    """A stack, and whose trials sit in it."""
-
-    group: Group
-    stack: Stack
-    lanes: dict[int, int]  # place -> lane, of those with a trial
 
 
 @dataclass
@@ -58,8 +47,8 @@ class _Trial:
     recipe: Recipe
     seed: int
     course: Course
-    bench: _Bench
-    place: int  # in its stack
+    stack: Stack
+    place: int  # in the stack
 
 
 class LanesTrainer:
@@ -71,9 +60,11 @@ class LanesTrainer:
         dataset: what to train and validate on.
         structure: the largest among the trials', with all features that any trial may have.
         lanes: how many.
-        width: lanes of a stack; an equal share on an accelerator and one on a CPU unless given.
+        width: lanes of one stack. Without it a stack has one lane on a CPU, and on an accelerator
+            the lanes are shared equally among the structures.
         cadence: when the trials' health is looked at.
         structures: how many the trials have, as far as that is known.
+        library: what it shares with other trainers of this process; its own unless given.
 
     Raises:
         LanesExhausted: the device's memory does not hold so many lanes. `start` and `epoch` may
@@ -89,32 +80,28 @@ class LanesTrainer:
         width: int | None = None,
         cadence: Cadence = at_rungs,
         structures: float = 1,
+        library: Library | None = None,
     ) -> None:
         self.lanes = lanes
-        self.label = f"lanes {lanes}"
+        self.label = Label("lanes", lanes)
         share = max(1, math.ceil(lanes / structures))
-        self._width = width or (share if accelerated() else 1)
+        self.width = width or (share if accelerated() else 1)
+        self._dataset = dataset
         self._largest = structure
         self._cadence = cadence
-        self._library = Library()
-        self._threads = ThreadPoolExecutor(threads())
-        self._settle(dataset)
-        if lanes * self._group(structure).lane_bytes > free_memory():
-            raise LanesExhausted(f"memory does not hold {lanes} lanes; use fewer")
-        self._data = self._placed(_inputs(dataset.train.whole))
-
-    def _settle(self, dataset: Dataset) -> None:
-        """Take up a data set, whose arrays are yet to be placed on the device."""
-        self._dataset = dataset
+        self._library = Library() if library is None else library
         self._problem = Problem.of(dataset)
         self._size = len(dataset.train)
         self._free_all()
+        if lanes * self._group(structure).lane_bytes > free_memory():
+            raise LanesExhausted(f"memory does not hold {lanes} lanes; use fewer")
+        self._data = self._placed()
 
-    def _placed(self, x: Array) -> Data:
-        """Return all that the programs need of the data, beside these inputs of the whole."""
+    def _placed(self) -> Data:
+        """Return all that the programs need of the data, on the device."""
         train, validation = self._dataset.train.whole, self._dataset.validation
         return Data(
-            x,
+            self._library.inputs(train, _inputs),
             put(self._problem.answers(train)),
             _inputs(validation),
             put(self._problem.answers(validation)),
@@ -125,36 +112,27 @@ class LanesTrainer:
         parts = self._problem.scaling(standardize)
         return tuple(put(np.array(part, np.float32)) for part in parts)
 
-    def beside(self, dataset: Dataset, cadence: Cadence) -> "LanesTrainer":
-        """Return a trainer of as many lanes on other parts of the same whole.
-
-        Both have the same programs, threads and inputs on the device.
-        """
-        assert dataset.train.whole is self._dataset.train.whole, "it is other data"
-        other = copy.copy(self)
-        other._cadence = cadence
-        other._settle(dataset)
-        other._data = other._placed(self._data.x)
-        return other
-
     def _free_all(self) -> None:
         self._trials: dict[int, _Trial] = {}
-        self._benches: list[_Bench] = []
+        self._stacks: list[Stack] = []
 
     def _group(self, structure: Structure) -> Group:
         structure = structure.possible
         return Group(structure, self._library.programs(structure), self._problem, self._size)
 
-    def _bench(self, structure: Structure) -> tuple[_Bench, int]:
+    def _place(self, structure: Structure) -> tuple[Stack, int]:
         """Return a stack of this structure with a free place, and that place."""
         group = self._group(structure)
-        for bench in self._benches:
-            free = set(range(self._width)) - bench.lanes.keys()
-            if bench.group.programs is group.programs and free:
-                return bench, min(free)
-        self._benches = [bench for bench in self._benches if bench.lanes]
-        self._benches.append(_Bench(group, group.stack(self._width), {}))
-        return self._benches[-1], 0
+        for stack in self._stacks:
+            free = set(range(self.width)) - self._taken(stack)
+            if stack.group.programs is group.programs and free:
+                return stack, min(free)
+        self._stacks = [stack for stack in self._stacks if self._taken(stack)]
+        self._stacks.append(Stack(group, self.width))
+        return self._stacks[-1], 0
+
+    def _taken(self, stack: Stack) -> set[int]:
+        return {trial.place for trial in self._trials.values() if trial.stack is stack}
 
     @property
     def compilations(self) -> dict[str, int]:
@@ -173,17 +151,16 @@ class LanesTrainer:
         """
         assert 0 <= lane < self.lanes, f"there is no lane {lane} among {self.lanes}"
         assert lane not in self._trials, "the lane is not free"
-        bench, place = self._bench(self._largest.serving(recipe))
+        stack, place = self._place(self._largest.serving(recipe))
         if checkpoint is None:
-            kernels = self._kernels(recipe, seed, bench.group)
-            bench.stack.refill(place, kernels, _gates(recipe, seed))
+            kernels = self._kernels(recipe, seed, stack.group)
+            stack.refill(place, kernels, _gates(recipe, seed))
             course = Course(recipe.training, metric=self._problem.metric)
         else:
-            checkpoint.check(KIND, bench.stack.shapes)
+            checkpoint.check(KIND, stack.shapes)
             course = Course(recipe.training, checkpoint.curve, self._problem.metric)
-            bench.stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
-        self._trials[lane] = _Trial(recipe, seed, course, bench, place)
-        bench.lanes[place] = lane
+            stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
+        self._trials[lane] = _Trial(recipe, seed, course, stack, place)
 
     def _kernels(self, recipe: Recipe, seed: int, group: Group) -> tuple[NDArray[np.float32], ...]:
         """Return the initial kernels, ``[1, input, unit]`` each."""
@@ -196,29 +173,30 @@ class LanesTrainer:
     def epoch(self) -> dict[int, EpochResult]:
         """Train for one epoch, and return the results of the trials that had not ended."""
         running = {lane: trial for lane, trial in self._trials.items() if not trial.course.over}
-        benches = self._benches_of(running)
+        stacks = self._stacks_of(running.values())
         untrained = [lane for lane, trial in running.items() if not trial.course.epochs]
         try:
             self._look(untrained, dict.fromkeys(untrained, (0, 0)))
-            sums = self._threads.map(lambda bench: self._train(bench, running), benches)
-            metrics = dict(zip(benches, sums, strict=True))
-            better = {bench: np.zeros(self._width, bool) for bench in benches}
+            sums = pool().map(lambda stack: self._train(stack, running.values()), stacks)
+            metrics = dict(zip(stacks, sums, strict=True))
+            better = {stack: np.zeros(self.width, bool) for stack in stacks}
             counts = {}
             for lane, trial in running.items():
-                *scores, clipped, finite = metrics[trial.bench][:, trial.place].tolist()
-                better[trial.bench][trial.place] = trial.course.add(*scores)
+                *scores, clipped, finite = metrics[trial.stack][:, trial.place].tolist()
+                better[trial.stack][trial.place] = trial.course.add(*scores)
                 counts[lane] = int(clipped), int(finite)
-            for bench in benches:
-                bench.stack.keep(better[bench])
+            for stack in stacks:
+                stack.keep(better[stack])
             self._look(list(running), counts)
         except BaseException:
             self._free_all()
             raise
         return {lane: trial.course.last for lane, trial in running.items()}
 
-    def _benches_of(self, lanes: Iterable[int]) -> list[_Bench]:
-        taken = {self._trials[lane].bench for lane in lanes}
-        return [bench for bench in self._benches if bench in taken]
+    def _stacks_of(self, trials: Iterable[_Trial]) -> list[Stack]:
+        """Return the stacks of these trials, in the order in which they were made."""
+        theirs = {trial.stack for trial in trials}
+        return [stack for stack in self._stacks if stack in theirs]
 
     def _look(self, lanes: list[int], counts: dict[int, tuple[int, int]]) -> None:
         """Look at the health of the lanes whose turn it is.
@@ -230,44 +208,44 @@ class LanesTrainer:
         """
         trials = {lane: self._trials[lane] for lane in lanes}
         due = [lane for lane, t in trials.items() if self._cadence(t.course.epochs, t.course.over)]
-        benches = self._benches_of(due)
-        found = self._threads.map(lambda bench: bench.stack.look(self._data), benches)
-        figures = dict(zip(benches, found, strict=True))
+        stacks = self._stacks_of(trials[lane] for lane in due)
+        found = pool().map(lambda stack: stack.look(self._data), stacks)
+        measures = dict(zip(stacks, found, strict=True))
         for lane in due:
             trial, (clipped, finite) = trials[lane], counts[lane]
-            steps = trial.bench.group.steps
+            steps = trial.stack.group.steps
             clips = trial.course.epochs and trial.recipe.training.limit
             trial.course.look(
-                layers_of(figures[trial.bench][:, :, trial.place].tolist()),
+                layers_of(measures[trial.stack][:, :, trial.place].tolist()),
                 clipped / steps if clips else None,
                 finite,
                 steps,
             )
 
-    def _train(self, bench: _Bench, running: dict[int, _Trial]) -> NDArray[np.float64]:
+    def _train(self, stack: Stack, running: Iterable[_Trial]) -> NDArray[np.float64]:
         """Train a stack; returns ``[metric, lane]`` as `programs.epoch_of`, of means not sums."""
-        steps, batch = bench.group.steps, bench.group.batch
-        order, rates = self._nothing(bench.group)
-        for place, lane in bench.lanes.items():
-            if trial := running.get(lane):
-                rates[:, place] = trial.course.rates(steps)
-                bench.stack.set_learning_rate(place, rates[-1, place])
+        steps, batch = stack.group.steps, stack.group.batch
+        order, rates = self._nothing(stack.group)
+        for trial in running:
+            if trial.stack is stack:
+                rates[:, trial.place] = trial.course.rates(steps)
+                stack.set_learning_rate(trial.place, rates[-1, trial.place])
                 examples = data_order(trial.seed, trial.course.epochs, self._size)
                 rows = self._dataset.train.rows(examples[: steps * batch])
-                order[:, place] = rows.reshape(steps, -1)
-        sums = bench.stack.train(order, rates, steps, self._data)
+                order[:, trial.place] = rows.reshape(steps, -1)
+        sums = stack.train(order, rates, steps, self._data)
         counted = np.array([[steps * batch]] * 2 + [[len(self._dataset.validation)]] * 2)
         return np.concatenate([sums[:4] / counted, sums[4:]])
 
     def _nothing(self, group: Group) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return an epoch's order and rates for a stack in which nobody learns."""
-        order = np.zeros((group.steps, self._width, group.batch), np.int32)
+        order = np.zeros((group.steps, self.width, group.batch), np.int32)
         return order, np.zeros(order.shape[:2], np.float32)
 
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the lane's trial stands."""
         trial = self._trials[lane]
-        return trial.course.checkpoint(KIND, trial.bench.stack.read(trial.place))
+        return trial.course.checkpoint(KIND, trial.stack.read(trial.place))
 
     def model(self, lane: int) -> keras.Model:
         """Return a new model of standard layers with the lane's kept weights."""
@@ -280,7 +258,7 @@ class LanesTrainer:
         """Yield a trial's kept weights in Keras' order."""
         model = trial.recipe.model
         assert isinstance(model, MLP)
-        variables, statistics = trial.bench.stack.kept(trial.place)
+        variables, statistics = trial.stack.kept(trial.place)
         before = model.batch_norm and not model.batch_norm_after
         if model.input_batch_norm:
             yield from (*variables.inputs, *statistics.inputs)
@@ -303,34 +281,33 @@ class LanesTrainer:
 
     def stop(self, lane: int) -> Outcome:
         """End the lane's trial and free the lane."""
-        trial = self._trials.pop(lane)
-        del trial.bench.lanes[trial.place]
-        return trial.course.outcome()
+        return self._trials.pop(lane).course.outcome()
 
-    def lane_steps_per_second(self, lanes: int | None = None, steps: int = 40) -> float:
+    def lane_steps_per_second(self, lanes: int | None = None, steps: int = 100) -> float:
         """Measure how fast lanes, or all, of the largest structure train together.
 
-        Only while all lanes are free.
+        Only while all lanes are free. What is timed are whole epochs, with their validation, or
+        as many steps of them: a difference between two timings may be nothing.
         """
         assert not self._trials, "the lanes are not free"
         group = self._group(self._largest)
-        stacks = [group.stack(self._width) for _ in range(0, lanes or self.lanes, self._width)]
+        steps = min(steps, group.steps)
+        stacks = [Stack(group, self.width) for _ in range(0, lanes or self.lanes, self.width)]
         order, rates = self._nothing(group)
 
         def seconds(count: int) -> float:
             begun = time.perf_counter()
-            list(self._threads.map(lambda s: s.train(order, rates, count, self._data), stacks))
+            list(pool().map(lambda s: s.train(order, rates, count, self._data), stacks))
             return time.perf_counter() - begun
 
         seconds(1)  # compiles
-        # What is fixed, validation above all, is in both and falls out of the difference.
-        long, short = (min(seconds(n) for _ in range(5)) for n in (1 + steps, 1))
-        return len(stacks) * self._width * steps / max(long - short, 1e-9)
+        shortest = min(seconds(steps) for _ in range(3))
+        return len(stacks) * self.width * steps / shortest
 
     def shrink(self, lanes: int) -> None:
         """Do with so many lanes from now on; only while all lanes are free."""
         assert not self._trials, "the lanes are not free"
-        self.lanes, self.label = lanes, f"lanes {lanes}"
+        self.lanes, self.label = lanes, Label("lanes", lanes)
 
 
 def _gates(recipe: Recipe, seed: int) -> Gates:

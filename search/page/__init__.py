@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import jinja2
@@ -84,8 +85,7 @@ def _digest(script: str) -> str:
 
 
 def _asset(name: str) -> str:
-    source, _, _ = _environment().loader.get_source(_environment(), name)  # type: ignore[union-attr]
-    return source
+    return files("search.page").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache

@@ -18,6 +18,7 @@ from search.page.figure import (
 )
 from search.result.factors import tried
 from search.result.result import Result, TrialRow
+from search.result.state import State
 from search.study.metric import Metric
 
 
@@ -29,8 +30,8 @@ def figures(result: Result) -> list[Figure]:
 
 def _history(result: Result, rows: Sequence[TrialRow]) -> Figure:
     metric = result.metric
-    complete = [row for row in rows if row.state == "complete"]
-    pruned = [row for row in rows if row.state == "pruned"]
+    complete = [row for row in rows if row.state is State.COMPLETE]
+    pruned = [row for row in rows if row.state is State.PRUNED]
     best: list[TrialRow] = []
     for row in complete:
         if not best or score(row) > score(best[-1]):
@@ -129,8 +130,8 @@ def _curves(result: Result) -> Iterator[Figure]:
     others = [row for row in rows if winner is None or row.number != winner.number]
     own = [row for row in rows if row not in others]
     groups = [
-        ("ended early", [row for row in others if row.state != "complete"], GREY, 1.0, 0.4),
-        ("complete", [row for row in others if row.state == "complete"], BLUE, 1.5, 0.75),
+        ("ended early", [row for row in others if row.state is not State.COMPLETE], GREY, 1.0, 0.4),
+        ("complete", [row for row in others if row.state is State.COMPLETE], BLUE, 1.5, 0.75),
         (f"winner, trial {winner.number if winner else ''}", own, ORANGE, 3.0, 1.0),
     ]
     longest = max(len(row.curve) for row in rows)
@@ -151,7 +152,7 @@ def _curves(result: Result) -> Iterator[Figure]:
 
 
 def _climb(rows: Sequence[TrialRow], own: Sequence[TrialRow], metric: Metric) -> str:
-    early = [row for row in rows if row.state != "complete"]
+    early = [row for row in rows if row.state is not State.COMPLETE]
     text = f"{count(len(rows), 'trial')} that reported more than one epoch"
     text += f"; of these, {len(early)} ended early (faded)." if early else "."
     for row in own:

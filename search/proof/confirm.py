@@ -5,28 +5,30 @@ by its mean validation score over fresh seeds. Only then is the test split opene
 the winner's models score there is stated with an interval. This is the only module that opens it.
 """
 
+import contextlib
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from search.data import open_test
 from search.data.splits import Dataset, Split
+from search.errors import ModelError, SearchError, reason_of
 from search.proof.interval import accuracy_interval, regression_intervals
 from search.proof.proof import Proof, Run, mean_validation
-from search.study.metric import R2, macro_f1
+from search.study.metric import macro_f1
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.study.spec import Confirm
 from search.trainers.contract import Trainer, train_to_end
+from search.trainers.files import loaded, saved
+from search.trainers.outputs import Outputs, answers_of
 
-TEST_BATCH = 1000
+# What Keras raises where it does not know a class, its arguments or its weights.
+_UNLOADABLE = (TypeError, ValueError, KeyError, AttributeError, ImportError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,19 @@ class Runs(Protocol):
     def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
         """Keep a run."""
 
+    def opening(self, trial: int) -> int:
+        """Keep that the test split is about to be opened for a trial; return how often it was."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A model of the winner, loaded, whose answers on the validation split are as they were."""
+
+    model: keras.Model
+    outputs: Outputs
+    seed: int
+    validation: float
+
 
 class Confirmation:
     """Confirms a winner, from wherever an earlier process left off.
@@ -59,6 +74,7 @@ class Confirmation:
         seed: the study's.
         ledger: what is trained already; each run is kept there at once.
         progress: is told of each `Run`.
+        dataset: on whose validation split models show that they are what was trained.
 
     """
 
@@ -69,60 +85,62 @@ class Confirmation:
         seed: int,
         ledger: Runs,
         progress: Callable[[Run], None],
+        dataset: Dataset,
     ) -> None:
         self._trainer = trainer
         self._settings = settings
         self._seed = seed
         self._ledger = ledger
         self._progress = progress
+        self._dataset = dataset
 
-    def prove(
-        self,
-        candidates: Sequence[Candidate],
-        before: Proof | None,
-        dataset: Dataset,
-    ) -> Proof:
+    def prove(self, candidates: Sequence[Candidate], before: Proof | None) -> Proof:
         """Choose the winner among the candidates, the best trial first, and test it.
+
+        The winner's models are loaded, and have scored on the validation split what they scored
+        when they were trained, before the test split is opened. That it is opened is kept before
+        it is done, so that the count is true whatever fails then.
 
         Args:
             candidates: configurations in the order of their trials' scores.
             before: the study's proof so far; where it is of the same winner it stands, and the
                 test split stays closed.
-            dataset: whose test split is opened.
+
+        Raises:
+            SearchError: a model of the winner cannot be loaded, or scores otherwise than it did.
 
         """
+        self._train([pair for pair in self._pairs(candidates) if self._validation(*pair) is None])
         runs = self._runs(candidates)
         winner = max(candidates, key=lambda candidate: mean_validation(runs, candidate.trial))
-        own = [run for run in runs if run.trial == winner.trial]
-        seeds = tuple(run.seed for run in own)
-        stands = before is not None and before.is_of(winner.trial, seeds, self._settings.confidence)
-        # The models of an earlier proof's losers were not kept, and artifacts can be deleted.
-        self._train([(winner, seed) for seed in seeds if not self._has_model(winner, seed)])
-        if before is not None and stands:
+        models = [self._ready(winner, seed) for seed in self._seeds(winner)]
+        runs = self._runs(candidates)  # a model that was trained again has a score of its own
+        seeds = tuple(model.seed for model in models)
+        if before is not None and before.is_of(winner.trial, seeds, self._settings.confidence):
             return replace(before, runs=runs)
-        test = open_test(dataset)
+        openings = self._ledger.opening(winner.trial)
+        test = open_test(self._dataset)
         return Proof(
             trial=winner.trial,
             runs=runs,
             seeds=seeds,
             test_size=len(test),
-            openings=1 if before is None else before.openings + 1,
-            model_seed=max(own, key=lambda run: run.validation).seed,
-            **self._scores(self._test(winner, seeds, test), test),
+            openings=openings,
+            model_seed=max(models, key=lambda model: model.validation).seed,
+            **self._scores(models, test),
         )
 
+    def _pairs(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, int]]:
+        return [(candidate, seed) for candidate in candidates for seed in self._seeds(candidate)]
+
     def _runs(self, candidates: Sequence[Candidate]) -> tuple[Run, ...]:
-        pairs = [(candidate, seed) for candidate in candidates for seed in self._seeds(candidate)]
-        self._train([pair for pair in pairs if self._validation(*pair) is None])
         return tuple(
-            Run(one.trial, seed, self._validation(one, seed) or 0.0) for one, seed in pairs
+            Run(one.trial, seed, self._validation(one, seed) or 0.0)
+            for one, seed in self._pairs(candidates)
         )
 
     def _validation(self, candidate: Candidate, seed: int) -> float | None:
         return self._ledger.validation(candidate.trial, seed)
-
-    def _has_model(self, candidate: Candidate, seed: int) -> bool:
-        return self._ledger.model(candidate.trial, seed) is not None
 
     def _seeds(self, candidate: Candidate) -> list[int]:
         """Return seeds that no trial of the study was trained with."""
@@ -133,45 +151,68 @@ class Confirmation:
         jobs = [(candidate.recipe, seed) for candidate, seed in pairs]
         for position, outcome, model in train_to_end(self._trainer, jobs):
             candidate, seed = pairs[position]
-            self._ledger.add(candidate.trial, seed, outcome.value, _saved(model))
+            self._ledger.add(candidate.trial, seed, outcome.value, saved(model))
             self._progress(Run(candidate.trial, seed, outcome.value))
 
-    def _test(self, winner: Candidate, seeds: Sequence[int], test: Split) -> NDArray[Any]:
-        """Return what each model says of each test example, ``[seed, example, output]``."""
-        models = (loaded(self._ledger.model(winner.trial, seed)) for seed in seeds)
-        return np.stack(
-            [model.predict(test.x, batch_size=TEST_BATCH, verbose=0) for model in models]
-        )
+    def _ready(self, winner: Candidate, seed: int) -> _Ready:
+        """Return a model of the winner, trained again where none is kept that can be loaded.
 
-    def _scores(self, outputs: NDArray[Any], test: Split) -> dict[str, Any]:
-        """Return the fields of `Proof` that say what the models' outputs are worth."""
+        The models of an earlier proof's losers were not kept, artifacts can be deleted, and a
+        class of the study's own may have changed since.
+        """
+        content = self._ledger.model(winner.trial, seed)
+        model = None
+        if content is not None:
+            with contextlib.suppress(*_UNLOADABLE):
+                model = loaded(content)
+        if model is None:
+            self._train([(winner, seed)])
+            content = self._ledger.model(winner.trial, seed)
+            assert content is not None, "it was kept this moment"
+            try:
+                model = loaded(content)
+            except _UNLOADABLE as error:
+                raise ModelError(
+                    f"the winner's model cannot be loaded back: {reason_of(error)}"
+                ) from error
+        return self._checked(model, winner, seed)
+
+    def _checked(self, model: keras.Model, winner: Candidate, seed: int) -> _Ready:
+        """Make sure that a model scores on the validation split what it did in training."""
+        split, trained = self._dataset.validation, self._validation(winner, seed)
+        assert trained is not None, "it was kept with the model"
+        said = answers_of(model, split.x)
+        outputs = Outputs.of(model, self._dataset.classes, said)
+        score, text = outputs.score(said, split.y), outputs.metric.text
+        if abs(score - trained) > outputs.slack(said) + 0.5 / len(split):
+            raise SearchError(
+                f"nothing is proven, and the test split stays closed: the model of trial "
+                f"{winner.trial} with seed {seed} scored {text(trained)} on the validation split "
+                f"when it was trained, and now {text(score)}; what build or call draws at random, "
+                "or keeps outside the model's weights, must not change its answers"
+            )
+        return _Ready(model, outputs, seed, trained)
+
+    def _scores(self, models: Sequence[_Ready], test: Split) -> dict[str, Any]:
+        """Return the fields of `Proof` that say what the models' answers are worth."""
         confidence = self._settings.confidence
-        if test.metric is R2:
-            predicted = outputs[..., 0].astype(np.float64)
-            errors = ((predicted - test.y) ** 2).mean(axis=1)
+        outputs = models[0].outputs
+        said = [answers_of(one.model, test.x) for one in models]
+        per_seed = tuple(outputs.score(one, test.y) for one in said)
+        if outputs.classes is None:
+            predicted = np.stack([outputs.numbers(one) for one in said])
             interval, rmse = regression_intervals(predicted, test.y, confidence)
-            per_seed = tuple((1 - errors / test.y.var()).tolist())
-            return {"per_seed": per_seed, "interval": interval, "rmse": rmse}
-        guesses = outputs.argmax(axis=-1)
-        correct = guesses == test.y
+            return {
+                "per_seed": per_seed,
+                "interval": interval,
+                "rmse": rmse,
+                "baselines": {"mean": 0.0},  # by R²'s definition
+            }
+        _, counts = np.unique(test.y, return_counts=True)
+        guesses = np.stack([outputs.guesses(one) for one in said])
         return {
-            "per_seed": tuple(correct.mean(axis=1).tolist()),
-            "interval": accuracy_interval(correct, confidence),
+            "per_seed": per_seed,
+            "interval": accuracy_interval(guesses == test.y, confidence),
             "f1": statistics.mean(macro_f1(guess, test.y) for guess in guesses),
+            "baselines": {"largest_class": float(counts.max() / len(test))},
         }
-
-
-def _saved(model: keras.Model) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        model.save(path)
-        return path.read_bytes()
-
-
-def loaded(content: bytes | None) -> keras.Model:
-    """Return the model that a ledger keeps."""
-    assert content is not None, "the winner's models are kept"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        path.write_bytes(content)
-        return keras.models.load_model(path)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from search.trainers.outputs import Outputs, answers_of
+
 if TYPE_CHECKING:  # who only reads what was found needs neither Keras nor the data
     import keras
 
     from search.data.splits import Dataset
 
 SHOWN = 10  # deviations that are kept
-BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def measure(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> 
 
     """
     split = dataset.validation
-    predicted = model.predict(split.x, batch_size=BATCH, verbose=0)[:, 0].astype(np.float64)
+    said = answers_of(model, split.x)
+    predicted = Outputs.of(model, None, said).numbers(said)
     sizes = np.abs(predicted - split.y)
     order = np.argsort(-sizes, kind="stable")[:SHOWN]
     worst = (Deviation(int(i), float(split.y[i]), float(predicted[i])) for i in order)

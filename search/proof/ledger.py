@@ -10,6 +10,8 @@ import optuna
 
 from search.proof.proof import Proof
 from search.store.artifacts import Artifacts
+from search.store.attributes import CONFIRMATION, CONFIRMATION_SECONDS, MACHINE, OPENINGS, PROOF
+from search.store.keys import model_key, model_prefix
 
 
 class Ledger:
@@ -33,33 +35,46 @@ class Ledger:
     def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
         """Keep a run."""
         self._artifacts.put(self._key(trial, seed), model)
-        self._study.set_user_attr("confirmation", {**self._runs(), f"{trial}/{seed}": validation})
+        self._study.set_user_attr(CONFIRMATION, {**self._runs(), f"{trial}/{seed}": validation})
 
     def _runs(self) -> Mapping[str, float]:
-        runs: Mapping[str, float] = self._study.user_attrs.get("confirmation", {})
+        runs: Mapping[str, float] = self._study.user_attrs.get(CONFIRMATION, {})
         return runs
 
     def _key(self, trial: int, seed: int) -> str:
-        return f"{self._study.study_name}/model/{trial}/{seed}"
+        return model_key(self._study.study_name, trial, seed)
+
+    # -- the test split ----------------------------------------------------------------------
+
+    @property
+    def openings(self) -> tuple[int, ...]:
+        """The trials for which the test split was opened, in that order, proven or not."""
+        return tuple(self._study.user_attrs.get(OPENINGS, ()))
+
+    def opening(self, trial: int) -> int:
+        """Keep that the test split is about to be opened for a trial; return how often it was."""
+        opened = [*self.openings, trial]
+        self._study.set_user_attr(OPENINGS, opened)
+        return len(opened)
 
     # -- the proof ---------------------------------------------------------------------------
 
     @property
     def proof(self) -> Proof | None:
         """The proof so far."""
-        stored = self._study.user_attrs.get("proof")
+        stored = self._study.user_attrs.get(PROOF)
         return None if stored is None else Proof.from_json(stored)
 
     @property
     def seconds(self) -> float:
         """What the confirmation took so far."""
-        seconds: float = self._study.user_attrs.get("confirmation_seconds", 0.0)
+        seconds: float = self._study.user_attrs.get(CONFIRMATION_SECONDS, 0.0)
         return seconds
 
     @property
     def machine(self) -> Mapping[str, Any] | None:
         """Versions and hardware of the process that made the proof."""
-        machine: Mapping[str, Any] | None = self._study.user_attrs.get("machine")
+        machine: Mapping[str, Any] | None = self._study.user_attrs.get(MACHINE)
         return machine
 
     def keep(self, proof: Proof, seconds: float, machine: Mapping[str, Any]) -> None:
@@ -67,11 +82,11 @@ class Ledger:
 
         Only the winner's models stay.
         """
-        self._study.set_user_attr("machine", dict(machine))
-        self._study.set_user_attr("confirmation_seconds", round(self.seconds + seconds, 1))
-        self._study.set_user_attr("proof", proof.to_json())
+        self._study.set_user_attr(MACHINE, dict(machine))
+        self._study.set_user_attr(CONFIRMATION_SECONDS, round(self.seconds + seconds, 1))
+        self._study.set_user_attr(PROOF, proof.to_json())
         winners = self.models.values()
-        for key in self._artifacts.keys(f"{self._study.study_name}/model/"):
+        for key in self._artifacts.keys(model_prefix(self._study.study_name)):
             if key not in winners:
                 self._artifacts.delete(key)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from search.trainers.outputs import Outputs, answers_of
+
 if TYPE_CHECKING:  # who only reads what was found needs neither Keras nor the data
     import keras
 
     from search.data.splits import Dataset
 
 SHOWN = 24  # mistakes that are kept with their pictures
-BATCH = 1000
 SIDES = range(8, 65)  # pixels a side of what is shown as a picture
 
 
@@ -74,15 +75,16 @@ def examine(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> 
     """Look at what a model makes of a data set's validation split.
 
     Args:
-        model: from raw inputs to one score for each class, ``[example, class]``.
+        model: a classifier, from raw inputs, as `search.trainers.outputs` understands it.
         dataset: of which nothing but the validation split is looked at.
         trial: that found the model's configuration.
         seed: that the model was trained with.
 
     """
     split = dataset.validation
-    scores = _probabilities(model.predict(split.x, batch_size=BATCH, verbose=0))
-    guesses = scores.argmax(axis=-1)
+    said = answers_of(model, split.x)
+    outputs = Outputs.of(model, dataset.classes, said)
+    scores, guesses = outputs.probabilities(said), outputs.guesses(said)
     pairs, counts = np.unique(np.stack([split.y, guesses]), axis=1, return_counts=True)
     confusion = np.vstack([pairs, counts]).T
     sure = scores.max(axis=-1)
@@ -99,15 +101,6 @@ def examine(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> 
         for index in order
     )
     return Mistakes(trial, seed, tuple(map(tuple, confusion.tolist())), tuple(worst))
-
-
-def _probabilities(scores: NDArray[Any]) -> NDArray[Any]:
-    """Return ``[example, class]`` as probabilities, which a model of one's own may not give."""
-    if (scores >= 0).all() and np.allclose(scores.sum(axis=-1), 1, atol=1e-3):
-        return scores
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    probabilities: NDArray[Any] = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities
 
 
 def picture(example: NDArray[Any]) -> bytes | None:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from search.proof.interval import Interval
@@ -27,10 +27,13 @@ class Proof:
     per_seed: tuple[float, ...]  # test scores
     interval: Interval
     test_size: int  # examples
-    openings: int  # times the test split was opened in this study: once for each winner
+    openings: int  # times the test split had been opened in this study, this one included
     model_seed: int  # of the model that is kept: the winner's best by validation
     f1: float | None = None  # of classes: the macro average, mean over the seeds
     rmse: Interval | None = None  # of a regression: root mean squared error in the targets' unit
+    # What needs no network scores on the same examples: "largest_class", always guessing the class
+    # that most of them have, or "mean", always guessing the mean.
+    baselines: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def candidates(self) -> set[int]:

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from search.health.verdict import Kind
+from search.result.state import State
 from search.result.wording import shown
 from search.study.space import Choice, Dimension
 
@@ -70,7 +71,7 @@ def tried(result: "Result") -> list["TrialRow"]:
     return [
         row
         for row in result.counted
-        if row.state in ("complete", "pruned") and row.value is not None and row.config
+        if row.state in (State.COMPLETE, State.PRUNED) and row.value is not None and row.config
     ]
 
 

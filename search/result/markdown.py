@@ -64,13 +64,19 @@ def _confirmation(result: "Result") -> str:
     lines += [
         "",
         f"The winner's models score {per_seed} ({metric.title}) on the test split, which was "
-        "opened "
-        + ("once." if proof.openings == 1 else f"{proof.openings} times, once for each winner."),
+        f"opened {_times(result)}.",
         *([] if proof.f1 is None else [f"Their macro F1 over the classes is {proof.f1:.4f}."]),
         "The interval covers the finite test split and the spread over seeds; it does not cover "
         "the choice of the winner, which never saw the test split.",
     ]
     return "\n".join(lines)
+
+
+def _times(result: "Result") -> str:
+    if result.opened == 1:
+        return "once"
+    trials = ", ".join(map(str, result.openings))
+    return f"{result.opened} times" + (f", for the trials {trials}" if trials else "")
 
 
 def _reasons(result: "Result") -> str:

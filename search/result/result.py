@@ -9,6 +9,7 @@ from search.health.snapshot import Health
 from search.proof.deviations import Deviations
 from search.proof.mistakes import Mistakes
 from search.proof.proof import Proof
+from search.result.state import State
 from search.study.metric import ACCURACY, Metric
 from search.study.space import Config
 from search.study.spec import StudySpec
@@ -20,7 +21,7 @@ class TrialRow:
     """One trial, as the report shows it."""
 
     number: int
-    state: str  # complete, pruned, failed, running or waiting
+    state: State
     value: float | None  # validation score; of a pruned trial the last one it reported
     config: Config  # empty when it ended before it was chosen
     epochs: int  # done
@@ -51,8 +52,14 @@ class Result:
     health: Mapping[int, Health] = field(default_factory=dict)  # of the trials it was measured in
     mistakes: Mistakes | Deviations | None = None  # the winner's, on the validation split
     metric: Metric = ACCURACY  # of all scores
+    openings: tuple[int, ...] = ()  # the trials for which the test split was opened
     task: Task = Task.CLASSIFICATION
     labels: tuple[Label, ...] | None = None  # what the user calls the classes, by their number
+
+    @property
+    def opened(self) -> int:
+        """How often the test split was opened, whatever came of it."""
+        return max(len(self.openings), self.proof.openings if self.proof else 0)
 
     @property
     def counted(self) -> list[TrialRow]:
@@ -62,7 +69,7 @@ class Result:
     @property
     def ranked(self) -> list[TrialRow]:
         """The complete trials, the best first."""
-        complete = [row for row in self.counted if row.state == "complete"]
+        complete = [row for row in self.counted if row.state is State.COMPLETE]
         return sorted(complete, key=lambda row: (-(row.value or 0.0), row.number))
 
     @property
@@ -73,7 +80,7 @@ class Result:
         return next(iter(self.ranked), None)
 
     @property
-    def states(self) -> Counter[str]:
+    def states(self) -> Counter[State]:
         """How many of the counted trials ended in which state."""
         return Counter(row.state for row in self.counted)
 

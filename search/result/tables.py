@@ -4,6 +4,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from search.result.state import ENDED
+
 if TYPE_CHECKING:
     from search.result.result import Result
 
@@ -21,7 +23,7 @@ def best_json(result: "Result") -> dict[str, Any]:
         "target_met": result.target_met,
         "trials": {
             "total": len(result.counted),
-            **{state: states[state] for state in ("complete", "pruned", "failed")},
+            **{state: states[state] for state in ENDED},
         },
         "seconds": dict(result.seconds),
         "data": dict(result.data),
@@ -58,8 +60,9 @@ def _test_json(result: "Result") -> dict[str, Any] | None:
         "seeds": list(proof.seeds),
         "per_seed": list(proof.per_seed),
         "n": proof.test_size,
-        "openings": proof.openings,
+        "openings": result.opened,
         "model_seed": proof.model_seed,
+        "baselines": dict(proof.baselines),
         **beside,
     }
 

@@ -15,6 +15,7 @@ from search.result.factors import (
     kinds,
     spread,
 )
+from search.result.state import ENDED
 from search.result.wording import clock, describe
 from search.study.metric import Metric
 
@@ -39,7 +40,31 @@ def sentences(result: "Result") -> list[str]:
         said.append(_proven(result))
     expected = result.spec.expected
     beside = [f"Expected was: {expected}"] if expected else []
-    return [*said, *_target(result), *_unconfirmed(result), _counts(result), *beside]
+    said += [*_baselines(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
+    return [*said, _counts(result), *beside]
+
+
+def _baselines(result: "Result") -> list[str]:
+    """Say what needs no network would score on the same examples."""
+    if result.proof is None:
+        return []
+    text, said = (
+        result.metric.text,
+        {
+            "largest_class": "Always guessing the largest class would be right on {}.",
+            "mean": "Always guessing the mean would have an R² of {}.",
+        },
+    )
+    found = result.proof.baselines.items()
+    return [said[name].format(text(score)) for name, score in found if name in said]
+
+
+def _unopened(result: "Result") -> list[str]:
+    """Say where the test split was opened in vain."""
+    if result.proof is not None or not result.opened:
+        return []
+    times = "once" if result.opened == 1 else f"{result.opened} times"
+    return [f"The test split was opened {times} already, and nothing came of it."]
 
 
 def _proven(result: "Result") -> str:
@@ -87,7 +112,7 @@ def _unconfirmed(result: "Result") -> list[str]:
 
 def _counts(result: "Result") -> str:
     states = result.states
-    parts = [f"{states[state]} {state}" for state in ("complete", "pruned", "failed")]
+    parts = [f"{states[state]} {state}" for state in ENDED]
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
 
 

@@ -1,11 +1,13 @@
 """Which trainer serves a study, and with how many lanes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from search.backend import OVERRULED
 from search.data.splits import Dataset
 from search.errors import SpecError
 from search.health.cadence import never
 from search.lanes.calibrate import calibrate, fitting
+from search.lanes.groups import Library
 from search.lanes.structure import Structure, structures_of, why_not
 from search.lanes.trainer import LanesTrainer
 from search.study.spec import StudySpec
@@ -15,7 +17,12 @@ from search.trainers.folds import FoldsTrainer, folds_of
 
 
 def trainer_for(
-    spec: StudySpec, dataset: Dataset, kind: str, lanes: int | None, say: Callable[[str], None]
+    spec: StudySpec,
+    dataset: Dataset,
+    kind: str,
+    lanes: int | None,
+    say: Callable[[str], None],
+    library: Library | None = None,
 ) -> Trainer:
     """Return a trainer for a study's models.
 
@@ -25,39 +32,51 @@ def trainer_for(
         kind: "lanes", "fit", or "auto" for lanes wherever the study's models can be stacked.
         lanes: how many; None for the number that trains fastest on this machine.
         say: is told in one line each what was chosen and why, and what the study had better do.
+        library: what its lanes share with other trainers of this process.
 
     Raises:
         SpecError: the study's models cannot be trained in lanes, and that was asked for.
 
     """
-    for warning in spec.warnings:
+    for warning in (*spec.warnings, *OVERRULED):
         say(warning)
     reason = why_not(spec)
     if reason and (kind == "lanes" or (lanes or 1) > 1):
         raise SpecError(f"no lanes: {reason}")
     parts = folds_of(dataset, spec.folds, spec.seed) if spec.folds > 1 else [dataset]
     first: Trainer
-    others: list[Trainer]
+    others: Sequence[Trainer]
     if kind == "fit" or reason:
         if (lanes or 1) > 1:
             raise SpecError("the fit trainer has one lane; leave out --lanes or use lanes")
         # A trial's health is that of its first fold.
         first, others = FitTrainer(parts[0]), [FitTrainer(part, never) for part in parts[1:]]
     else:
-        in_lanes = _in_lanes(spec, parts[0], lanes, say)
-        first, others = in_lanes, [in_lanes.beside(part, never) for part in parts[1:]]
+        library = library or Library()
+        structure = Structure.of_study(spec)
+        first = in_lanes = _in_lanes(spec, parts[0], lanes, say, library)
+        count, width = in_lanes.lanes, in_lanes.width
+        others = [
+            LanesTrainer(part, structure, count, width, never, library=library)
+            for part in parts[1:]
+        ]
     return FoldsTrainer([first, *others], dataset.metric) if others else first
 
 
 def _in_lanes(
-    spec: StudySpec, dataset: Dataset, lanes: int | None, say: Callable[[str], None]
+    spec: StudySpec,
+    dataset: Dataset,
+    lanes: int | None,
+    say: Callable[[str], None],
+    library: Library,
 ) -> LanesTrainer:
     structure, structures = Structure.of_study(spec), structures_of(spec)
     if lanes is None:
-        trainer, choice = calibrate(dataset, structure, spec.trials, structures)
+        epochs = spec.training.epochs
+        trainer, choice = calibrate(dataset, structure, spec.trials, structures, library, epochs)
         say(f"Lanes: {choice}.")
         return trainer
-    trainer = fitting(dataset, structure, lanes, structures)
+    trainer = fitting(dataset, structure, lanes, structures, library)
     if trainer.lanes < lanes:
         say(f"Lanes: memory does not hold {lanes}; going on with {trainer.lanes}.")
     return trainer

@@ -13,7 +13,9 @@ from search.proof.deviations import Deviations
 from search.proof.ledger import Ledger
 from search.proof.mistakes import Mistakes
 from search.result.result import Result, TrialRow
+from search.result.state import State
 from search.service import machine
+from search.store import attributes
 from search.store.artifacts import Artifacts
 from search.store.keys import health_prefix, mistakes_key
 from search.store.leases import Leases
@@ -55,6 +57,7 @@ def collect(
         hardware=where["hardware"],
         settings=settings,
         metric=METRICS[stored.frozen["data.metric"]],
+        openings=ledger.openings,
         task=Task(stored.frozen["data.task"]),
         labels=None if labels is None else tuple(labels),
     )
@@ -76,11 +79,11 @@ def with_evidence(result: Result, artifacts: Artifacts) -> Result:
 
 
 _STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
+    TrialState.COMPLETE: State.COMPLETE,
+    TrialState.PRUNED: State.PRUNED,
+    TrialState.FAIL: State.FAILED,
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.WAITING: State.WAITING,
 }
 
 
@@ -93,10 +96,10 @@ def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> Trial
         config=spec.search_space.config(trial.params) if chosen else Config({}),
         epochs=len(trial.intermediate_values),
         seconds=trial.duration.total_seconds() if trial.duration else None,
-        reason=trial.user_attrs.get("failure") or trial.user_attrs.get("end"),
-        seed=trial.user_attrs.get("seed"),
+        reason=trial.user_attrs.get(attributes.FAILURE) or trial.user_attrs.get(attributes.END),
+        seed=trial.user_attrs.get(attributes.SEED),
         counts=trial.number in counted,
         curve=tuple(value for _, value in sorted(trial.intermediate_values.items())),
-        verdict=trial.user_attrs.get("verdict"),
-        verdict_reason=trial.user_attrs.get("verdict_reason"),
+        verdict=trial.user_attrs.get(attributes.VERDICT),
+        verdict_reason=trial.user_attrs.get(attributes.VERDICT_REASON),
     )

@@ -5,8 +5,10 @@ replaced, for its trials are safe in the store.
 """
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,10 @@ from search.errors import SearchError, UsageError
 from search.service import machine
 
 REPLACEMENTS = 3  # of one worker in a row, without a trial done; then its machine is at fault
-COMMAND = (sys.executable, "-m", "search.worker")
+# Not from the working directory, where a user may have a search.py.
+COMMAND = (sys.executable, "-P", "-m", "search.worker")
+OURS = Path(__file__).parents[2]
+LED = "SEARCH_LED"  # set in the environment of a crew's workers
 STOP_SECONDS = 30.0  # a worker hands back and leaves within seconds, or it never will
 
 
@@ -30,6 +35,7 @@ class _Place:
     log: Path
     process: "subprocess.Popen[bytes]"
     replaced: int = 0
+    left: bool = False  # it was seen to have left, although there was work
     done_before: int = 0  # trials of the study when it was started
 
 
@@ -54,7 +60,12 @@ class Crew:
         say: Callable[[str], None],
     ) -> None:
         self._command = [*COMMAND, *words]
-        self._environment = os.environ | {"OPTUNA_STORAGE": storage}
+        paths = [str(OURS), os.environ.get("PYTHONPATH", "")]
+        self._environment = os.environ | {
+            "OPTUNA_STORAGE": storage,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            LED: "1",
+        }
         self._say = say
         self._places = [
             self._place(number, gpu, cores, folder / f"worker-{number}.log")
@@ -72,7 +83,7 @@ class Crew:
             process = subprocess.Popen(
                 self._command,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # which ends with this process: see `follow_head`
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is ours to pass on
@@ -103,8 +114,10 @@ class Crew:
             status = place.process.poll()
             if status == UsageError.exit_status:
                 raise UsageError(_last_line(place.log))
-            if status:
+            if status or (status == 0 and place.left):
                 self._replace(place, status, done)
+            # One that has found no work left may have seen the end of the budget before us.
+            place.left = status == 0
 
     def _replace(self, place: _Place, status: int, done: int) -> None:
         if done > place.done_before:
@@ -117,6 +130,8 @@ class Crew:
         place.replaced += 1
         place.done_before = done
         self._say(f"Worker {place.number} ended with status {status}; starting it again.")
+        if place.process.stdin is not None:
+            place.process.stdin.close()
         place.process = self._start(place.gpu, place.cores, place.log)
 
     def stop(self) -> None:
@@ -130,6 +145,19 @@ class Crew:
             except subprocess.TimeoutExpired:
                 place.process.kill()
                 place.process.wait()
+            if place.process.stdin is not None:
+                place.process.stdin.close()
+
+
+def follow_head() -> None:
+    """In a worker of a crew, hand back and leave when its head is gone, however that died."""
+    if os.environ.get(LED) and sys.stdin is not None:
+        threading.Thread(target=_wait_for_head, name="head", daemon=True).start()
+
+
+def _wait_for_head() -> None:
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever written; it returns when the pipe is closed
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def shares(count: int) -> list[tuple[str | None, list[int]]]:

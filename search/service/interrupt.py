@@ -13,9 +13,10 @@ class Interrupt:
         self.signal: signal.Signals | None = None
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal is not None:  # the second one means now
+        if self.signal is None:
+            self.signal = signal.Signals(number)
+        elif number == signal.SIGINT:  # a person who asks twice means now; a scheduler does not
             raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
 
     @property
     def exit_status(self) -> int | None:
@@ -25,9 +26,14 @@ class Interrupt:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Turn the first SIGINT or SIGTERM into a flag, and restore the handlers on leaving."""
+    """Turn SIGINT, SIGTERM and SIGHUP into a flag, and restore the handlers on leaving.
+
+    SIGHUP, which a terminal sends when it is closed, is left alone where nohup has switched it off.
+    """
     interrupt = Interrupt()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, interrupt._receive) for number in numbers]
     try:
         yield interrupt

@@ -10,15 +10,12 @@ from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
-from search.errors import LanesExhausted, SearchError, TrialLost, UsageError
+from search.errors import LanesExhausted, SearchError, TrialLost, UsageError, reason_of
 from search.service.trials import Assignment, TrialQueue
 from search.trainers import checkpoint as checkpoints
 from search.trainers.contract import EpochResult, Trainer
 
-BEAT_SECONDS = 5.0
-CHECKPOINT_SECONDS = 60.0  # of training that the death of a worker may cost
 CHECKPOINT_BYTES = 64 * 2**20  # a larger one would cost the store more than it saves
-POLL_SECONDS = 1.0  # between two looks at the store while others train the last trials
 BROKEN_AFTER = 3  # failures of one kind in a row: the worker is at fault, not the trials
 
 
@@ -48,7 +45,7 @@ class _Held:
     trained: bool = False  # by this worker, so that there is something to save
 
 
-class Worker:
+class Loop:
     """Works on a study until its budget is met or ``stop`` says a reason.
 
     Args:
@@ -71,6 +68,7 @@ class Worker:
         self._queue = queue
         self._trainer = trainer
         self._progress = progress
+        self._timing = queue.timing
         self._stop = stop
         self._limit = limit
         self._held: dict[int, _Held] = {}
@@ -89,7 +87,7 @@ class Worker:
         """
         reason: str | None = None
         self._queue.reap()
-        with beating(self._queue.beat, self._queue.watch, self._watch):
+        with beating(self._timing.beat, self._queue.beat, self._queue.watch, self._watch):
             try:
                 while not (reason := self._stop()):
                     self._fill()
@@ -99,11 +97,11 @@ class Worker:
                         self._queue.reap()  # what nobody holds now is an orphan
                         return None
                     else:
-                        time.sleep(POLL_SECONDS)
+                        time.sleep(self._timing.poll)
                 self._save(0.0)
                 return reason
             except BaseException as error:
-                reason = _reason(error)
+                reason = reason_of(error)
                 raise
             finally:
                 self._hand_back(reason)
@@ -144,12 +142,12 @@ class Worker:
         results: dict[int, EpochResult] = {}
         with self._blaming(list(self._held)), self._busy():
             results = self._trainer.epoch()
-        with self._queue.look():
+        with self._queue.reading_once():
             for lane, result in results.items():
                 self._held[lane].trained = True
                 self._progress.trained(lane, result)
                 self._judge(lane, result)
-        self._save(CHECKPOINT_SECONDS)
+        self._save(self._timing.checkpoint)
 
     def _judge(self, lane: int, result: EpochResult) -> None:
         held = self._held[lane]
@@ -209,7 +207,7 @@ class Worker:
         except (UsageError, LanesExhausted):
             raise  # the study's definition or the trainer is at fault, not these trials
         except Exception as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             for lane in lanes:
                 self._fail(lane, reason)
             self._failures.append(type(error).__name__)
@@ -233,19 +231,13 @@ class Worker:
         self._held.clear()
 
 
-def _reason(error: BaseException) -> str:
-    """Return an exception in one line, short enough for a trial's attribute."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:500]}" if text else type(error).__name__
-
-
 @contextlib.contextmanager
-def beating(*duties: Callable[[], None]) -> Iterator[None]:
-    """Do these duties now and then in a thread of its own, until the block is left."""
+def beating(seconds: float, *duties: Callable[[], None]) -> Iterator[None]:
+    """Do these duties every so many seconds in a thread of its own, until the block is left."""
     stopped = threading.Event()
 
     def loop() -> None:
-        while not stopped.wait(BEAT_SECONDS):
+        while not stopped.wait(seconds):
             for duty in duties:
                 # What the store refuses now must not end the beating; next time it may succeed.
                 with contextlib.suppress(Exception):
@@ -257,4 +249,4 @@ def beating(*duties: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         stopped.set()
-        thread.join(BEAT_SECONDS)
+        thread.join(seconds)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.result.wording import clock, describe
+from search.store.attributes import END, FAILURE
 from search.study.metric import ACCURACY, Metric
 from search.study.space import Config, Space
 from search.trainers.contract import EpochResult
@@ -210,9 +211,9 @@ def progress_for(
 
 def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
     if trial.state.name == "FAIL":
-        return f"Trial {trial.number} failed: {trial.user_attrs.get('failure')}."
+        return f"Trial {trial.number} failed: {trial.user_attrs.get(FAILURE)}."
     if trial.state.name == "PRUNED":
-        end = trial.user_attrs.get("end", "pruned")
+        end = trial.user_attrs.get(END, "pruned")
         return f"Trial {trial.number} {end} at epoch {trial.last_step}."
     assert best is not None
     return (
@@ -221,13 +222,19 @@ def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
     )
 
 
+class _Deaf(Console):
+    """A console that goes on in silence when nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on; by default the process would end."""
+        self.quiet = True
+
+
 def progress_of(session: "Session") -> "Lines":
     """Return what shows a person how a study goes on."""
-    from rich.console import Console
-
     result = session.result()
     ranked = result.ranked
     best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None
-    console = Console(stderr=True)
+    console = _Deaf(stderr=True)
     done, budget = len(result.counted), result.budget
     return progress_for(console, session.options.quiet, best, done, budget, result.metric)

@@ -1,14 +1,17 @@
-"""A result's files: made one by one, written whole, and announced."""
+"""A study's report: its files, the dashboard's figures, and what a person reads at the end."""
 
 import json
 import os
+import secrets
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from search.errors import SearchError, reason_of
 from search.result.markdown import markdown
 from search.result.tables import best_json, trials_csv
 from search.result.words import sentences
@@ -16,52 +19,7 @@ from search.result.words import sentences
 if TYPE_CHECKING:
     from search.result.result import Result
 
-
-def texts(
-    result: "Result", evidence: "Callable[[], Result]", fault: Callable[[str, Exception], None]
-) -> Iterator[tuple[str, str]]:
-    """Return the report's files one by one, name and contents, what programs read first.
-
-    Args:
-        result: what the study has come to.
-        evidence: returns the same with all that the page shows.
-        fault: told what of the files for people cannot be made and why; the rest is made.
-
-    """
-    from search.page import page  # here, so that --help needs neither Optuna nor Plotly
-    from search.store.patience import STORE_ERRORS
-
-    yield "best.json", json.dumps(best_json(result), indent=2, allow_nan=False) + "\n"
-    yield "trials.csv", trials_csv(result)
-    builders: dict[str, Callable[[], str]] = {
-        "report.md": lambda: markdown(result),
-        "report.html": lambda: page(evidence()),
-    }
-    for name, build in builders.items():
-        try:
-            text = build()
-        except STORE_ERRORS:
-            raise
-        except Exception as error:  # whatever it is, a long search must not end in it
-            fault(name, error)
-        else:
-            yield name, text
-
-
-def plots(
-    evidence: "Callable[[], Result]", fault: Callable[[str, Exception], None]
-) -> dict[str, dict[str, Any]]:
-    """Return the dashboard's figures; a fault costs no more than them."""
-    from search.page.board import plots
-    from search.store.patience import STORE_ERRORS
-
-    try:
-        return plots(evidence())
-    except STORE_ERRORS:
-        raise
-    except Exception as error:
-        fault("what the dashboard draws of gradients", error)
-        return {}
+NOTHING_PROVEN = 3  # the exit status where a target was missed, or no trial has completed
 
 
 class Faults:
@@ -80,45 +38,132 @@ class Faults:
         """Tell of one."""
         self.names.append(name)
         hint = "" if self._verbose else " (-v shows where)"
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        click.echo(f"warning: {name} cannot be made and stays as it was: {why}{hint}", err=True)
+        said = f"warning: {name} cannot be made and stays as it was: {reason_of(error)}{hint}"
+        click.echo(said, err=True)
         if self._verbose:
             traceback.print_exception(error)
 
 
-def _replace(file: Path, content: bytes) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    beside.replace(file)
+class Report:
+    """What is written of a study. What is for people costs no more than itself when it fails.
 
+    Args:
+        result: what the study has come to.
+        evidence: returns the same with all that the page shows; asked once, and late.
+        verbose: show the traceback of what cannot be made.
 
-def announce(
-    result: "Result",
-    made: Iterable[tuple[str, str]],
-    out: Path,
-    model: bytes | None,
-    as_json: bool,
-) -> dict[str, str]:
-    """Write a result's files, each as soon as it is made, and print it on standard output.
-
-    Returns the texts by their files' names.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    if model is not None:
-        _replace(out / "best.keras", model)
-    written = {}
-    for name, text in made:
-        _replace(out / name, text.encode())
-        written[name] = text
-    if as_json:
-        click.echo(json.dumps(best_json(result), indent=2, allow_nan=False))
-    else:
-        files = [*written, "best.keras"] if model is not None else written
-        click.echo("\n".join(sentences(result)))
-        click.echo("Files: " + ", ".join(str(out / name) for name in files))
-    return written
+
+    def __init__(
+        self, result: "Result", evidence: "Callable[[], Result]", verbose: bool = False
+    ) -> None:
+        self.result = result
+        self.faults = Faults(verbose)
+        self._evidence = cache(evidence)
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the report's files one by one, name and contents, what programs read first."""
+        from search.page import page  # here, so that --help needs no Plotly
+
+        yield "best.json", _as_json(self.result)
+        yield "trials.csv", trials_csv(self.result)
+        for name, build in (
+            ("report.md", lambda: markdown(self.result)),
+            ("report.html", lambda: page(self._evidence())),
+        ):
+            if (text := self._made(name, build)) is not None:
+                yield name, text
+
+    def plots(self) -> dict[str, dict[str, Any]]:
+        """Return the dashboard's figures."""
+        from search.page.board import plots
+
+        made = self._made("what the dashboard draws", lambda: plots(self._evidence()))
+        return made or {}
+
+    def _made(self, name: str, build: Callable[[], Any]) -> Any:
+        from search.store.patience import STORE_ERRORS
+
+        try:
+            return build()
+        except STORE_ERRORS:
+            raise
+        except Exception as error:  # whatever it is, a long search must not end in it
+            self.faults(name, error)
+            return None
+
+    def write(self, out: Path, model: bytes | None) -> "Written":
+        """Write the files, each as soon as it is made.
+
+        A folder that takes no more of them keeps none of the others from being made.
+        """
+        written = Written(out)
+        if model is not None:
+            written.add("best.keras", model)
+        for name, text in self.texts():
+            written.texts[name] = text
+            written.add(name, text.encode())
+        return written
+
+    def show(self, written: "Written", as_json: bool) -> None:
+        """Print what a person, or a program, wants to know at once, on standard output."""
+        if as_json:
+            click.echo(_as_json(self.result), nl=False)
+            return
+        click.echo("\n".join(sentences(self.result)))
+        click.echo("Files: " + ", ".join(str(written.out / name) for name in written.files))
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of a command that ends with this result."""
+        missed = self.result.target_met is False
+        return NOTHING_PROVEN if missed or not self.result.ranked else 0
 
 
-def exit_status(result: "Result") -> int:
-    """Return the exit status that a result has."""
-    return 3 if result.target_met is False else 0
+class Written:
+    """The files of a report in a folder, as far as it takes them."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.files: list[str] = []
+        self.texts: dict[str, str] = {}
+        self._fault: OSError | None = None
+
+    def add(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all."""
+        try:
+            _replace(self.out / name, content)
+            self.files.append(name)
+        except OSError as error:
+            self._fault = self._fault or error
+
+    def check(self) -> None:
+        """Raise what kept a file from being written.
+
+        Raises:
+            SearchError: there was something.
+
+        """
+        if self._fault is not None:
+            raise SearchError(
+                f"{self.out} does not hold the results: {self._fault.strerror}; they are kept in "
+                "the store, and search.report writes them again"
+            ) from self._fault
+
+
+def _as_json(result: "Result") -> str:
+    return json.dumps(best_json(result), indent=2, allow_nan=False) + "\n"
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write a file beside its place and put it there, never through a link that waits for it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(beside, flags, 0o666), "wb") as opened:
+            opened.write(content)
+        beside.replace(file)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

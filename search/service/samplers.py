@@ -1,10 +1,12 @@
 """How a study searches: its sampler and its pruner, as Optuna's."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -12,10 +14,14 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from search.service.cma import CmaEs
 from search.service.draws import draws
 from search.store import Store
+from search.store.attributes import FIXED, REPEATS
 from search.study.space import Choice
 from search.study.spec import StudySpec
+
+REPETITION = "repetition"  # the choice whose values are blocks of a grid
 
 
 def open_study(store: Store, name: str, spec: StudySpec, seed: int) -> optuna.Study:
@@ -29,7 +35,7 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "randomized":
-            return _Randomized(spec)
+            return Randomized(spec.space, spec.seed)
         case "qmc":
             # All workers must walk the same sequence; the storage says who takes which point.
             with warnings.catch_warnings():
@@ -37,41 +43,27 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
                 return optuna.samplers.QMCSampler(seed=spec.seed, scramble=True)
         case "grid":
             # All workers must number the points alike: a trial's number says which one it takes.
-            return _Grid(_grid(spec), seed=spec.seed)
+            return Grid(_grid(spec), spec.seed)
         case "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            return CmaEs(seed)
         case _:
             return optuna.samplers.TPESampler(seed=seed)
 
 
-class _Grid(optuna.samplers.GridSampler):
-    """Walks the grid; the budget ends the study.
+class _ByPlace(BaseSampler):
+    """Gives each trial what is its due by its place in the study, whichever worker asks.
 
-    The order is random, but one repetition of all configurations comes after the other, so that
-    a budget smaller than the grid compares them fairly: Fisher's randomized blocks (Fisher 1935,
-    The design of experiments, chapter 4).
+    A trial's place is how many trials before it drew for themselves. Repeats do not: they keep the
+    parameters of the trial that they repeat, or its place where it died without any. Nor do
+    those whose parameters a user has fixed.
     """
 
-    def __init__(self, points: Mapping[str, Sequence[Any]], seed: int) -> None:
-        super().__init__(points, seed)
-        if "repetition" in points:
-            block = self._param_names.index("repetition")
-            self._all_grids.sort(key=lambda point: points["repetition"].index(point[block]))
+    def __init__(self) -> None:
+        self._latest: tuple[int, Mapping[str, Any]] | None = None  # trial number, and its point
 
-    def after_trial(self, *_arguments: Any) -> None:
-        """Leave the study alone: Optuna's own would stop an `optimize` that does not run."""
-
-
-class _Randomized(optuna.samplers.BaseSampler):
-    """Gives each trial the draw of its number, whichever worker asks.
-
-    Repeats do not count: they keep the parameters of the trial that they repeat.
-    """
-
-    def __init__(self, spec: StudySpec) -> None:
-        self._draws = draws(spec.space, spec.seed)
-        self._drawn: list[dict[str, Any]] = []
-        self._latest: tuple[int, dict[str, Any]] | None = None  # trial number, and its draw
+    @abstractmethod
+    def _point(self, place: int) -> Mapping[str, Any]:
+        """Return the parameters of a place, from 0."""
 
     def infer_relative_search_space(
         self, _study: optuna.Study, _trial: FrozenTrial
@@ -80,9 +72,10 @@ class _Randomized(optuna.samplers.BaseSampler):
         return {}
 
     def sample_relative(
-        self, _study: optuna.Study, _trial: FrozenTrial, _space: dict[str, BaseDistribution]
+        self, study: optuna.Study, _trial: FrozenTrial, _space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return nothing, as there is nothing to sample together."""
+        self._raise_error_if_multi_objective(study)
         return {}
 
     def sample_independent(
@@ -92,13 +85,55 @@ class _Randomized(optuna.samplers.BaseSampler):
         param_name: str,
         _distribution: BaseDistribution,
     ) -> Any:
-        """Return one parameter of the trial's draw."""
+        """Return one parameter of the trial's point."""
+        self._raise_error_if_multi_objective(study)
         if self._latest is None or self._latest[0] != trial.number:
-            before = study.get_trials(deepcopy=False)[: trial.number]
-            place = sum("repeats" not in one.user_attrs for one in before)
-            self._drawn += islice(self._draws, max(0, place + 1 - len(self._drawn)))
-            self._latest = trial.number, self._drawn[place]
+            self._latest = trial.number, self._point(_place(study, trial))
         return self._latest[1][param_name]
+
+
+def _place(study: optuna.Study, trial: FrozenTrial) -> int:
+    trials = study.get_trials(deepcopy=False)
+    while REPEATS in trial.user_attrs:
+        trial = trials[trial.user_attrs[REPEATS]]
+    return sum(
+        REPEATS not in one.user_attrs and not one.system_attrs.get(FIXED)
+        for one in trials[: trial.number]
+    )
+
+
+class Grid(_ByPlace):
+    """Walks the grid, once and again if the budget is larger.
+
+    The order is random, but one repetition of all configurations comes after the other, so that
+    a budget smaller than the grid compares them fairly: Fisher's randomized blocks (Fisher 1935,
+    The design of experiments, chapter 4).
+    """
+
+    def __init__(self, choices: Mapping[str, Sequence[Any]], seed: int) -> None:
+        super().__init__()
+        names = sorted(choices)
+        values = list(product(*(choices[name] for name in names)))
+        np.random.RandomState(seed).shuffle(values)
+        self._points = [dict(zip(names, point, strict=True)) for point in values]
+        if REPETITION in choices:
+            self._points.sort(key=lambda point: choices[REPETITION].index(point[REPETITION]))
+
+    def _point(self, place: int) -> Mapping[str, Any]:
+        return self._points[place % len(self._points)]
+
+
+class Randomized(_ByPlace):
+    """Gives each trial the draw of its place; see `search.service.draws.draws`."""
+
+    def __init__(self, definition: Mapping[str, Any], seed: int) -> None:
+        super().__init__()
+        self._draws = draws(definition, seed)
+        self._drawn: list[Mapping[str, Any]] = []
+
+    def _point(self, place: int) -> Mapping[str, Any]:
+        self._drawn += islice(self._draws, max(0, place + 1 - len(self._drawn)))
+        return self._drawn[place]
 
 
 def _grid(spec: StudySpec) -> dict[str, Sequence[Any]]:

@@ -15,7 +15,7 @@ from search.cli import DEFAULT_STORAGE, Options
 from search.errors import DataCorrupt, SpecChanged, StoreNotFound, StudyNotFound, UsageError
 from search.proof.ledger import Ledger
 from search.proof.proof import Proof
-from search.result.result import Result
+from search.result.result import Result, TrialRow
 from search.service.collect import collect, with_evidence
 from search.service.samplers import open_study
 from search.service.trials import TrialQueue
@@ -24,6 +24,7 @@ from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
+from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.spec import StudySpec
 from search.study.task import Task
@@ -31,6 +32,7 @@ from search.trainers.folds import check_folds
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
+    from search.lanes.groups import Library
     from search.trainers.contract import Trainer
 
 
@@ -90,12 +92,8 @@ class Session:
         except StoreNotFound:
             if not create:
                 raise
-            self._check()  # what cannot be used leaves no store behind
+            self._try_out()  # what cannot be used leaves no store behind
             return Store(self.options.storage, create=True)
-
-    def _check(self) -> None:
-        """Refuse what could not be searched."""
-        check_folds(self._loaded, self.spec.folds, self.spec.seed)
 
     def _open(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
         stored = self.leases.stored()
@@ -108,7 +106,7 @@ class Session:
 
     def _create(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
         if self.leases.stored() is None:
-            self._check()  # it may take long, and others wait while the database is held
+            self._try_out()  # it may take long, and others wait while the database is held
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
                 self.leases.forget()
@@ -170,6 +168,17 @@ class Session:
                     f"{now.get(name)}; put it back to continue, or start another study with --name"
                 )
 
+    def _try_out(self) -> None:
+        """Refuse what could not be searched: load the data, and try a model of the study's own."""
+        check_folds(self._loaded, self.spec.folds, self.spec.seed)
+        if not isinstance(self.spec.model, MLP) and not self._tried:
+            with contextlib.nullcontext() if self.options.verbose else _hushed():
+                from search.trainers.rehearsal import rehearse
+            rehearse(self.spec, self._loaded)
+            self._tried = True
+
+    _tried = False
+
     @property
     def out(self) -> Path:
         """The folder of the results."""
@@ -212,7 +221,14 @@ class Session:
         with contextlib.nullcontext() if self.options.verbose else _hushed():
             from search.service.choose import trainer_for
         spec = self.spec if folds is None else replace(self.spec, folds=folds)
-        return trainer_for(spec, dataset, kind, lanes, say)
+        return trainer_for(spec, dataset, kind, lanes, say, self._library)
+
+    @cached_property
+    def _library(self) -> "Library":
+        """What the trainers of the search and of the confirmation share."""
+        from search.lanes.groups import Library
+
+        return Library()
 
     @contextlib.contextmanager
     def membership(self) -> Iterator[TrialQueue]:
@@ -227,8 +243,8 @@ class Session:
         finally:
             # A database that is away must neither hold this one nor hide why it leaves; the
             # others will notice that it is gone.
-            self.store.database.patience.hurried = lambda: True
-            with contextlib.suppress(*STORE_ERRORS):
+            hurried = self.store.database.patience.hurried(lambda: True)
+            with hurried, contextlib.suppress(*STORE_ERRORS):
                 self.leases.leave(worker)
 
     @property
@@ -262,7 +278,18 @@ class Session:
         """Read all that the report shows, which is much more than the result alone."""
         return with_evidence(self.result(), self.artifacts)
 
-    def proven(self, proof: Proof | None, best: set[int]) -> bool:
+    def unproven(self, result: Result | None = None) -> list[TrialRow]:
+        """Return the best trials while they are to be confirmed: none once they are proven.
+
+        Args:
+            result: what the study has come to, where it has been read already.
+
+        """
+        result = result or self.result()
+        best = result.ranked[: self.spec.confirm.candidates]
+        return [] if self._proves(result.proof, {row.number for row in best}) else best
+
+    def _proves(self, proof: Proof | None, best: set[int]) -> bool:
         """Say whether a proof is of these best trials, as the study wants it, with its model."""
         settings = self.spec.confirm
         return (

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from search.errors import LanesExhausted
+from search.errors import LanesExhausted, reason_of
 from search.proof.deviations import measure
 from search.proof.mistakes import examine
+from search.proof.proof import Proof
 from search.service import machine
 from search.service.crew import Crew
 from search.service.interrupt import Interrupt, interruptible
-from search.service.loop import POLL_SECONDS, Worker, beating
+from search.service.loop import Loop, beating
 from search.service.progress import Lines
 from search.service.session import Session
 from search.service.trials import TrialQueue
@@ -54,8 +55,8 @@ class Shift:
     def __init__(self, session: Session, plan: Plan, progress: Lines) -> None:
         self._session = session
         self._plan = plan
+        self._timing = session.store.database.timing
         self._progress = progress
-        session.store.database.patience.say = progress.say
 
     @cached_property
     def _trainer(self) -> "Trainer":
@@ -64,7 +65,8 @@ class Shift:
 
     def work(self) -> int | None:
         """Work until all is done; return an exit status when a signal came first."""
-        with self._session.membership() as queue:
+        patience = self._session.store.database.patience
+        with patience.telling(self._progress.say), self._session.membership() as queue:
             if interrupted := self._search(queue):
                 return interrupted
             if self._plan.confirm:
@@ -77,11 +79,14 @@ class Shift:
         session, say = self._session, self._progress.say
         if session.leases.exhausted():
             return None
-        with interruptible() as interrupt:
-            patience = session.store.database.patience
-            patience.hurried = lambda: interrupt.signal is not None
-            # A question that is never answered cannot be taken back. The others will notice.
-            patience.abandon = lambda: _exit(interrupt.exit_status)
+        with (
+            interruptible() as interrupt,
+            session.store.database.patience.hurried(
+                lambda: interrupt.signal is not None,
+                # A question that is never answered cannot be taken back. The others will notice.
+                lambda: _exit(interrupt.exit_status),
+            ),
+        ):
             search = self._train if self._plan.workers is None else self._lead
             try:
                 reason = search(queue, lambda: _signal(interrupt) or self._enough())
@@ -100,11 +105,11 @@ class Shift:
         limit = self._session.spec.trial_seconds
         while True:
             # The trainer first: calibrating it takes a while, and the worker is alive meanwhile.
-            with beating(queue.beat):
+            with beating(self._timing.beat, queue.beat):
                 trainer = self._trainer
             self._session.leases.equip(queue.worker, machine.device(), trainer.lanes)
             try:
-                return Worker(queue, trainer, self._progress, stop, limit).run()
+                return Loop(queue, trainer, self._progress, stop, limit).run()
             except LanesExhausted:
                 if trainer.lanes == 1:
                     raise
@@ -121,14 +126,14 @@ class Shift:
         trials = session.study.get_trials(deepcopy=False)
         shown = {trial.number for trial in trials if trial.state.is_finished()}
         session.leases.equip(queue.worker, "follows", 0)
-        with crew, beating(queue.beat, queue.watch):
+        with crew, beating(self._timing.beat, queue.beat, queue.watch):
             while not (reason := stop()):
                 counts = session.leases.counts()
                 self._follow(shown)
                 if counts["free"] + counts["held"] == 0:
                     return None
                 crew.look_after(counts["done"])
-                time.sleep(POLL_SECONDS)
+                time.sleep(self._timing.poll)
         self._follow(shown)
         return reason
 
@@ -152,24 +157,17 @@ class Shift:
     def _prove(self, queue: TrialQueue) -> None:
         """See to it that the best trials are confirmed."""
         leases = self._session.leases
-        with beating(queue.beat, queue.watch):
-            while self._unproven():
+        with beating(self._timing.beat, queue.beat, queue.watch):
+            while self._session.unproven():
                 if leases.confirm(queue.worker):
                     # Another worker may have finished between the look and the lease.
-                    if candidates := self._unproven():
+                    if candidates := self._session.unproven():
                         self._confirm(candidates)
                     leases.confirmed(queue.worker)
                     return
                 self._progress.say("Another worker confirms the best trials; waiting for it.")
                 while leases.confirmer():  # until it is done, or dead
-                    time.sleep(POLL_SECONDS)
-
-    def _unproven(self) -> "list[TrialRow]":
-        """Return the best trials while they are to be confirmed."""
-        result = self._session.result()
-        best = result.ranked[: self._session.spec.confirm.candidates]
-        proven = self._session.proven(result.proof, {row.number for row in best})
-        return [] if proven else best
+                    time.sleep(self._timing.poll)
 
     def _confirm(self, best: "list[TrialRow]") -> None:
         session, plan = self._session, self._plan
@@ -177,7 +175,7 @@ class Shift:
             trainer = self._trainer
         else:  # the winner's models are of the training split, as any study's
             trainer = session.trainer(plan.trainer, plan.lanes, self._progress.say, folds=1)
-        from search.proof.confirm import Candidate, Confirmation, loaded
+        from search.proof.confirm import Candidate, Confirmation
 
         began = time.monotonic()
         confirmation = Confirmation(
@@ -186,20 +184,31 @@ class Shift:
             session.spec.seed,
             session.ledger,
             self._progress.confirmed,
+            session.dataset,
         )
         proof = confirmation.prove(
             [Candidate(row.number, session.spec.recipe(row.config)) for row in best],
             session.ledger.proof,
-            session.dataset,
         )
-        # First the mistakes, since nobody looks for them once the proof is there.
-        model = session.ledger.model(proof.trial, proof.model_seed)
-        found = (examine if session.dataset.classes else measure)(
-            loaded(model), session.dataset, proof.trial, proof.model_seed
-        )
-        session.artifacts.put(mistakes_key(session.name), found.to_bytes())
         where = {"versions": machine.versions(), "hardware": machine.hardware()}
         session.ledger.keep(proof, time.monotonic() - began, where)
+        try:
+            self._explain(proof)
+        except STORE_ERRORS:
+            raise
+        except Exception as error:  # the proof is kept, and must not be lost for want of a picture
+            self._progress.say(f"Where the winner is wrong cannot be shown: {reason_of(error)}")
+
+    def _explain(self, proof: Proof) -> None:
+        """Keep where the winner is wrong on the validation split."""
+        from search.trainers.files import loaded
+
+        session = self._session
+        content = session.ledger.model(proof.trial, proof.model_seed)
+        assert content is not None, "the winner's models are kept"
+        look = measure if session.dataset.classes is None else examine
+        found = look(loaded(content), session.dataset, proof.trial, proof.model_seed)
+        session.artifacts.put(mistakes_key(session.name), found.to_bytes())
 
 
 def _exit(status: int | None) -> None:

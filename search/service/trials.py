@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -23,17 +24,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import TrialLost
 from search.health.snapshot import Health
-from search.health.verdict import judge, summary
-from search.store import Store
+from search.health.verdict import judge, key_numbers
+from search.store import Store, attributes
 from search.store.artifacts import Artifacts
 from search.store.keys import health_key
-from search.store.leases import GRACE_SECONDS, Leases, Loss, Ticket
+from search.store.leases import Leases, Loss, Ticket
 from search.store.process import identity
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.study.space import Choice, Parameter
 from search.study.spec import StudySpec
-from search.trainers.contract import End, EpochResult, Outcome
+from search.trainers.contract import End, EpochResult, Label, Outcome
 
 MAX_ATTEMPTS = 3  # a trial that took that many workers down with it is given up
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -76,19 +77,20 @@ class TrialQueue:
         self._leases = leases
         self.worker = worker
         self._artifacts = Artifacts(store.database)
+        self.timing = store.database.timing
         self._holding: dict[int, int] = {}  # ticket -> trial
         self._suspects: dict[int, float] = {}  # trials that no ticket names, and since when
 
     # -- taking ------------------------------------------------------------------------------
 
-    def take(self, trainer: str) -> Assignment | None:
-        """Take the next trial of the budget, for this trainer label; None if none is free."""
+    def take(self, trainer: Label) -> Assignment | None:
+        """Take the next trial of the budget, for a trainer of this label; None if none is free."""
         while ticket := self._leases.take(self.worker, self._holding):
             before = None if ticket.trial is None else self._settled(ticket.trial)
             if before is not None and before.state in COUNTED:
                 self._leases.done(self.worker, ticket.number)
                 continue
-            with self._store.look():
+            with self._store.reading_once():
                 trial = self._repeat(before) if before else self._study.ask()
                 if self._leases.link(self.worker, ticket.number, trial.number):
                     self._holding[ticket.number] = trial.number
@@ -102,50 +104,49 @@ class TrialQueue:
         before = self._trial(number)
         if not before.state.is_finished():
             # Its holder may only have been frozen: two trials of one ticket must not both count.
-            worker = before.user_attrs.get("worker", "")
+            worker = before.user_attrs.get(attributes.WORKER, "")
             self._fail(before, " ".join(f"its worker {worker} lost it".split()))
             before = self._trial(number)
         return before
 
     def _repeat(self, before: FrozenTrial) -> optuna.Trial:
         # It may have ended before it drew all that a user had fixed for it.
-        fixed = {**before.system_attrs.get("fixed_params", {}), **before.params}
-        attributes = {"repeats": before.number}
-        if "seed" in before.user_attrs:
+        fixed = {**before.system_attrs.get(attributes.FIXED, {}), **before.params}
+        known = {attributes.REPEATS: before.number}
+        if attributes.SEED in before.user_attrs:
             # In the transaction that creates it, for this attempt may die before its next one.
-            attributes["seed"] = before.user_attrs["seed"]
+            known[attributes.SEED] = before.user_attrs[attributes.SEED]
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            user_attrs=attributes,
-            system_attrs={"fixed_params": fixed},
+            user_attrs=known,
+            system_attrs={attributes.FIXED: fixed},
         )
-        study_id = self._store.storage.get_study_id_from_name(self._study.study_name)
-        trial_id = self._store.storage.create_new_trial(study_id, template_trial=template)
+        trial_id = self._store.storage.create_new_trial(self._study_id, template_trial=template)
         return optuna.Trial(self._study, trial_id)
 
     def _assign(
-        self, ticket: Ticket, trial: optuna.Trial, before: FrozenTrial | None, trainer: str
+        self, ticket: Ticket, trial: optuna.Trial, before: FrozenTrial | None, trainer: Label
     ) -> Assignment:
         space = self._spec.search_space
-        seed = trial.user_attrs.get("seed", derive(self._spec.seed, "trial", trial.number))
+        seed = trial.user_attrs.get(attributes.SEED, derive(self._spec.seed, "trial", trial.number))
         with self._changing(ticket.number, trial):
             values = {
                 name: suggest(trial, name, space.parameters[name]) for name in space.parameters
             }
-            trial.set_user_attr("seed", seed)
-            trial.set_user_attr("worker", identity(self.worker))
-            trial.set_user_attr("trainer", trainer)
+            trial.set_user_attr(attributes.SEED, seed)
+            trial.set_user_attr(attributes.WORKER, identity(self.worker))
+            trial.set_user_attr(attributes.TRAINER, str(trainer))
             if before is not None:
-                trial.set_user_attr("attempt", ticket.attempt)
+                trial.set_user_attr(attributes.ATTEMPT, ticket.attempt)
         checkpoint = None if before is None else self._leases.saved(ticket.number)
         recipe = self._spec.recipe(space.config(values))
         return Assignment(ticket.number, trial, recipe, seed, checkpoint)
 
     # -- while it trains -----------------------------------------------------------------------
 
-    def look(self) -> contextlib.AbstractContextManager[None]:
+    def reading_once(self) -> contextlib.AbstractContextManager[None]:
         """Read the other trials at most once within the block, for all lanes together."""
-        return self._store.look()
+        return self._store.reading_once()
 
     def resume(self, assignment: Assignment, curve: Sequence[EpochResult]) -> None:
         """Record the epochs of the attempt that a trial goes on from."""
@@ -181,7 +182,10 @@ class TrialQueue:
             stopped: why it was stopped; None when it ended by itself.
 
         """
-        ended = {"end": stopped or outcome.end, "kept_epoch": outcome.kept_epoch}
+        ended = {
+            attributes.END: stopped or outcome.end,
+            attributes.KEPT_EPOCH: outcome.kept_epoch,
+        }
         ended |= self._keep_health(assignment.number, outcome.health)
         pruned = stopped is not None or outcome.end is End.DIVERGED
         state = TrialState.PRUNED if pruned else TrialState.COMPLETE
@@ -193,21 +197,23 @@ class TrialQueue:
             return {}
         content = json.dumps(health.to_json(), allow_nan=False, separators=(",", ":"))
         self._artifacts.put(health_key(self._study.study_name, number), content.encode())
-        return summary(health)
+        verdict = judge(health)
+        seen = {attributes.VERDICT: verdict.kind, attributes.VERDICT_REASON: verdict.reason}
+        return seen | key_numbers(health)
 
     def fail(self, assignment: Assignment, reason: str) -> FrozenTrial:
         """End the trial as failed, with the reason, and spend its ticket."""
-        return self._end(assignment, TrialState.FAIL, {"failure": reason}, None)
+        return self._end(assignment, TrialState.FAIL, {attributes.FAILURE: reason}, None)
 
     def _end(
         self,
         assignment: Assignment,
         state: TrialState,
-        attributes: Mapping[str, Any],
+        ended: Mapping[str, Any],
         value: float | None,
     ) -> FrozenTrial:
         with self._changing(assignment.ticket, assignment.trial):
-            for name, content in attributes.items():
+            for name, content in ended.items():
                 assignment.trial.set_user_attr(name, content)
             frozen = self._study.tell(assignment.trial, value, state, skip_if_finished=True)
             if frozen.state is not state:
@@ -220,12 +226,12 @@ class TrialQueue:
     def _changing(self, ticket: int, trial: optuna.Trial) -> Iterator[None]:
         """Change a trial in one transaction; raise `TrialLost` where somebody else has ended it."""
         try:
-            with self._store.together(trial._trial_id):
+            with self._store.together(self._id(trial.number)):
                 yield
         except UpdateFinishedTrialError as error:
             # What a reaper ended is to be repeated. What a person ended, in the dashboard say,
             # counts as it stands. Neither changes a ticket that is no longer ours.
-            reaped = "failure" in self._trial(trial.number).user_attrs
+            reaped = attributes.FAILURE in self._trial(trial.number).user_attrs
             change = self._leases.give_back if reaped else self._leases.done
             change(self.worker, ticket, trial.number)
             self._let_go(ticket, trial.number)
@@ -275,7 +281,7 @@ class TrialQueue:
 
     def _bury(self, everywhere: bool) -> None:
         # After a while without the database the others, too, had no chance to say they are alive.
-        if time.monotonic() - self._store.database.patience.restored >= GRACE_SECONDS:
+        if time.monotonic() - self._store.database.patience.restored >= self.timing.grace:
             for loss in self._leases.reap(MAX_ATTEMPTS, everywhere):
                 self._lose(loss)
 
@@ -285,7 +291,8 @@ class TrialQueue:
 
     def _fail_orphans(self) -> None:
         """Fail running trials that no ticket names: their workers died before they could."""
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        with self._store.reading_once():
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not running:
             return
         # Read after the trials: a trial that is in the list was created under a ticket that was
@@ -295,12 +302,13 @@ class TrialQueue:
         orphans = {trial.number: trial for trial in running if trial.number not in held}
         self._suspects = {number: self._suspects.get(number, now) for number in orphans}
         for number, trial in orphans.items():
-            if not held or now - self._suspects[number] >= GRACE_SECONDS:
-                worker = trial.user_attrs.get("worker", "")
+            if not held or now - self._suspects[number] >= self.timing.grace:
+                worker = trial.user_attrs.get(attributes.WORKER, "")
                 self._bury_orphan(trial, " ".join(f"its worker {worker} died".split()))
 
     def _bury_orphan(self, trial: FrozenTrial, reason: str) -> None:
-        fixed, repeats = "fixed_params" in trial.system_attrs, "repeats" in trial.user_attrs
+        fixed = attributes.FIXED in trial.system_attrs
+        repeats = attributes.REPEATS in trial.user_attrs
         if fixed and not repeats and trial.number not in self._leases.named():
             # A user enqueued it, and no ticket names it, so that nobody would repeat it.
             with contextlib.suppress(UpdateFinishedTrialError):
@@ -310,15 +318,21 @@ class TrialQueue:
 
     def _fail(self, trial: FrozenTrial, reason: str) -> None:
         """End a trial as failed, unless it is over already."""
-        storage, identity = self._store.storage, trial._trial_id
+        storage, identity = self._store.storage, self._id(trial.number)
         with contextlib.suppress(UpdateFinishedTrialError), self._store.together(identity):
-            storage.set_trial_user_attr(identity, "failure", reason)
+            storage.set_trial_user_attr(identity, attributes.FAILURE, reason)
             storage.set_trial_state_values(identity, TrialState.FAIL)
 
     def _trial(self, number: int) -> FrozenTrial:
+        return self._store.storage.get_trial(self._id(number))
+
+    def _id(self, number: int) -> int:
         storage = self._store.storage
-        study_id = storage.get_study_id_from_name(self._study.study_name)
-        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
+        return storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    @cached_property
+    def _study_id(self) -> int:
+        return self._store.storage.get_study_id_from_name(self._study.study_name)
 
 
 def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:

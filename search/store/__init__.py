@@ -10,9 +10,11 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from search.store.attributes import FAILURE
 from search.store.cache import CachedStorage
 from search.store.database import Database
 from search.store.patience import PatientStorage
+from search.store.timing import Timing
 
 # Trials are announced by search.service.progress.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -23,8 +25,8 @@ logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.CRITICAL)
 class Store:
     """An open database with Optuna's storage in it; see `search.store.database.Database`."""
 
-    def __init__(self, url: str, create: bool) -> None:
-        self.database = Database(url, create)
+    def __init__(self, url: str, create: bool, timing: Timing | None = None) -> None:
+        self.database = Database(url, create, timing)
         # The methods of both come by themselves.
         self._cache = CachedStorage(self.database.rdb)  # type: ignore[abstract]
         self.storage: BaseStorage = PatientStorage(  # type: ignore[abstract]
@@ -33,6 +35,11 @@ class Store:
 
     def study(self, name: str, sampler: BaseSampler, pruner: BasePruner) -> optuna.Study:
         """Create or load the Optuna study of that name."""
+        # Optuna creates before it looks, and the server logs an error for each that is there.
+        if self.has(name):
+            return optuna.load_study(
+                storage=self.storage, study_name=name, sampler=sampler, pruner=pruner
+            )
         return optuna.create_study(
             storage=self.storage,
             study_name=name,
@@ -56,7 +63,7 @@ class Store:
             UpdateFinishedTrialError: the trial is over, as the end of the block finds.
 
         """
-        return self._cache.together(trial_id, lambda write: self.database.patience(write))
+        return self._cache.together(trial_id, self.database.patience)
 
     def requeue(self, trial: FrozenTrial, failure: str) -> None:
         """End a trial that somebody enqueued as failed and enqueue it again: both or neither.
@@ -65,11 +72,11 @@ class Store:
             UpdateFinishedTrialError: the trial is over.
 
         """
-        self.database.patience(lambda: self._cache.requeue(trial, {"failure": failure}))
+        self.database.patience(lambda: self._cache.requeue(trial, {FAILURE: failure}))
 
-    def look(self) -> AbstractContextManager[None]:
+    def reading_once(self) -> AbstractContextManager[None]:
         """Read trials at most once within the block, in this thread."""
-        return self._cache.look()
+        return self._cache.reading_once()
 
     def close(self) -> None:
         """Give the connections back."""

@@ -11,53 +11,19 @@ import contextlib
 import copy
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.store.attributes import FIXED
+from search.store.known import Known
 from search.store.rows import Changes, Rows
-
-
-class _Known:
-    """What is known of one study's trials."""
-
-    def __init__(self) -> None:
-        self.trials: list[FrozenTrial | None] = []  # by number; None for those not read yet
-        self.numbers: dict[int, int] = {}  # by id
-        self.unfinished: set[int] = set()  # ids of those to be read again
-        self.last = -1  # all later ids are to be read, too
-
-    def learn(self, trial: FrozenTrial) -> None:
-        """Take up a trial, or what it has become."""
-        self.trials += [None] * (trial.number + 1 - len(self.trials))
-        self.trials[trial.number] = trial
-        self.numbers[trial._trial_id] = trial.number
-        if not trial.state.is_finished():
-            self.unfinished.add(trial._trial_id)
-
-    def get(self, trial_id: int) -> FrozenTrial | None:
-        """Return a trial; None where it has not been read yet."""
-        number = self.numbers.get(trial_id)
-        return None if number is None else self.trials[number]
-
-    def chosen(self, states: Container[TrialState] | None) -> list[FrozenTrial]:
-        """Return the trials in these states by number."""
-        if states is None:
-            return [trial for trial in self.trials if trial is not None]
-        if any(state.is_finished() and state in states for state in TrialState):
-            return [trial for trial in self.trials if trial is not None and trial.state in states]
-        # Few of many: those that run or wait.
-        found = map(self.get, self.unfinished)
-        return sorted(
-            (trial for trial in found if trial is not None and trial.state in states),
-            key=lambda trial: trial.number,
-        )
 
 
 class _Here(threading.local):
@@ -65,7 +31,8 @@ class _Here(threading.local):
 
     def __init__(self) -> None:
         self.together: dict[int, Changes] = {}  # of trials whose changes are to be one
-        self.looked: set[int] | None = None  # the studies read within a look; None outside one
+        # What was read within a look, of which studies; None outside one.
+        self.looked: set[tuple[int, str]] | None = None
 
 
 class CachedStorage(BaseStorage):
@@ -80,7 +47,7 @@ class CachedStorage(BaseStorage):
         self._rdb = rdb
         self._rows = Rows(rdb.engine)
         self._studies = optuna.storages.get_storage(rdb)  # knows a study's name and directions
-        self._known: dict[int, _Known] = defaultdict(_Known)
+        self._known: dict[int, Known] = defaultdict(Known)
         self._study_of: dict[int, int] = {}  # trial id -> study id
         self._running: dict[int, FrozenTrial] = {}  # those of this process, by id
         self._unanswered: set[int] = set()  # trials that a lost answer may have said are over
@@ -106,8 +73,14 @@ class CachedStorage(BaseStorage):
         do(lambda: self._write(trial_id, changes))
 
     @contextlib.contextmanager
-    def look(self) -> Iterator[None]:
-        """Read a study's trials at most once within the block, in this thread."""
+    def reading_once(self) -> Iterator[None]:
+        """Read a study's trials at most once within the block, in this thread.
+
+        Of a trial that runs elsewhere a look shows what a sampler and a pruner ask for: that it
+        runs, its parameters, and its system attributes, in which pruners note their rungs. What
+        it reports meanwhile is read outside of looks, and when it has ended. So a look costs
+        what has changed, and not what runs.
+        """
         before = self._here.looked
         self._here.looked = set() if before is None else before
         try:
@@ -141,7 +114,7 @@ class CachedStorage(BaseStorage):
 
         """
         failed = Changes(user_attrs=dict(reason), state=TrialState.FAIL, completed=datetime.now())
-        fixed = {"fixed_params": trial.system_attrs["fixed_params"]}
+        fixed = {FIXED: trial.system_attrs[FIXED]}
         again = Changes(user_attrs=trial.user_attrs, system_attrs=fixed)
         self._rows.replace(self._study_of[trial._trial_id], trial._trial_id, failed, again)
         self._over(trial._trial_id)
@@ -164,11 +137,14 @@ class CachedStorage(BaseStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """Return a study's trials by number."""
-        looked = self._here.looked
-        if looked is None or study_id not in looked:
+        if self._here.looked is not None:
+            self._once(study_id, "trials", self._look)
+            if states is None:  # as pruners do
+                self._once(study_id, "attributes", self._read_attributes)
+        elif states is None or TrialState.RUNNING in states:
             self._read(study_id)
-        if looked is not None:
-            looked.add(study_id)
+        else:
+            self._look(study_id)
         with self._lock:
             chosen = self._known[study_id].chosen(states)
             return copy.deepcopy(chosen) if deepcopy else chosen
@@ -182,21 +158,56 @@ class CachedStorage(BaseStorage):
                 return trial._trial_id
         return self._rdb.get_trial_id_from_study_id_trial_number(study_id, trial_number)
 
+    def _once(self, study_id: int, what: str, read: Callable[[int], None]) -> None:
+        looked = self._here.looked
+        assert looked is not None
+        if (study_id, what) not in looked:
+            read(study_id)
+            looked.add((study_id, what))
+
+    def _look(self, study_id: int) -> None:
+        """Read what is new, what has ended, and what has begun."""
+        with self._lock:
+            known = self._known[study_id]
+            suspects, last = known.suspects(self._running.keys()), known.last
+        self._take_up(study_id, self._rows.look(study_id, suspects, last))
+
     def _read(self, study_id: int) -> None:
+        """Read what is new, and all that was not finished."""
         with self._lock:
             known = self._known[study_id]
             unfinished, last = set(known.unfinished), known.last
-        trials = self._rows.read(study_id, unfinished, last)
+        self._take_up(study_id, self._rows.read(study_id, unfinished, last))
+
+    def _take_up(self, study_id: int, trials: Iterable[FrozenTrial]) -> None:
         with self._lock:
+            known = self._known[study_id]
             for trial in trials:
                 identity, before = trial._trial_id, known.get(trial._trial_id)
+                known.last = max(known.last, identity)
                 if trial.state.is_finished():
                     self._running.pop(identity, None)
-                    known.unfinished.discard(identity)
-                    known.last = max(known.last, identity)
                 elif identity in self._running or (before and before.state.is_finished()):
                     continue  # here it is known better
-                self._learn(study_id, trial)
+                self._study_of[identity] = study_id
+                known.read(trial)
+
+    def _read_attributes(self, study_id: int) -> None:
+        """Read the latest system attributes of what runs elsewhere."""
+        with self._lock:
+            known = self._known[study_id]
+            if not known.unfinished - self._running.keys():
+                return
+            after = known.attributes.row
+        newest, found = self._rows.attributes(study_id, after)
+        with self._lock:
+            known.attributes.move(newest)
+            for identity, attributes in found.items():
+                trial = known.get(identity)
+                if trial and not trial.state.is_finished() and identity not in self._running:
+                    changed = _twin(trial)
+                    changed.system_attrs.update(attributes)
+                    known.learn(changed)
 
     def _learn(self, study_id: int, trial: FrozenTrial) -> None:
         self._study_of[trial._trial_id] = study_id
@@ -211,8 +222,27 @@ class CachedStorage(BaseStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        """Set a parameter; that a study's distributions never change, its specification ensures."""
+        """Set a parameter.
+
+        Raises:
+            ValueError: the study has the parameter with another kind of distribution.
+
+        """
+        self._agree(trial_id, param_name, distribution)
         self._change(trial_id, Changes(params={param_name: (param_value_internal, distribution)}))
+
+    def _agree(self, trial_id: int, name: str, distribution: BaseDistribution) -> None:
+        """Compare a distribution with that of the trials that this process knows."""
+        if trial_id not in self._running and self.get_trial(trial_id).state.is_finished():
+            raise UpdateFinishedTrialError(f"trial {trial_id} is over")
+        if (study_id := self._study_of.get(trial_id)) is None:
+            study_id = self._rows.study_of(trial_id)
+        known = self._known[study_id].distributions
+        if name not in known:  # the first of its name that this process draws
+            with self.reading_once():
+                self._once(study_id, "trials", self._look)
+        if name in known:
+            check_distribution_compatibility(known[name], distribution)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set a user attribute."""
@@ -252,8 +282,13 @@ class CachedStorage(BaseStorage):
         else:
             self._write(trial_id, changes)
         if trial is not None:
+            # What was handed out stays as it is: a copy is changed.
+            changed = _twin(trial)
+            changes.apply(changed)
             with self._lock:
-                changes.apply(trial)
+                if trial_id in self._running:
+                    self._running[trial_id] = changed
+                self._relearn(changed)
 
     def _write(self, trial_id: int, changes: Changes) -> None:
         again = trial_id in self._unanswered
@@ -287,7 +322,7 @@ class CachedStorage(BaseStorage):
     def delete_study(self, study_id: int) -> None:
         """Delete a study with its trials."""
         with self._lock:
-            for trial_id in self._known.pop(study_id, _Known()).numbers:
+            for trial_id in self._known.pop(study_id, Known()).numbers:
                 del self._study_of[trial_id]
                 self._running.pop(trial_id, None)
         self._studies.delete_study(study_id)

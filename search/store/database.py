@@ -5,41 +5,37 @@ being although many start at once, and how writers take turns.
 """
 
 import contextlib
-import fcntl
 import logging
-import os
+import random
 import shutil
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import URL
 
-from search.errors import StoreError, StoreNotFound, UsageError
+from search.errors import StoreError, StoreNotFound
 from search.store import tables
+from search.store.address import Address
+from search.store.lock import lock_of
 from search.store.patience import STORE_ERRORS, Patience, reading, reason
+from search.store.statements import OPTUNA_SCHEMA
+from search.store.timing import Timing
 
 # What is interrupted while it closes a connection needs no traceback.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 # Nor does a connection that is lost between two statements: it is raised as well.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
-EXAMPLES = "sqlite:///runs/search.db or postgresql+psycopg://user@host/database"
-BUSY_SECONDS = 60  # how long a SQLite writer waits for the others before it gives up
 FULL_BYTES = 2**18  # of free space: SQLite starts with less on no disk
-_LOCK = 0x5EA2C4  # PostgreSQL's advisory locks are numbers
-_POSTGRESQL = {
-    "connect_timeout": 5,
-    # A connection whose other end is gone without a word is noticed within half a minute.
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-    # Optuna stores times without a zone.
-    "options": "-c timezone=UTC",
-}
+TRY_SECONDS = (0.02, 0.3)  # between two tries to take it: the least and the most, at random
+_OTHER_OPTUNA = (
+    f"Optuna {{}} has other tables than this program knows, which are those of {OPTUNA_SCHEMA}; "
+    "install the Optuna that requirements.lock names"
+)
+_ALEMBIC = sa.table("alembic_version", sa.column("version_num"))  # where Optuna's schema stands
 
 
 class Database:
@@ -48,6 +44,7 @@ class Database:
     Args:
         url: of the database; see `EXAMPLES`.
         create: create it, or its tables, where they do not exist.
+        timing: how long its processes wait for one another; the environment's unless given.
 
     Raises:
         UsageError: the URL is not one.
@@ -56,11 +53,12 @@ class Database:
 
     """
 
-    def __init__(self, url: str, create: bool) -> None:
-        self._url = _parse(url)
-        self.shown_url = self._url.render_as_string(hide_password=True)
-        self.patience = Patience()
-        if self.sqlite and not create and not self._file.exists():
+    def __init__(self, url: str, create: bool, timing: Timing | None = None) -> None:
+        self.timing = timing or Timing.from_environment()
+        self._address = Address.parse(url)
+        self.shown_url = self._address.shown
+        self.patience = Patience(self.timing)
+        if self.sqlite and not create and not self._address.file.exists():
             raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
         try:
             with self.errors():
@@ -74,12 +72,7 @@ class Database:
     @property
     def sqlite(self) -> bool:
         """Whether it is a file of this machine."""
-        return self._url.get_backend_name() == "sqlite"
-
-    @property
-    def _file(self) -> Path:
-        assert self._url.database is not None
-        return Path(self._url.database)
+        return self._address.sqlite
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
@@ -88,29 +81,26 @@ class Database:
             yield
         except STORE_ERRORS as error:
             said = reason(error)
-            if self.sqlite and shutil.disk_usage(self._file.absolute().parent).free < FULL_BYTES:
+            if self.sqlite and _full(self._address):
                 said += ", for the disk is full"  # which SQLite does not always notice itself
-            if self._url.password:
-                said = said.replace(str(self._url.password), "***")
             raise StoreError(
-                f"the store {self.shown_url} cannot be used: {said}; mend that, or name another "
-                "with --storage, and run the command again"
+                f"the store {self.shown_url} cannot be used: {self._address.hide(said)}; mend "
+                "that, or name another with --storage, and run the command again"
             ) from error
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the database against all others that want it for themselves, and wait for it."""
-        with contextlib.ExitStack() as stack:
-            if self.sqlite:
-                stack.enter_context(_locked(self._file.absolute().parent))
-            else:
-                # An engine of its own, so that neither pool nor transaction gives the lock back.
-                engine = sa.create_engine(
-                    self._url, connect_args=_POSTGRESQL, poolclass=sa.pool.NullPool
-                )
-                connection = stack.enter_context(engine.connect())
-                connection.execute(sa.select(sa.func.pg_advisory_lock(_LOCK)))
+        lock, began, said = lock_of(self._address), time.monotonic(), False
+        try:
+            while not self.patience(lock.take):
+                if not said and time.monotonic() - began >= self.timing.silence:
+                    said = True
+                    self.patience.say("Another process holds the store for itself; waiting for it.")
+                time.sleep(random.uniform(*TRY_SECONDS))
             yield
+        finally:
+            lock.release()
 
     def close(self) -> None:
         """Give the connections back."""
@@ -118,66 +108,93 @@ class Database:
         self.engine.dispose()
 
     def _open(self, create: bool) -> RDBStorage:
-        if self.sqlite and create:
-            self._file.absolute().parent.mkdir(parents=True, exist_ok=True)
-        # Optuna creates its tables without a lock, and of several processes that start on an
-        # empty database most would die of "table already exists".
-        with self.exclusive():
-            self._check(create)
-            try:
-                storage = RDBStorage(
-                    self._url.render_as_string(hide_password=False),
-                    engine_kwargs=self._engine_options(),
-                    skip_table_creation=not create,
+        if not self.patience(self._ready):
+            if not create:
+                raise StoreNotFound(
+                    f"there are no studies in {self.shown_url}; search.run creates one"
                 )
-            except RuntimeError as error:  # Optuna's tables are of another version
-                raise StoreError(
-                    f"the store {self.shown_url} was made by another version of Optuna; "
-                    "'optuna storage upgrade' may mend an older one, else name another store "
-                    "with --storage"
-                ) from error
-            if create:
-                self._create_tables(storage.engine)
-            # The connection that created the tables knows nothing of the events below.
-            storage.engine.dispose()
             if self.sqlite:
-                sa.event.listen(storage.engine, "connect", _configure_sqlite)
-                sa.event.listen(storage.engine, "begin", _begin)
-            # Still alone: SQLite does not let anybody wait who changes a file's journal mode.
-            with storage.engine.connect():
-                return storage
+                self._address.file.absolute().parent.mkdir(parents=True, exist_ok=True)
+            # Optuna creates its tables without a lock, and of several processes that start on an
+            # empty database most would die of "table already exists".
+            with self.exclusive():
+                if not self.patience(self._ready):
+                    self._create()
+        return self.patience(self._connected)
 
-    def _engine_options(self) -> dict[str, Any]:
-        if self.sqlite:
-            return {"connect_args": {"timeout": BUSY_SECONDS}}
-        # Few connections for each process, since the server has about a hundred for all of them.
-        return {
-            "connect_args": _POSTGRESQL,
-            "pool_pre_ping": True,
-            "pool_size": 2,
-            "max_overflow": 2,
-            "pool_recycle": 1800,
-        }
-
-    def _check(self, create: bool) -> None:
-        """Refuse a database that holds no store, or one of another version."""
-        options = self._engine_options()["connect_args"]
-        engine = sa.create_engine(self._url, poolclass=sa.pool.NullPool, connect_args=options)
-        with engine.connect() as connection:
+    def _ready(self) -> bool:
+        """Say whether a store is there, made to its end; refuse one of another version."""
+        if self.sqlite and not self._address.file.exists():
+            return False
+        with self._connection() as connection:
             there = set(sa.inspect(connection).get_table_names())
             numbered = tables.schema.name in there
             version = connection.execute(sa.select(tables.schema)).scalar() if numbered else None
-        if version == tables.SCHEMA:
-            return
+            optunas = _ALEMBIC.name in there
+            schema = connection.execute(sa.select(_ALEMBIC)).scalar() if optunas else None
         # Without a number, its creator was killed before it wrote one.
-        if version is None and (numbered or tables.studies.name not in there):
-            if create:
-                return
-            raise StoreNotFound(f"there are no studies in {self.shown_url}; search.run creates one")
-        raise StoreError(
-            f"the store {self.shown_url} was made by another version of this program; "
-            "use that version, or name another store with --storage"
+        unfinished = version is None and (numbered or tables.studies.name not in there)
+        if not (unfinished or version == tables.SCHEMA):
+            raise StoreError(
+                f"the store {self.shown_url} was made by another version of this program; "
+                "use that version, or name another store with --storage"
+            )
+        if schema not in (None, OPTUNA_SCHEMA):
+            raise StoreError(
+                f"the store {self.shown_url} has the tables of another version of Optuna "
+                f"({schema} instead of {OPTUNA_SCHEMA}); 'optuna storage upgrade' may mend an "
+                "older one, else name another store with --storage"
+            )
+        return not unfinished and schema is not None
+
+    def _create(self) -> None:
+        # Asked of a database that needs no file, for to ask this one is to create its tables.
+        if RDBStorage("sqlite:///:memory:").get_head_version() != OPTUNA_SCHEMA:
+            raise StoreError(_OTHER_OPTUNA.format(optuna.__version__))
+        if self.sqlite:
+            # Before others work on it. SQLite lets nobody wait who changes the journal's mode.
+            self.patience(self._log_ahead)
+        storage = self.patience(lambda: self._connected(create=True))
+        self._create_tables(storage.engine)  # the number comes last, and says that all is there
+        storage.engine.dispose()
+
+    def _log_ahead(self) -> None:
+        with self._connection() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sa.Connection]:
+        engine = sa.create_engine(
+            self._address.url, poolclass=sa.pool.NullPool, connect_args=self._address.arguments
         )
+        with engine.connect() as connection:
+            yield connection
+
+    def _connected(self, create: bool = False) -> RDBStorage:
+        """Return Optuna's storage, with connections such as this service wants them."""
+        try:
+            storage = RDBStorage(
+                self._address.text,
+                engine_kwargs={"connect_args": self._address.arguments, **self._pool},
+                skip_table_creation=not create,
+            )
+        except RuntimeError as error:  # it knows other tables than those that were found
+            raise StoreError(_OTHER_OPTUNA.format(optuna.__version__)) from error
+        # The connections that it has opened know nothing of the events below.
+        storage.engine.dispose()
+        if self.sqlite:
+            sa.event.listen(storage.engine, "connect", _configure_sqlite)
+            sa.event.listen(storage.engine, "begin", _begin)
+        else:
+            sa.event.listen(storage.engine, "connect", _configure_postgresql)
+        return storage
+
+    @property
+    def _pool(self) -> dict[str, Any]:
+        if self.sqlite:
+            return {}
+        # Few connections for each process, since the server has about a hundred for all of them.
+        return {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 2, "pool_recycle": 1800}
 
     def _create_tables(self, engine: sa.Engine) -> None:
         with engine.begin() as connection:
@@ -186,49 +203,21 @@ class Database:
                 connection.execute(tables.schema.insert().values(version=tables.SCHEMA))
 
 
-def _parse(url: str) -> URL:
-    try:
-        parsed = sa.engine.make_url(url)
-    except (sa.exc.ArgumentError, ValueError) as error:
-        raise UsageError(f"the storage is no database URL; write it like {EXAMPLES}") from error
-    match parsed.get_backend_name():
-        case "sqlite":
-            if not parsed.database or parsed.database == ":memory:":
-                raise UsageError(
-                    "the storage would be in memory and be lost; name a file, like "
-                    "sqlite:///runs/search.db"
-                )
-            if "uri" in parsed.query:
-                raise UsageError(
-                    "the storage is SQLite's own kind of URI; name the file alone, like "
-                    "sqlite:///runs/search.db"
-                )
-            return parsed
-        case "postgresql" | "postgres":
-            if "password" in parsed.query:  # where it would be shown
-                raise UsageError(
-                    "the storage has its password among the options; write it as user:password@, "
-                    "or better in the variable PGPASSWORD"
-                )
-            return parsed.set(drivername="postgresql+psycopg")
-        case other:
-            raise UsageError(f"the storage is a {other} database; write it like {EXAMPLES}")
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _full(address: Address) -> bool:
+    return shutil.disk_usage(address.file.absolute().parent).free < FULL_BYTES
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # or the driver would begin transactions in its own way
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _configure_postgresql(connection: Any, _record: Any) -> None:
+    # Optuna stores times without a zone. As a statement, which PgBouncer takes note of: it
+    # refuses most options that come with the connection itself.
+    connection.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -1,11 +1,6 @@
 """The keys of the artifacts that a study keeps in its store."""
 
 
-def mistakes_key(name: str) -> str:
-    """Return where the mistakes of a study's winner are kept among its artifacts."""
-    return f"{name}/mistakes"
-
-
 def health_key(study: str, number: int) -> str:
     """Return the artifact key of a trial's health."""
     return f"{health_prefix(study)}{number}"
@@ -14,3 +9,28 @@ def health_key(study: str, number: int) -> str:
 def health_prefix(study: str) -> str:
     """Return what the keys of all health of a study begin with."""
     return f"{study}/health/"
+
+
+def mistakes_key(study: str) -> str:
+    """Return where the mistakes of a study's winner are kept."""
+    return f"{study}/mistakes"
+
+
+def model_key(study: str, trial: int, seed: int) -> str:
+    """Return the artifact key of a model that was trained to confirm a trial."""
+    return f"{model_prefix(study)}{trial}/{seed}"
+
+
+def model_prefix(study: str) -> str:
+    """Return what the keys of all models of a study begin with."""
+    return f"{study}/model/"
+
+
+def report_key(study: str, name: str) -> str:
+    """Return the artifact key of a file of a study's report."""
+    return f"{study}/report/{name}"
+
+
+def file_name(key: str) -> str:
+    """Return the name of the file that a report's key is of."""
+    return key.rpartition("/")[2]

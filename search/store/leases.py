@@ -31,8 +31,6 @@ from search.store.database import Database
 from search.store.process import host, named, process, seen_gone
 from search.store.tables import checkpoints, studies, tickets, workers
 
-GRACE_SECONDS = 60.0  # without a beat, before a worker counts as dead
-SILENT = f"no sign of life for {GRACE_SECONDS:.0f} s"
 GONE = "its process is gone"
 LEFT = "left"
 
@@ -86,6 +84,11 @@ class Loss:
     reason: str
 
 
+def unheard(grace: float) -> str:
+    """Return why a worker counts as dead that has not beaten for so many seconds."""
+    return f"no sign of life for {grace:.0f} s"
+
+
 def _patiently(method: Method) -> Method:
     @functools.wraps(method)
     def patient(self: "Leases", *arguments: Any, **options: Any) -> Any:
@@ -100,6 +103,7 @@ class Leases:
     def __init__(self, database: Database, study: str) -> None:
         self._engine = database.engine
         self._patience = database.patience
+        self._grace = database.timing.grace
         self._study = study
         self._of_study = tickets.c.study == study
 
@@ -216,11 +220,14 @@ class Leases:
         """Let go of all that the worker holds, and end it."""
         with self._engine.begin() as connection:
             self._free(connection, [worker], attempt=tickets.c.attempt - 1, state="free")
+            self._beat(connection, worker)  # it says so itself, whatever others believe of it
             self._end(connection, {worker: LEFT})
 
     def _end(self, connection: sa.Connection, reasons: Mapping[str, str]) -> None:
         for worker, reason in reasons.items():
-            connection.execute(workers.update().where(workers.c.id == worker).values(ended=reason))
+            # Who was found dead may have left properly since.
+            working = sa.and_(workers.c.id == worker, workers.c.ended.is_(None))
+            connection.execute(workers.update().where(working).values(ended=reason))
         for office in (studies.c.confirmer, studies.c.reaper):
             connection.execute(
                 studies.update().where(office.in_(list(reasons))).values({office: None})
@@ -345,7 +352,7 @@ class Leases:
             vacant = sa.or_(
                 studies.c.reaper.is_(None),
                 studies.c.reaper == worker,
-                studies.c.looked < now - GRACE_SECONDS / 4,
+                studies.c.looked < now - self._grace / 4,
             )
             change = studies.update().where(studies.c.name == self._study, vacant)
             return connection.execute(change.values(reaper=worker, looked=now)).rowcount == 1
@@ -362,9 +369,11 @@ class Leases:
         asked = time.monotonic()
         with self._engine.begin() as connection:
             dead = {row.id: row for row in self._dead(connection, everywhere)}
-            if time.monotonic() - asked > GRACE_SECONDS / 4:
+            if time.monotonic() - asked > self._grace / 4:
                 return []  # the database kept all waiting, and the beats of the others too
-            reasons = {id: GONE if seen_gone(row) else SILENT for id, row in dead.items()}
+            reasons = {
+                id: GONE if seen_gone(row) else unheard(self._grace) for id, row in dead.items()
+            }
             lost = self._bury(connection, reasons, max_attempts)
         return [
             Loss(trial, f"its worker {_of(dead[worker])} died: {reasons[worker]}")
@@ -397,7 +406,7 @@ class Leases:
     def _dead(self, connection: sa.Connection, everywhere: bool) -> "Iterator[sa.Row[Any]]":
         """Return the dead who have not been buried yet."""
         alive = sa.and_(workers.c.study == self._study, workers.c.ended.is_(None))
-        silent = (workers.c.beat < _clock(connection) - GRACE_SECONDS).label("silent")
+        silent = (workers.c.beat < _clock(connection) - self._grace).label("silent")
         # On its own machine a look at the process spares the wait for the grace period.
         shown = workers.c.host == host()
         suspects = sa.select(workers, silent).where(
@@ -472,22 +481,10 @@ class Leases:
     @_patiently
     def members(self) -> list[Member]:
         """Return all workers that ever joined, in that order."""
-        with self._engine.begin() as connection:
-            return self._members(connection)
-
-    def _members(self, connection: sa.Connection) -> list[Member]:
-        done = (
-            sa.select(sa.func.count())
-            .where(tickets.c.worker == workers.c.id, tickets.c.state == "done")
-            .scalar_subquery()
-        )
-        now = _clock(connection)
-        query = sa.select(
-            workers,
-            (now - workers.c.started).label("seconds"),
-            (now - workers.c.beat).label("silence"),
-            done.label("done"),
-        ).where(workers.c.study == self._study)
+        listed = self._listed()
+        gone = {row.id for row in listed if row.ended is None and seen_gone(row)}
+        if gone:  # or it has left meanwhile, and said so before its process went
+            listed = self._listed()
         return [
             Member(
                 id=row.id,
@@ -497,11 +494,27 @@ class Leases:
                 lanes=row.lanes,
                 seconds=float(row.seconds),
                 silence=float(row.silence),
-                ended=row.ended or (GONE if seen_gone(row) else None),
+                ended=row.ended or (GONE if row.id in gone else None),
                 done=row.done,
             )
-            for row in connection.execute(query.order_by(workers.c.started))
+            for row in listed
         ]
+
+    def _listed(self) -> "Sequence[sa.Row[Any]]":
+        done = (
+            sa.select(sa.func.count())
+            .where(tickets.c.worker == workers.c.id, tickets.c.state == "done")
+            .scalar_subquery()
+        )
+        with self._engine.begin() as connection:
+            now = _clock(connection)
+            query = sa.select(
+                workers,
+                (now - workers.c.started).label("seconds"),
+                (now - workers.c.beat).label("silence"),
+                done.label("done"),
+            ).where(workers.c.study == self._study)
+            return connection.execute(query.order_by(workers.c.started)).all()
 
 
 def _clock(connection: sa.Connection) -> sa.ColumnElement[float]:

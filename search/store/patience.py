@@ -1,6 +1,8 @@
 """Patience with a database that is restarted, cut off or overrun: wait, say so once, carry on."""
 
 import abc
+import contextlib
+import sys
 import threading
 import time
 import weakref
@@ -13,15 +15,26 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
+from search.store.timing import Timing
+
 T = TypeVar("T")
 
-LIMIT_SECONDS = 900.0  # without an answer, before a process gives up
-SILENT_SECONDS = 10.0  # without an answer to one question, before that is said
-LOOK_SECONDS = 0.5  # between two looks for such a question
+CHECKS = 20  # for an unanswered question, while one is silent for as long as is said
 PAUSE_SECONDS = (0.1, 2.0)  # between two tries: the first pause, which doubles up to the second
 STORE_ERRORS = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
 _AGAIN = {"40001", "40P01"}  # PostgreSQL: serialization failure, deadlock
 _FULL = "53100"  # PostgreSQL: the disk is
+# What a server, or the way to it, says that no waiting changes. Of a connection that was refused
+# the driver gives no code, but the text alone.
+_FOR_GOOD = (
+    "Name or service not known",
+    "password authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "not permitted to log in",
+    "does not support SSL",
+)
 
 
 class Patience:
@@ -30,18 +43,53 @@ class Patience:
     What it runs must be a transaction that may be made twice: the answer to the first may have
     been lost on its way. One object serves all threads of a process.
 
+    Args:
+        timing: when silence is said, and when a process gives up.
+
     """
 
-    def __init__(self) -> None:
-        self.say: Callable[[str], None] = lambda _message: None
-        self.hurried: Callable[[], bool] = lambda: False  # by a signal: wait no longer
-        self.abandon: Callable[[], None] = lambda: None  # in a hurry, what is never answered
+    def __init__(self, timing: Timing | None = None) -> None:
+        self._timing = timing or Timing()
+        self._say: Callable[[str], None] = _to_standard_error
+        self._hurried: Callable[[], bool] = lambda: False
+        self._abandon: Callable[[], None] = lambda: None
         self.restored = -float("inf")  # when the database came back, by the monotonic clock
         self._lock = threading.Lock()
         self._away_since: float | None = None
         self._asking: dict[int, float] = {}  # thread -> since when it waits for an answer
         self._answered = -float("inf")  # when the last answer came
         self._watch: threading.Thread | None = None
+
+    def say(self, message: str) -> None:
+        """Say what a person who waits should know."""
+        self._say(message)
+
+    @contextlib.contextmanager
+    def telling(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Say what is to be said of waiting this way, until the block is left."""
+        before, self._say = self._say, say
+        try:
+            yield
+        finally:
+            self._say = before
+
+    @contextlib.contextmanager
+    def hurried(
+        self, hurried: Callable[[], bool], abandon: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Wait no longer once ``hurried`` says so, until the block is left.
+
+        Args:
+            hurried: whether somebody, by a signal say, wants this process to go on.
+            abandon: called in a hurry where a question is never answered.
+
+        """
+        before = self._hurried, self._abandon
+        self._hurried, self._abandon = hurried, abandon
+        try:
+            yield
+        finally:
+            self._hurried, self._abandon = before
 
     def __call__(self, do: Callable[[], T]) -> T:
         """Return what ``do`` returns; raise what it raises, unless waiting may help."""
@@ -53,7 +101,7 @@ class Patience:
                 result = do()
             except STORE_ERRORS as error:
                 waited = time.monotonic() - began
-                if not transient(error) or waited > LIMIT_SECONDS or self.hurried():
+                if not transient(error) or waited > self._timing.limit or self._hurried():
                     raise
                 self._away(error, tried)
                 time.sleep(pause)
@@ -68,7 +116,12 @@ class Patience:
     def silent(self) -> bool:
         """Say whether a question is open for long, and none was answered since it was asked."""
         asked = min([*self._asking.values()], default=float("inf"))
-        return max(asked, self._answered) < time.monotonic() - SILENT_SECONDS
+        return max(asked, self._answered) < time.monotonic() - self._timing.silence
+
+    @property
+    def check(self) -> float:
+        """Seconds between two checks for a question that is not answered."""
+        return self._timing.silence / CHECKS
 
     def _watched(self) -> None:
         if self._watch is None or not self._watch.is_alive():  # as in a process that was forked
@@ -77,13 +130,13 @@ class Patience:
             )
             self._watch.start()
 
-    def _look(self) -> None:
+    def notice(self) -> None:
         """Notice a server that took a question and never answers: nothing fails then."""
         if self.silent():
-            waiting = TimeoutError(f"no answer for {SILENT_SECONDS:.0f} s")
+            waiting = TimeoutError(f"no answer for {self._timing.silence:.0f} s")
             self._away(waiting, time.monotonic())
-            if self.hurried():
-                self.abandon()
+            if self._hurried():
+                self._abandon()
 
     # What was tried before another thread saw a change says nothing about it.
 
@@ -103,11 +156,16 @@ class Patience:
                 self.say(f"The store answers again after {seconds:.0f} s; going on.")
 
 
+def _to_standard_error(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
 def _watch(patience: "weakref.ref[Patience]") -> None:
     while watched := patience():
-        watched._look()
+        watched.notice()
+        pause = watched.check
         del watched  # it ends as soon as nobody else has it
-        time.sleep(LOOK_SECONDS)
+        time.sleep(pause)
 
 
 def transient(error: BaseException) -> bool:
@@ -122,6 +180,8 @@ def transient(error: BaseException) -> bool:
             away = sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError
             state = getattr(cause.orig, "sqlstate", None)
             if state == _FULL:
+                return False
+            if state is None and any(text in str(cause.orig) for text in _FOR_GOOD):
                 return False
             return cause.connection_invalidated or isinstance(cause, away) or state in _AGAIN
     return False
@@ -165,13 +225,18 @@ def _patiently(name: str) -> Callable[..., Any]:
 
 
 class PatientStorage(BaseStorage):
-    """An Optuna storage each of whose transactions is made with patience.
+    """An Optuna storage each of whose transactions is made with patience, or in another way.
 
     All its methods may be made twice. A trial whose creation was answered too late is one that
     nobody holds, and ends as such.
+
+    Args:
+        storage: the one that makes them.
+        patience: makes a transaction and returns what it returned.
+
     """
 
-    def __init__(self, storage: BaseStorage, patience: Patience) -> None:
+    def __init__(self, storage: BaseStorage, patience: Callable[[Callable[[], Any]], Any]) -> None:
         self._storage = storage
         self._patience = patience
 

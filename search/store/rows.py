@@ -2,14 +2,14 @@
 
 Optuna's own storage asks for each kind of row by itself, looks before it writes, and makes a
 transaction of every change; with many lanes, or a database far away, that is what a trial costs.
-The tables are those of Optuna's schema v3.2.0.a, which `search.store.database`
-checks when it opens one.
+The tables are those of Optuna's schema `search.store.statements.OPTUNA_SCHEMA`; a store of
+another is refused when it is opened.
 """
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -27,7 +27,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 
+from search.store.known import Suspects
 from search.store.statements import (
+    ATTRIBUTES,
     CREATE,
     END,
     LOCK_STUDY,
@@ -38,7 +40,9 @@ from search.store.statements import (
     PARTS_OF_SOME,
     REPORTS,
     SOME,
+    STUDY_OF,
     SYSTEM_ATTRS,
+    UNFINISHED,
     USER_ATTRS,
     VALUES,
 )
@@ -95,13 +99,67 @@ class Rows:
 
         """
         with self._engine.begin() as connection:
-            where = {"study": study_id, "ids": list(unfinished), "after": after}
-            rows = connection.execute(SOME, where).all()
-            if not rows:
-                raise KeyError(f"there is no study {study_id}")
-            if rows[0].trial_id is None:
-                return []
-            return _frozen(rows, connection.execute(PARTS_OF_SOME, where))
+            return self._read(connection, study_id, unfinished, after)
+
+    def look(self, study_id: int, suspects: Suspects, after: int) -> list[FrozenTrial]:
+        """Return what has changed of some trials of a study, and all whose ids come after.
+
+        Raises:
+            KeyError: there is no such study.
+
+        """
+        with self._engine.begin() as connection:
+            again: Set[int] = suspects.ended
+            if suspects.first is not None:
+                where = {"study": study_id, "first": suspects.first}
+                ids = {
+                    row.state: set(map(int, row.ids.split(",")))
+                    for row in connection.execute(UNFINISHED, where)
+                }
+                states = (TrialState.RUNNING, TrialState.WAITING)
+                again = suspects.changed(*(ids.get(state, set()) for state in states))
+            return self._read(connection, study_id, again, after)
+
+    def _read(
+        self, connection: sa.Connection, study_id: int, again: Collection[int], after: int
+    ) -> list[FrozenTrial]:
+        where = {"study": study_id, "ids": list(again), "after": after}
+        rows = connection.execute(SOME, where).all()
+        if not rows:
+            raise KeyError(f"there is no study {study_id}")
+        if rows[0].trial_id is None:
+            return []
+        return _frozen(rows, connection.execute(PARTS_OF_SOME, where))
+
+    def attributes(self, study_id: int, after: int) -> tuple[int, dict[int, dict[str, Any]]]:
+        """Return the number of the last row of all, and system attributes of what runs, by id.
+
+        Args:
+            study_id: of the study.
+            after: the number of the row after which they are returned.
+
+        """
+        found: dict[int, dict[str, Any]] = defaultdict(dict)
+        newest = -1
+        with self._engine.begin() as connection:
+            for row in connection.execute(ATTRIBUTES, {"study": study_id, "after": after}):
+                newest = row.newest or -1
+                if row.row is not None:
+                    found[row.trial_id][row.key] = json.loads(row.value_json)
+        return newest, found
+
+    def study_of(self, trial_id: int) -> int:
+        """Return the id of a trial's study.
+
+        Raises:
+            KeyError: there is no such trial.
+
+        """
+        with self._engine.begin() as connection:
+            study_id = connection.execute(STUDY_OF, {"trial": trial_id}).scalar()
+        if study_id is None:
+            raise KeyError(f"there is no trial with id {trial_id}")
+        return int(study_id)
 
     def one(self, trial_id: int) -> FrozenTrial:
         """Return a trial.
@@ -244,9 +302,6 @@ _KEYS = {
     REPORTS: "step",
     VALUES: "objective",
 }
-
-# -- statements ------------------------------------------------------------------------------
-
 
 # -- rows to trials --------------------------------------------------------------------------
 

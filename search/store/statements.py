@@ -5,7 +5,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages._rdb import models
+from optuna.trial import TrialState
 from sqlalchemy import String, Table
+
+OPTUNA_SCHEMA = "v3.2.0.a"  # of the tables that these statements were written for
 
 STUDIES: Table = models.StudyModel.__table__
 TRIALS: Table = models.TrialModel.__table__
@@ -67,6 +70,34 @@ SOME = (
     .where(STUDIES.c.study_id == sa.bindparam("study"))
     .order_by(TRIALS.c.trial_id)
 )
+# As one text of all ids, since a row for each would take longer than all else.
+UNFINISHED = (
+    sa.select(
+        TRIALS.c.state, sa.func.aggregate_strings(TRIALS.c.trial_id.cast(String), ",").label("ids")
+    )
+    .where(
+        TRIALS.c.study_id == sa.bindparam("study"),
+        TRIALS.c.trial_id >= sa.bindparam("first"),
+        TRIALS.c.state.in_([TrialState.RUNNING, TrialState.WAITING]),
+    )
+    .group_by(TRIALS.c.state)
+)
+_ROW = next(iter(SYSTEM_ATTRS.primary_key))
+_LATEST = (
+    sa.select(
+        _ROW.label("row"), *(SYSTEM_ATTRS.c[name] for name in ("trial_id", "key", "value_json"))
+    )
+    .join(TRIALS, TRIALS.c.trial_id == SYSTEM_ATTRS.c.trial_id)
+    .where(
+        sa.bindparam("after") < _ROW,
+        TRIALS.c.study_id == sa.bindparam("study"),
+        TRIALS.c.state == TrialState.RUNNING,
+    )
+    .subquery()
+)
+_NEWEST = sa.select(sa.func.max(_ROW).label("newest")).subquery()
+ATTRIBUTES = sa.select(_NEWEST, _LATEST).select_from(_NEWEST.outerjoin(_LATEST, sa.true()))
+STUDY_OF = sa.select(TRIALS.c.study_id).where(TRIALS.c.trial_id == sa.bindparam("trial"))
 ONE = sa.select(*_SHOWN).where(TRIALS.c.trial_id == sa.bindparam("trial"))
 
 

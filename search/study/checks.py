@@ -9,10 +9,15 @@ if TYPE_CHECKING:
     pass
 
 
+MOST = 2**31 - 1  # what every database and every array's size can hold
+
+
 def whole(name: str, value: object, least: int = 1) -> int:
     """Refuse what is no whole number of at least ``least``; return it."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SpecError(f"{name} is {value!r}; it must be a whole number from {least} upwards")
+    if value > MOST:
+        raise SpecError(f"{name} is {value:.3g}; it must be at most {MOST:,}")
     return value
 
 

@@ -1,17 +1,14 @@
 """Studies as files: found by name or path, and run to get the study."""
 
+import contextlib
 import runpy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from search.errors import SearchError, SpecError, StudyNotFound
+from search.errors import SearchError, SpecError, StudyNotFound, Terminated, reason_of
 from search.study.spec import StudySpec
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_study(name_or_path: str) -> StudySpec:
@@ -33,8 +30,10 @@ def load_study(name_or_path: str) -> StudySpec:
     except SyntaxError as error:
         line = "" if error.lineno is None else f", line {error.lineno}"
         raise SpecError(f"{error.filename or path}{line}: {error.msg}") from error
-    except (Exception, SystemExit) as error:
-        raise SpecError(f"{path}: {type(error).__name__}: {error}") from error
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:  # a file of the user's may raise whatever it likes
+        raise SpecError(f"{path}: {reason_of(error)}") from error
     if not isinstance(study, StudySpec):
         raise SpecError(f"{path} defines no study; it must say STUDY = StudySpec(...)")
     return study
@@ -66,9 +65,10 @@ def find_study(name_or_path: str) -> Path:
     """
     if name_or_path.endswith(".py"):
         path = Path(name_or_path)
-        if not path.is_file():
-            raise StudyNotFound(f"there is no study file {path}")
-        return path
+        with contextlib.suppress(OSError):  # a name that no file can have
+            if path.is_file():
+                return path
+        raise StudyNotFound(f"there is no study file {path}")
     folders = [Path("studies"), Path(__file__).parents[2] / "studies"]
     for folder in folders:
         if (path := folder / f"{name_or_path}.py").is_file():

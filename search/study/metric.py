@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 class Metric:
     """A score, and how it is written."""
 
-    name: str  # in records
-    title: str  # in words
+    name: str  # how records call it
+    title: str  # how people call it
     worst: float  # the score of a trial that diverged; none is lower
     factor: int  # what a person reads is so many times the score
-    digits: int  # behind the point
+    digits: int  # so many are written behind the point
     unit: str
 
     def text(self, score: float | None) -> str:

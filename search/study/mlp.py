@@ -12,33 +12,33 @@ if TYPE_CHECKING:
 
 
 ACTIVATIONS = (
-    "relu",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "sigmoid",
-    "tanh",
-    "gelu",
-    "swish",
-    "softplus",
-    "mish",
-    "prelu",
-    "maxout",
+    "relu",  # max(z, 0)
+    "leaky_relu",  # z above zero, negative_slope * z below it
+    "elu",  # z above zero, exp(z) - 1 below it
+    "selu",  # elu with the two scales that let a deep network normalize itself
+    "sigmoid",  # 1 / (1 + exp(-z))
+    "tanh",  # the hyperbolic tangent
+    "gelu",  # z times the share of the normal distribution that lies below z
+    "swish",  # z * sigmoid(z)
+    "softplus",  # log(1 + exp(z)), a smooth relu
+    "mish",  # z * tanh(softplus(z))
+    "prelu",  # leaky_relu whose slope below zero is learned, one for each unit
+    "maxout",  # the largest of maxout_pieces linear pieces
 )
 
 
 INITIALIZERS = (
-    "lecun_normal",
-    "lecun_uniform",
-    "he_normal",
-    "he_uniform",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_avg_uniform",
-    "random_normal",
-    "random_uniform",
-    "normal",
-    "paired",
+    "lecun_normal",  # normal, variance 1 / inputs
+    "lecun_uniform",  # uniform, variance 1 / inputs
+    "he_normal",  # normal, variance 2 / inputs
+    "he_uniform",  # uniform, variance 2 / inputs
+    "glorot_normal",  # normal, variance 2 / (inputs + outputs)
+    "glorot_uniform",  # uniform, variance 2 / (inputs + outputs)
+    "he_avg_uniform",  # uniform, variance 4 / (inputs + outputs)
+    "random_normal",  # normal, standard deviation 0.05 whatever the layer's size
+    "random_uniform",  # uniform from -0.05 to 0.05 whatever the layer's size
+    "normal",  # normal, standard deviation 1 whatever the layer's size: the naive choice
+    "paired",  # the one that theory pairs with the layer's activation
 )
 
 
@@ -46,34 +46,34 @@ INITIALIZERS = (
 class MLP:
     """A multilayer perceptron: dense hidden layers, and a softmax over the classes.
 
-    Of a regression it is one linear unit instead, see `search.trainers.model`.
+    For a regression the softmax gives way to one linear unit, see `search.trainers.model`.
 
-    Its layers are given one by one, as ``hidden``, or all alike, as ``depth`` and ``width``; then
-    ``hidden`` follows from these.
+    A study gives the layers one by one, as ``hidden``, or all alike, as ``depth`` and ``width``,
+    from which ``hidden`` follows.
 
-    `search.trainers.model` has the sources of its initializers and of its penalties,
-    `search.lanes.activations` those of its activations, `search.lanes.dropout` those of dropout.
+    `search.trainers.model` names the sources of the initializers and of the penalties,
+    `search.lanes.activations` those of the activations, `search.lanes.dropout` those of dropout.
     """
 
     hidden: tuple[int, ...] = ()  # units of each hidden layer
-    depth: int | None = None  # hidden layers
-    width: int | None = None  # units of each of them
-    activation: str = "relu"
-    negative_slope: float = 0.2  # of "leaky_relu"
-    maxout_pieces: int = 2  # of each unit of "maxout", which takes the largest
-    initializer: str = "glorot_uniform"  # of every kernel; biases start at zero
-    batch_norm: bool = False  # before the activation, in the bias's place
-    batch_norm_after: bool = False  # behind the activation instead
-    batch_norm_momentum: float = 0.99  # of the moving statistics, by which a trained model norms
-    input_batch_norm: bool = False  # of the inputs
-    layer_norm: bool = False  # before the activation
+    depth: int | None = None  # number of hidden layers, where all are alike
+    width: int | None = None  # units of each hidden layer, where all are alike
+    activation: str = "relu"  # follows every hidden layer
+    negative_slope: float = 0.2  # slope of "leaky_relu" below zero
+    maxout_pieces: int = 2  # pieces of each unit of "maxout"
+    initializer: str = "glorot_uniform"  # draws every kernel; biases start at zero
+    batch_norm: bool = False  # normalize before the activation, in place of the bias
+    batch_norm_after: bool = False  # batch_norm stands behind the activation instead
+    batch_norm_momentum: float = 0.99  # share of the moving statistics that a step keeps
+    input_batch_norm: bool = False  # normalize the inputs by batch too
+    layer_norm: bool = False  # normalize each example's layer before the activation
     dropout: float | None = None  # share of hidden outputs that a step leaves out; None = off
-    alpha_dropout: bool = False  # drop as selu needs it
-    l2: float | None = None  # of every kernel, times its sum of squares is added to the loss
+    alpha_dropout: bool = False  # drop in the way that keeps selu's mean and variance
+    l2: float | None = None  # adds so many times the sum of each kernel's squares to the loss
     max_norm: float | None = None  # largest norm of the weights into a hidden unit; None = off
-    standardize: bool | str = "auto"  # inputs to mean 0, variance 1 over the training split: True,
-    # all of them alike, as the pixels of an image; or "feature", each by itself; "auto" is the
-    # latter for tables, [example, feature], but for those of bytes
+    standardize: bool | str = "auto"  # bring inputs to mean 0, variance 1 over the training split:
+    # True takes all of them alike, as an image's pixels; "feature" takes each by itself; "auto"
+    # is "feature" for tables, [example, feature], unless they hold bytes, and else True
 
     def __post_init__(self) -> None:
         self._settle_layers()
@@ -116,6 +116,6 @@ class MLP:
             SpecError: a changed setting is not usable.
 
         """
-        # What follows from depth and width is given anew.
+        # hidden follows from depth and width anew.
         layers = {"hidden": ()} if self.depth is not None else {}
         return replace(self, **layers | dict(settings))

@@ -26,13 +26,19 @@ class Recipe:
     def of(cls, config: Config, model: MLP | BuildModel, training: Training) -> Self:
         """Put a configuration's values where a study's settings have fields of their names.
 
+        With a model of one's own all keys are its author's, and what ``build`` does not ask for
+        is settled by `search.trainers.own`. The batch size alone can be nobody else's.
+
         Raises:
             SpecError: a value of the configuration is not usable.
 
         """
+        settings = _settings(config, Training)
         if isinstance(model, MLP):
             model = model.with_settings(_settings(config, MLP))
-        return cls(config, model, replace(training, **_settings(config, Training)))
+        else:
+            settings = {name: value for name, value in settings.items() if name == "batch_size"}
+        return cls(config, model, replace(training, **settings))
 
 
 def setting_names(record: type[MLP] | type[Training]) -> set[str]:

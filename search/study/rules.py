@@ -9,8 +9,8 @@ from search.study.recipe import BuildModel, Recipe, setting_names
 from search.study.space import Choice, Space
 from search.study.training import CLIPPINGS, Training
 
-# Settings of one value of another setting: where that one is searched, the trials with this value
-# use them.
+# Setting -> the owner and the values of it that use the setting. Where the owner is searched, the
+# trials with one of these values use the setting and the others ignore it.
 _OWNERS: dict[str, tuple[str, set[Any]]] = {
     "momentum": ("optimizer", {"sgd"}),
     "nesterov": ("optimizer", {"sgd"}),
@@ -40,9 +40,8 @@ def check(model: MLP | BuildModel, training: Training, space: Space, sampler: st
     """
     names = space.names
     _check_owners(model, training, space)
-    known = setting_names(Training)
     if isinstance(model, MLP):
-        known |= setting_names(MLP)
+        known = setting_names(MLP) | setting_names(Training)
         if unknown := names - known:
             searchable = ", ".join(sorted(known - _UNSEARCHABLE))
             raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
@@ -55,8 +54,8 @@ def check(model: MLP | BuildModel, training: Training, space: Space, sampler: st
             model.dropout or "dropout" in names
         ):
             raise SpecError("alpha_dropout says how to drop; say how much: dropout")
-    if fixed := names & known & _UNSEARCHABLE:
-        raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial")
+        if fixed := names & known & _UNSEARCHABLE:
+            raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial")
     for name, parameter in space.parameters.items():
         if sampler == "grid" and not isinstance(parameter, Choice):
             raise SpecError(
@@ -70,7 +69,11 @@ def check(model: MLP | BuildModel, training: Training, space: Space, sampler: st
             "take the sampler grid or random"
         )
     limits = names & set(CLIPPINGS) | set(training.limits)
-    if len(limits) > 1 and None in space.values("clipping", training.clipping):
+    if (
+        isinstance(model, MLP)
+        and len(limits) > 1
+        and None in space.values("clipping", training.clipping)
+    ):
         raise SpecError(
             f"space: {' and '.join(sorted(limits))} may be on at once; search clipping too, "
             "which says what applies, like ['clipnorm', 'clipvalue', 'none']"
@@ -83,13 +86,17 @@ def check(model: MLP | BuildModel, training: Training, space: Space, sampler: st
 
 
 def _check_owners(model: MLP | BuildModel, training: Training, space: Space) -> None:
-    """Refuse settings that no trial could use."""
+    """Refuse settings that no trial could use.
+
+    With a model of one's own the keys are its author's, and so is what belongs to what.
+    """
     records: list[Any] = [training]
     if isinstance(model, MLP):
         records.append(model)
     for record in records:
         for name, (owner, values) in _OWNERS.items():
-            if not hasattr(record, name):
+            theirs = not isinstance(model, MLP) and {name, owner} & space.names
+            if theirs or not hasattr(record, name):
                 continue
             possible = space.values(owner, getattr(record, owner))
             named = name in space.names or getattr(record, name) != _default(record, name)

@@ -27,7 +27,11 @@ Scalar: TypeAlias = str | bool | int | float | None
 
 
 class Config(Mapping[str, Any]):
-    """One point of a search space: an immutable, hashable mapping of names to values."""
+    """One point of a search space: an immutable, hashable mapping of names to values.
+
+    ``config["units"]``, ``config.get("units", 8)``, ``dict(config)``,
+    ``config | {"units": 8}`` and ``config.copy()`` all do what they do with dictionaries.
+    """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = dict(values)
@@ -46,6 +50,16 @@ class Config(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Config({self._values!r})"
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self}
+
+    def copy(self) -> dict[str, Any]:
+        """Return a dictionary that may be changed."""
+        return dict(self)
 
 
 @dataclass(frozen=True)
@@ -155,6 +169,8 @@ def _dimension(name: str, definition: Any) -> Dimension:
         return replace(inner, parameters=switch | dict(inner.parameters), switched=True)
     if hasattr(definition, "dist") and hasattr(definition, "ppf"):
         return _drawn(name, definition)
+    if type(definition).__module__ == "numpy" and getattr(definition, "ndim", 0) == 1:
+        definition = definition.tolist()
     if isinstance(definition, Sequence) and not isinstance(definition, str | bytes):
         return Dimension(name, {name: _choice(name, definition)})
     raise SpaceError(
@@ -252,6 +268,7 @@ class Space:
 
 
 def _choice(name: str, choices: Sequence[Any]) -> Choice:
+    choices = [_plain(value) for value in choices]
     if not choices:
         raise SpaceError(f"space: {name} has no choices; give at least one")
     for value in choices:
@@ -267,6 +284,14 @@ def _choice(name: str, choices: Sequence[Any]) -> Choice:
     return Choice(tuple(choices))
 
 
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy's as Python's own."""
+    kind = type(value)
+    if kind.__module__ == "numpy" and hasattr(value, "item") and not getattr(value, "shape", ()):
+        return value.item()
+    return value
+
+
 def _unshifted(frozen: "Distribution") -> bool:
     """Say whether a distribution has no ``loc``, which would bend a logarithmic range."""
     *_shape, loc, _scale = _settings(frozen)
@@ -275,8 +300,9 @@ def _unshifted(frozen: "Distribution") -> bool:
 
 def _settings(frozen: "Distribution") -> list[float]:
     """Return a distribution's shapes, ``loc`` and scale, however they were given."""
-    shapes, loc, scale = frozen.dist._parse_args(*frozen.args, **frozen.kwds)
-    return [float(value) for value in (*shapes, loc, scale)]
+    names = [*(frozen.dist.shapes or "").replace(",", " ").split(), "loc", "scale"]
+    given = {"loc": 0.0, "scale": 1.0} | dict(zip(names, frozen.args, strict=False)) | frozen.kwds
+    return [float(given[name]) for name in names]
 
 
 def _discrete(frozen: "Distribution") -> bool:

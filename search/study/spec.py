@@ -4,8 +4,6 @@ A study is a Python file that holds ``STUDY = StudySpec(...)`` and no control fl
 with the store when the study is created: `StudySpec.describe` is what is stored and compared.
 """
 
-import hashlib
-import inspect
 import math
 import re
 from collections.abc import Mapping
@@ -18,12 +16,25 @@ from search.study import rules
 from search.study.checks import one_of, positive, whole
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
+from search.study.source import parts_of
 from search.study.space import Choice, Config, Space
 from search.study.task import Task
 from search.study.training import Training
 
-SAMPLERS = ("tpe", "random", "randomized", "cmaes", "qmc", "grid")
-PRUNERS = ("asha", "median", "hyperband", "none")
+SAMPLERS = (
+    "tpe",  # learns from finished trials where good ones lie (tree-structured Parzen estimator)
+    "random",  # draws each hyperparameter by itself
+    "randomized",  # draws the configurations that scikit-learn's RandomizedSearchCV would draw
+    "cmaes",  # moves a normal distribution towards the best trials; for numbers
+    "qmc",  # covers the space more evenly than chance does (Sobol's sequence, scrambled)
+    "grid",  # takes every combination once, in random order; each hyperparameter is a list
+)
+PRUNERS = (
+    "asha",  # successive halving: keeps one in reduction_factor trials at each rung
+    "median",  # stops what is worse than the median of the earlier trials at that epoch
+    "hyperband",  # several successive halvings, which begin at different epochs
+    "none",  # lets every trial train to its end
+)
 OWN_FILE = "an .npz file"  # what stands for its path in a description
 FULL = ("epochs", "trials")  # what a study's full budget may set
 
@@ -32,9 +43,9 @@ FULL = ("epochs", "trials")  # what a study's full budget may set
 class Confirm:
     """How the winner is proven."""
 
-    candidates: int = 3  # best configurations by validation that are trained again
-    seeds: int = 3  # fresh seeds for each of them
-    confidence: float = 0.95  # of the interval around the test score
+    candidates: int = 3  # so many of the best configurations by validation are trained again
+    seeds: int = 3  # each candidate is trained with so many fresh seeds
+    confidence: float = 0.95  # how sure the interval around the test score is
 
     def __post_init__(self) -> None:
         whole("candidates", self.candidates)
@@ -48,29 +59,30 @@ class StudySpec:
     """Everything that defines a study.
 
     A key of ``space`` that is a field of `MLP` or `Training` overrides that field in each trial.
-    With a ``model`` of your own, ``build(config) -> keras.Model``, all other keys are yours.
+    With a ``model`` of your own, ``build(config) -> keras.Model``, all keys are yours; see
+    `search.trainers.own`.
 
     Raises:
         SpecError: a setting is not usable, alone or together with the space.
 
     """
 
-    name: str
-    data: str  # a name that `search.data` knows
-    space: Mapping[str, Any]
-    model: MLP | BuildModel
-    training: Training
-    trials: int  # budget over all workers and restarts; see `StudySpec.budget`
+    name: str  # what the store and the folder of its files call it
+    data: str  # the name of a data set, or the path of a file
+    space: Mapping[str, Any]  # hyperparameter -> choices, a distribution or `off_or(...)`
+    model: MLP | BuildModel  # an MLP, or a function from a configuration to a Keras model
+    training: Training  # how each configuration is trained
+    trials: int  # budget over all workers and restarts; a grid has at most its points
     task: Task | str | None = None  # "classification" or "regression"; None = as the data tell
     target: float | None = None  # accuracy, or R² of a regression, to reach
-    sampler: str = "tpe"
-    pruner: str = "asha"
+    sampler: str = "tpe"  # chooses the configurations
+    pruner: str = "asha"  # stops trials that fall behind
     reduction_factor: int = 3  # asha and hyperband keep one in so many trials at each rung
     prune_unhealthy: bool = False  # stop trials whose gradients say that no training can help
-    folds: int = 1  # that a trial is validated on, each in its turn; 1 = the validation split
+    folds: int = 1  # so many folds validate a trial, each in its turn; 1 = the validation split
     seed: int = 0  # every trial's own seed is derived from it
-    confirm: Confirm = field(default_factory=Confirm)
-    trial_seconds: float | None = None  # that a trial may take; None = as long as it likes
+    confirm: Confirm = field(default_factory=Confirm)  # how the winner is proven
+    trial_seconds: float | None = None  # a trial that takes longer is stopped; None = no limit
     expected: str | None = None  # what the literature says will be seen, with its source
     full: Mapping[str, int] = field(default_factory=dict)  # the budget of ``--full``
 
@@ -97,7 +109,7 @@ class StudySpec:
             one_of("task", self.task, tuple(Task))
             object.__setattr__(self, "task", Task(self.task))
         if not isinstance(self.model, MLP):
-            _source(self.model)
+            parts_of(self.model)
         rules.check(self.model, self.training, self.search_space, self.sampler)
         self._check_full()
 
@@ -170,8 +182,8 @@ class StudySpec:
             model = {f"model.{name}": value for name, value in asdict(self.model).items()}
             model["model.hidden"] = list(self.model.hidden)
         else:
-            source = _source(self.model)
-            model = {"model.source": hashlib.sha256(source.encode()).hexdigest()}
+            parts = parts_of(self.model)
+            model = {f"model.{name}": digest for name, digest in parts.items()}
         return {
             # A user's file is known by its digest, wherever it is.
             "data": OWN_FILE if self.data.endswith(".npz") else self.data,
@@ -185,19 +197,3 @@ class StudySpec:
             "folds": self.folds,
             "seed": self.seed,
         }
-
-
-def _source(build: BuildModel) -> str:
-    """Return the text of a study's own model, by which a change of it is noticed."""
-    if not callable(build):
-        raise SpecError(
-            f"model is a {type(build).__name__}; give MLP(...) or a function that takes a "
-            "configuration and returns a Keras model"
-        )
-    try:
-        return inspect.getsource(build)
-    except (OSError, TypeError) as error:
-        raise SpecError(
-            f"model is {build!r}, whose source is not to be found; define it with def in the "
-            "study's file"
-        ) from error

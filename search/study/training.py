@@ -10,13 +10,30 @@ if TYPE_CHECKING:
     pass
 
 
-CLIPPINGS = ("clipnorm", "clipvalue", "global_clipnorm", "none")
+CLIPPINGS = (
+    "clipnorm",  # limits the norm of each variable's gradient
+    "clipvalue",  # limits the size of each number of a gradient
+    "global_clipnorm",  # limits the norm of the whole gradient
+    "none",  # limits nothing
+)
 
 
-OPTIMIZERS = ("sgd", "rmsprop", "adam", "nadam", "adamw")
+OPTIMIZERS = (
+    "sgd",  # stochastic gradient descent, with momentum and nesterov where they are set
+    "rmsprop",  # divides by the root of a moving mean of squared gradients
+    "adam",  # rmsprop with momentum and the corrections of the first steps
+    "nadam",  # adam with Nesterov's momentum
+    "adamw",  # adam whose weight_decay stands beside the gradient
+)
 
 
-SCHEDULES = ("constant", "exponential", "cosine", "1cycle", "plateau")
+SCHEDULES = (
+    "constant",  # the learning rate stays as it is
+    "exponential",  # multiplied by decay after each epoch
+    "cosine",  # falls to zero along half a cosine
+    "1cycle",  # rises from a tenth to learning_rate and falls again, in the last tenth far below
+    "plateau",  # multiplied by decay when plateau_epochs have not lowered the validation loss
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,20 +41,20 @@ class Training:
     """How one configuration is trained."""
 
     epochs: int  # at most; the pruner or early stopping may end a trial sooner
-    batch_size: int = 32
-    optimizer: str = "sgd"
+    batch_size: int = 32  # examples in a step
+    optimizer: str = "sgd"  # turns gradients into steps
     learning_rate: float = 0.01  # the first one; with the schedule "1cycle" the highest one
-    schedule: str = "exponential"  # of the learning rate, see `search.trainers.schedules`
+    schedule: str = "exponential"  # how the learning rate changes
     decay: float = 1.0  # factor of "exponential" after each epoch, of "plateau" where it is stuck
-    plateau_epochs: int = 3  # without a lower validation loss until "plateau" takes it for stuck
-    momentum: float = 0.0  # of "sgd", the others have their own
-    nesterov: bool = False  # of "sgd"
-    weight_decay: float = 0.004  # of "adamw"
+    plateau_epochs: int = 3  # "plateau" is stuck after so many without a lower validation loss
+    momentum: float = 0.0  # only "sgd" has it; the others have momenta of their own
+    nesterov: bool = False  # Nesterov's momentum; only "sgd" has it
+    weight_decay: float = 0.004  # share of each weight that "adamw" takes away at learning rate 1
     clipnorm: float | None = None  # largest norm of each variable's gradient; None = off
     clipvalue: float | None = None  # largest size of each number of a gradient; None = off
     global_clipnorm: float | None = None  # largest norm of the whole gradient; None = off
     clipping: str | None = None  # which of these three applies; None = the only one there is
-    patience: int | None = None  # epochs without a better validation score before it stops
+    patience: int | None = None  # stop after so many epochs without a better validation score
     best_weights: bool = True  # keep the best epoch's weights and score, not the last one's
     repetition: int = 0  # tells trials of one configuration apart; each has a seed of its own
 

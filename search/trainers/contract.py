@@ -102,6 +102,23 @@ class Checkpoint:
             raise ValueError("the checkpoint is of another network or another optimizer")
 
 
+@dataclass(frozen=True)
+class Label:
+    """What it takes, besides recipe and seed, to repeat a trial to the last bit."""
+
+    kind: str  # of the trainer
+    lanes: int | None = None  # that it had, where their number changes how it computes
+
+    def __str__(self) -> str:
+        return self.kind if self.lanes is None else f"{self.kind} {self.lanes}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Label":
+        """Return the label that was written as this text."""
+        kind, _, lanes = text.partition(" ")
+        return cls(kind, int(lanes) if lanes else None)
+
+
 class Trainer(Protocol):
     """Trains up to ``lanes`` trials at a time.
 
@@ -111,7 +128,7 @@ class Trainer(Protocol):
     """
 
     lanes: int
-    label: str  # what it takes, besides recipe and seed, to repeat a trial to the last bit
+    label: Label
 
     def start(
         self, lane: int, recipe: Recipe, seed: int, checkpoint: Checkpoint | None = None

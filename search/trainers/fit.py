@@ -1,5 +1,6 @@
 """The trainer contract by `keras.Model.fit`: one trial at a time, for any Keras model."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.splits import Dataset, Split
-from search.errors import SpecError
+from search.errors import ModelError
 from search.health import layers as anatomy
 from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
 from search.health.snapshot import layers_of
@@ -17,12 +18,15 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
 from search.trainers.model import Problem
+from search.trainers.outputs import Outputs, answers_of
+from search.trainers.own import own_model
 from search.trainers.schedules import is_constant, is_stepwise
 
 KIND = "fit"  # of its checkpoints
 VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
+FEW = 32  # examples that a model of the study's own answers before it is trained
 
 
 @dataclass
@@ -36,6 +40,8 @@ class _Running:
     kept: list[Any]  # weights of the best epoch so far
     state: list[Any]  # all variables that training changes: weights, seeds, and the optimizer's
     tally: Tally | None  # of the epoch, where health is looked at
+    problem: Problem  # whose targets are as the model is trained on
+    outputs: Outputs | None  # of a model of the study's own; None of an MLP, whose metric is known
 
 
 class FitTrainer:
@@ -48,7 +54,7 @@ class FitTrainer:
     """
 
     lanes = 1
-    label = "fit"
+    label = Label("fit")
 
     def __init__(self, dataset: Dataset, cadence: Cadence = at_rungs) -> None:
         self._dataset = dataset
@@ -65,7 +71,8 @@ class FitTrainer:
         `keras.random.SeedGenerator` that is theirs, as in all layers of Keras.
 
         Raises:
-            SpecError: the study's own ``build`` does not give a model that can be trained.
+            ModelError: the study's own ``build`` does not give a model that can be trained.
+            SpecError: the study's settings cannot be those of its own model.
             ValueError: the checkpoint does not fit; see `search.trainers.contract.Trainer`.
 
         """
@@ -73,12 +80,14 @@ class FitTrainer:
         assert self._running is None, "the lane is not free"
         # Keras keeps every model it ever built in a global graph unless it is told to forget.
         keras.backend.clear_session()
-        model = networks.build(recipe, self._problem, seed)
-        networks.compile_for(model, recipe.training, self._problem)
+        problem, outputs = self._problem, None
+        if isinstance(recipe.model, MLP):
+            model: keras.Model = networks.build(recipe, problem, seed)
+            networks.compile_for(model, recipe.training, problem)
+        else:
+            own = own_model(recipe, problem, seed, self._dataset.validation.x[:FEW])
+            model, recipe, problem, outputs = own.model, own.recipe, own.problem, own.outputs
         _forget_gradients()
-        if not model.built:  # for want of an input layer
-            model(self._dataset.validation.x[:1])
-        self._check_outputs(model)
         model.optimizer.build(model.trainable_variables)
         state = [*model.variables, *model.optimizer.variables]
         past = checkpoint.curve if checkpoint else ()
@@ -90,7 +99,7 @@ class FitTrainer:
                 variable.assign(value)
             kept = list(checkpoint.arrays[len(state) :])
         tally = None if self._cadence is never else Tally(model)
-        self._running = _Running(recipe, seed, model, course, kept, state, tally)
+        self._running = _Running(recipe, seed, model, course, kept, state, tally, problem, outputs)
 
     def epoch(self) -> dict[int, EpochResult]:
         """Train the trial for one epoch, unless it has ended."""
@@ -100,42 +109,42 @@ class FitTrainer:
         self._running = None  # until the epoch has gone well
         if not running.course.epochs:
             self._look(running)
-        if running.course.add(*self._scores(self._fit(running))):
+        if running.course.add(*self._scores(running, *self._fit(running))):
             running.kept = running.model.get_weights()
         self._look(running)
         self._running = running
         return {0: running.course.last}
 
-    def _check_outputs(self, model: keras.Model) -> None:
-        """Refuse a regression's model whose outputs Keras would stretch to the targets' shape."""
-        if self._problem.classes is None:
-            shape = tuple(model.compute_output_shape((1, *self._problem.input_shape)))
-            if shape != (1, 1):
-                raise SpecError(
-                    f"the study's model has outputs of shape {shape} for one example; a regression "
-                    "needs one number, (1, 1): end it with Dense(1)"
-                )
+    def _scores(
+        self, running: _Running, logs: dict[str, float], seen: Split
+    ) -> tuple[float, float, float, float]:
+        """Return loss and score, and both of the validation split.
 
-    def _scores(self, logs: dict[str, float]) -> tuple[float, float, float, float]:
-        """Return loss and score, and both of the validation split."""
-        name = "mse" if self._problem.classes is None else "accuracy"
-        missing = {"loss", name, "val_loss", f"val_{name}"} - logs.keys()
-        if missing:
-            raise SpecError(
-                f"the study's model reports no {min(missing)}; compile it with "
-                f"metrics=['{name}'], or leave compiling to the study's training settings"
+        What a model of the study's own reports besides its loss is its author's business: it is
+        scored by its answers, after the epoch. Of those that it has ``seen`` in the epoch it
+        answers as many as there are for validation.
+        """
+        outputs, validation = running.outputs, self._dataset.validation
+        if missing := {"loss", "val_loss"} - logs.keys():
+            raise ModelError(
+                f"the model reports no {min(missing)}: compile it with a loss, or let its own "
+                "train_step and test_step return one by the name loss"
             )
-        score, val_score = logs[name], logs[f"val_{name}"]
-        if self._problem.classes is None:
-            # Standardized targets have the variance 1 over the training split.
-            variance = self._problem.answers(self._dataset.validation).var(dtype=np.float64)
-            score, val_score = 1 - score, 1 - val_score / float(variance)
-        return logs["loss"], score, logs["val_loss"], val_score
+        if outputs is None:
+            return self._reported(logs)
+        scores = [
+            outputs.score(answers_of(running.model, part.x), part.y) for part in (seen, validation)
+        ]
+        return logs["loss"], scores[0], logs["val_loss"], scores[1]
 
-    def _answers(self, split: Split) -> NDArray[Any]:
-        """Return what the split's examples are to come to, in the shape that Keras wants."""
-        answers = self._problem.answers(split)
-        return answers[:, None] if self._problem.classes is None else answers
+    def _reported(self, logs: dict[str, float]) -> tuple[float, float, float, float]:
+        """Return what Keras' own metrics say of an MLP."""
+        if self._problem.classes is not None:
+            return logs["loss"], logs["accuracy"], logs["val_loss"], logs["val_accuracy"]
+        # Standardized targets have the variance 1 over the training split.
+        variance = self._problem.answers(self._dataset.validation).var(dtype=np.float64)
+        score, val_score = 1 - logs["mse"], 1 - logs["val_mse"] / float(variance)
+        return logs["loss"], score, logs["val_loss"], val_score
 
     def _look(self, running: _Running) -> None:
         """Look at the trial's health if it is its turn."""
@@ -143,7 +152,7 @@ class FitTrainer:
         if tally is None or not self._cadence(course.epochs, course.over):
             return
         validation = self._dataset.validation
-        x, y = validation.x[:LOOK_BATCH], self._answers(validation)[:LOOK_BATCH]
+        x, y = validation.x[:LOOK_BATCH], _answers(running, validation)[:LOOK_BATCH]
         clipped, finite = tally.read()
         layers = layers_of(anatomy.measure(running.model, x, y).tolist())
         steps = len(self._dataset.train) // self._batch(running)
@@ -154,7 +163,8 @@ class FitTrainer:
     def _batch(self, running: _Running) -> int:
         return min(running.recipe.training.batch_size, len(self._dataset.train))
 
-    def _fit(self, running: _Running) -> dict[str, float]:
+    def _fit(self, running: _Running) -> tuple[dict[str, float], Split]:
+        """Train for an epoch; return what Keras reports of it, and the first examples it saw."""
         train, validation = self._dataset.train, self._dataset.validation
         epoch = running.course.epochs
         batch = self._batch(running)
@@ -175,15 +185,17 @@ class FitTrainer:
             running.tally.reset()
         history = running.model.fit(
             shuffled.x,
-            self._answers(shuffled),
+            _answers(running, shuffled),
             batch_size=batch,
             shuffle=False,
-            validation_data=(validation.x, self._answers(validation)),
+            validation_data=(validation.x, _answers(running, validation)),
             validation_batch_size=VALIDATION_BATCH,
             verbose=0,
             callbacks=callbacks,
         )
-        return {name: float(values[-1]) for name, values in history.history.items()}
+        logs = {name: float(values[-1]) for name, values in history.history.items()}
+        few = len(validation)
+        return logs, Split(shuffled.x[:few], shuffled.y[:few])
 
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the trial stands."""
@@ -198,7 +210,7 @@ class FitTrainer:
         assert self._running is not None, "the lane is free"
         if self._running.kept:
             self._running.model.set_weights(self._running.kept)
-        return networks.finished(self._running.model, self._problem)
+        return networks.finished(self._running.model, self._running.problem)
 
     def stop(self, lane: int) -> Outcome:
         """End the trial and free lane 0."""
@@ -209,8 +221,19 @@ class FitTrainer:
         return outcome
 
 
+def _answers(running: _Running, split: Split) -> NDArray[Any]:
+    """Return what the split's examples are to come to, in the shape that Keras wants."""
+    answers = running.problem.answers(split)
+    return answers[:, None] if running.problem.classes is None else answers
+
+
 def _each_step(model: keras.Model, rates: NDArray[np.float64]) -> keras.callbacks.Callback:
-    """Return what gives each step its learning rate, ``[step]``."""
+    """Return what gives each step its learning rate, ``[step]``.
+
+    A schedule of Keras' own kind would need no callback, but one that looks its rates up in a table
+    is a class of ours, which whoever loads the model would need, and those of Keras compute in
+    float32 what is known here in float64.
+    """
 
     def begin(batch: int, logs: object) -> None:  # noqa: ARG001 (Keras gives them by name)
         if keras.backend.backend() == "jax":  # where variables are copies while a model is fitted
@@ -227,8 +250,9 @@ def _forget_gradients() -> None:
     for good, and with them its whole graph: 1.6 MB a trial of the smallest network.
     """
     if keras.backend.backend() == "tensorflow":
-        from tensorflow.python.framework.ops import gradient_registry
+        with contextlib.suppress(ImportError, AttributeError):  # a release may move it
+            from tensorflow.python.framework.ops import gradient_registry
 
-        registered = gradient_registry._registry
-        for name in [name for name in registered if name.startswith("CustomGradient-")]:
-            del registered[name]
+            registered = gradient_registry._registry
+            for name in [name for name in registered if name.startswith("CustomGradient-")]:
+                del registered[name]

@@ -6,6 +6,7 @@ their standard deviation there. Its loss is their mean squared error, so learnin
 penalties mean the same whatever the targets' unit. `finished` adds the layer that leads back.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -86,12 +87,11 @@ class Problem:
         return ((split.y - self.target_mean) / self.target_scale).astype(np.float32)
 
 
-def build(recipe: Recipe, problem: Problem, seed: int) -> keras.Model:
-    """Return the untrained model of a configuration; equal seeds give equal weights."""
+def build(recipe: Recipe, problem: Problem, seed: int) -> keras.Sequential:
+    """Return the untrained network of a configuration; equal seeds give equal weights."""
+    assert isinstance(recipe.model, MLP), "search.trainers.own builds the others"
     keras.utils.set_random_seed(derive(seed, "model"))
-    if isinstance(recipe.model, MLP):
-        return _mlp(recipe.model, problem, seed)
-    return recipe.model(recipe.config)
+    return _mlp(recipe.model, problem, seed)
 
 
 def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
@@ -241,8 +241,11 @@ def optimizer(training: Training) -> keras.optimizers.Optimizer:
 
 
 def finished(model: keras.Model, problem: Problem) -> keras.Model:
-    """Return a trained model with outputs in the targets' unit; a classifier is left as it is."""
-    if problem.classes is not None:
+    """Return a trained model with outputs in the targets' unit.
+
+    One that has been trained on raw targets is left as it is, and so is a classifier.
+    """
+    if problem.classes is not None or (problem.target_scale, problem.target_mean) == (1.0, 0.0):
         return model
     layers = model.layers if isinstance(model, keras.Sequential) else [model]
     back = keras.layers.Rescaling(problem.target_scale, problem.target_mean)
@@ -250,12 +253,19 @@ def finished(model: keras.Model, problem: Problem) -> keras.Model:
 
 
 def compile_for(model: keras.Model, training: Training, problem: Problem) -> None:
-    """Compile a model for training; one that its author compiled is left as it is."""
-    if not model.compiled:
-        regression = problem.classes is None
-        model.compile(
-            optimizer=optimizer(training),
-            loss="mse" if regression else "sparse_categorical_crossentropy",
-            metrics=["mse" if regression else "accuracy"],
-            steps_per_execution=1 if is_stepwise(training) else STEPS_PER_CALL,
-        )
+    """Compile a network for training."""
+    regression = problem.classes is None
+    loss = "mse" if regression else "sparse_categorical_crossentropy"
+    compile_with(model, training, loss, ["mse" if regression else "accuracy"])
+
+
+def compile_with(
+    model: keras.Model, training: Training, loss: Any, metrics: Sequence[str] = ()
+) -> None:
+    """Compile a model with a loss and the study's training settings."""
+    model.compile(
+        optimizer=optimizer(training),
+        loss=loss,
+        metrics=list(metrics),
+        steps_per_execution=1 if is_stepwise(training) else STEPS_PER_CALL,
+    )

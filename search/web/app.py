@@ -1,9 +1,10 @@
 """optuna-dashboard's pages on a store, with the files in it, and failures in one line."""
 
+import contextlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from bottle import HTTPError
@@ -12,7 +13,7 @@ from optuna_dashboard import wsgi
 
 from search.store import Store
 from search.store.artifacts import Artifacts
-from search.store.patience import STORE_ERRORS, Patience, PatientStorage, reason
+from search.store.patience import STORE_ERRORS, PatientStorage, reason
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def pages(store: Store) -> "WSGIApplication":
-    """Return optuna-dashboard as a WSGI application; the store is for it alone from now on."""
-    # A page asks again every few seconds, so it need not wait for a database that is away.
-    store.database.patience.hurried = lambda: True
-    storage = PatientStorage(store.storage, _NoPatience())  # type: ignore[abstract]
+@contextlib.contextmanager
+def pages(store: Store) -> "Iterator[WSGIApplication]":
+    """Return optuna-dashboard as a WSGI application; the store is for it alone in the block."""
+    storage = PatientStorage(store.storage, _refusing)  # type: ignore[abstract]
     app = wsgi(storage, artifact_store=Artifacts(store.database))
     app.catchall = False  # it would answer every exception with its traceback in the log
 
@@ -38,17 +38,17 @@ def pages(store: Store) -> "WSGIApplication":
         except STORE_ERRORS as error:
             return _fail("503 Service Unavailable", _away(error), start_response)
 
-    return answer
+    # A page asks again every few seconds, so it need not wait for a database that is away.
+    with store.database.patience.hurried(lambda: True):
+        yield answer
 
 
-class _NoPatience(Patience):
-    """Fails at once, in the one way that the dashboard passes on to its pages."""
-
-    def __call__(self, do: Callable[[], T]) -> T:
-        try:
-            return do()
-        except STORE_ERRORS as error:
-            raise HTTPError(503, _away(error)) from error
+def _refusing(do: Callable[[], T]) -> T:
+    """Fail in the one way that the dashboard passes on to its pages."""
+    try:
+        return do()
+    except STORE_ERRORS as error:
+        raise HTTPError(503, _away(error)) from error
 
 
 def _away(error: BaseException) -> str:

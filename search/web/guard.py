@@ -35,7 +35,7 @@ class Refusal:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Gate:
+class Guard:
     """A WSGI application that lets through to another what may be done.
 
     Args:

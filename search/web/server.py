@@ -67,6 +67,7 @@ def serve(
         ident=None,
     )
     try:
+        # Its own `run` ends by an exception only, from the midst of whatever it is doing.
         while not stopped():
             wasyncore.loop(timeout=POLL_SECONDS, use_poll=True, map=channels, count=1)
     finally:

@@ -1,5 +1,6 @@
 """A study's result where people look for it: files and a note and figures in the dashboard."""
 
+import hashlib
 import json
 import mimetypes
 from collections.abc import Mapping
@@ -8,11 +9,11 @@ from uuid import UUID
 
 import plotly.graph_objects
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
-from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from optuna_dashboard.artifact import get_artifact_path
 
 from search.result.words import sentences
 from search.store.artifacts import Artifacts
+from search.store.keys import file_name, model_prefix, report_key
 
 if TYPE_CHECKING:
     from search.result.result import Result
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 HEADING = "# Result\n"
 RULE = "\n---\n"  # ends what is written here; what people write below it stays theirs
-_ATTRIBUTE = "artifacts:"  # Optuna's prefix of a study's attributes that describe files
+# Optuna's prefix of a study's attributes that describe files. Its own reader of them fails at the
+# first file that was deleted in the dashboard, whose description is null from then on.
+_ATTRIBUTE = "artifacts:"
+_FIGURES = "search:figures"  # our attribute of a study: the digests of the figures that it has
 
 
 def publish(
@@ -42,16 +46,16 @@ def publish(
 
 def _report(session: "Session", texts: Mapping[str, str]) -> Mapping[str, str]:
     """Keep the report's files; return key -> file name."""
-    files = {f"{session.name}/report/{name}": text.encode() for name, text in texts.items()}
+    files = {report_key(session.name, name): text.encode() for name, text in texts.items()}
     for key, content in files.items():
         if session.artifacts.get(key) != content:
             session.artifacts.put(key, content)
-    return {key: key.rpartition("/")[2] for key in files}
+    return {key: file_name(key) for key in files}
 
 
 def _models(session: "Session") -> Mapping[str, str]:
     """Return the winner's models that are kept: key -> file name."""
-    proof, kept = session.ledger.proof, session.artifacts.keys(f"{session.name}/model/")
+    proof, kept = session.ledger.proof, session.artifacts.keys(model_prefix(session.name))
     return {
         key: "best.keras" if proof and seed == proof.model_seed else f"seed-{seed}.keras"
         for seed, key in session.ledger.models.items()
@@ -102,11 +106,15 @@ def _annotate(session: "Session", result: "Result", files: Mapping[str, str]) ->
 
 
 def _draw(session: "Session", plots: Mapping[str, dict[str, Any]]) -> None:
-    """Keep the figures that are not there as they are."""
-    storage, study = session.store.storage, session.study
+    """Keep the figures that are not there as they are, and note which are there now."""
+    storage = session.store.storage
     study_id = storage.get_study_id_from_name(session.name)
-    there = get_plotly_graph_objects(storage.get_study_system_attrs(study_id))
+    there = storage.get_study_system_attrs(study_id).get(_FIGURES, {})
+    digests = {}
     for name, plot in plots.items():
         figure = plotly.graph_objects.Figure(plot)
-        if there.get(name) != figure.to_json():
-            save_plotly_graph_object(study, figure, graph_object_id=name)
+        digests[name] = hashlib.sha256(str(figure.to_json()).encode()).hexdigest()
+        if there.get(name) != digests[name]:
+            save_plotly_graph_object(session.study, figure, graph_object_id=name)
+    if digests != there:
+        storage.set_study_system_attr(study_id, _FIGURES, digests)

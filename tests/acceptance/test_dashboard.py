@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,22 +16,12 @@ from selenium.webdriver.support.ui import WebDriverWait
 from search.page.board import plots
 from search.web.showcase import publish
 from tests.acceptance.process import LIMIT, Folder
+from tests.browser import chromium
 from tests.finished import finished, prove, written
-from tests.page.test_page import FULL
+from tests.results import FULL
 
 T = TypeVar("T")
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="there is no Chromium with its chromedriver on this machine"
-)
-# As root there is no sandbox, and a browser that looks for its maker finds no network here.
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-    *("--disable-quic", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--window-size=1600,1400"),
-)
 UPLOADED = "9b2f8c0e-53e5-4f7a-8b43-0a5b1c2d3e4f"
 PAGE = b"<title>kept</title><script>document.title = 'changed'</script>"
 
@@ -107,15 +96,11 @@ def browser(folder: Path) -> Iterator[Browser]:
 
 def in_chromium(address: str, downloads: Path) -> Iterator[Browser]:
     options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER or ""
-    for flag in (*FLAGS, f"--user-data-dir={downloads.parent / 'profile'}"):
-        options.add_argument(flag)
+    options.add_argument("--window-size=1600,1400")
+    options.add_argument(f"--user-data-dir={downloads.parent / 'profile'}")
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    try:
+    with chromium(options) as driver:
         yield Browser(driver, address, downloads)
-    finally:
-        driver.quit()
 
 
 def test_the_pages_show_the_trials_and_their_curves(browser: Browser) -> None:

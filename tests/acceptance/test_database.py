@@ -15,28 +15,12 @@ from optuna.trial import TrialState
 
 from search.cli import Options
 from search.service.session import Session
-from search.store.patience import SILENT_SECONDS
+from search.store.timing import Timing
 from tests import simulated
 from tests.postgres import PASSWORD, Postgres
 from tests.simulated import Simulation
+from tests.site import LIMIT, Site, wait_until
 
-LIMIT = 240.0  # seconds; far more than anything here takes, so that a hang fails the test
-STUDY = """
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
-
-STUDY = StudySpec(
-    name="tiny",
-    data="blobs",
-    space={{"activation": ["relu", "elu"], "batch_norm": [True, False]}},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=3),
-    trials={trials},
-    sampler="random",
-    pruner="none",
-)
-"""
 AWAY, BACK = "The store does not answer; waiting for it", "The store answers again"
 
 
@@ -46,7 +30,7 @@ class Fleet:
     def __init__(self, folder: Path, url: str, trials: int) -> None:
         self._folder, self._url, self._trials = folder, url, trials
         self._processes: list[BaseProcess] = []
-        (folder / "tiny.py").write_text(STUDY.format(trials=trials))
+        Site(folder, url).write(trials)
         self.session = Session(self._options(), create=True)
 
     def _options(self) -> Options:
@@ -54,7 +38,7 @@ class Fleet:
         return Options(study, self._url, None, self._folder, None, False, False, True)
 
     def start(
-        self, workers: int, sleep: float, silence: float = SILENT_SECONDS, **variables: str
+        self, workers: int, sleep: float, silence: float = Timing.silence, **variables: str
     ) -> None:
         words = ("--study", "tiny.py", "--no-confirm", "--lanes", "2", "--quiet")
         for number in range(workers):
@@ -98,6 +82,10 @@ class Fleet:
         return [
             (self._folder / f"said-{number}").read_text() for number in range(len(self._processes))
         ]
+
+    def wait_until_away(self) -> None:
+        """Wait until every worker has noticed that the store does not answer."""
+        wait_until(lambda: all(AWAY in text for text in self.said()), "all workers notice")
 
     def assert_exact(self) -> None:
         """Wait for the workers and assert that all is done, and nothing failed or is left."""
@@ -194,7 +182,7 @@ def test_a_restart_of_the_database_costs_nothing(fleet: Fleet, postgres: Postgre
     fleet.start(workers=2, sleep=0.15)
     fleet.wait_for(3)
     postgres.stop("immediate")
-    time.sleep(3)
+    fleet.wait_until_away()
     postgres.start()
     fleet.assert_exact()
     assert said_once(fleet.said()), fleet.said()
@@ -210,7 +198,7 @@ def test_a_database_that_cannot_be_reached_for_a_while_costs_nothing(
         fleet.start(workers=2, sleep=0.15)
         fleet.wait_for(3)
         proxy.cut()
-        time.sleep(3)
+        fleet.wait_until_away()
         proxy.mend()
         fleet.assert_exact()
         assert said_once(fleet.said()), fleet.said()
@@ -225,8 +213,7 @@ def test_a_database_that_only_stops_answering_costs_nothing(
     fleet.wait_for(3)
     postgres.freeze()
     try:
-        time.sleep(4)
-        assert all(AWAY in text for text in fleet.said())
+        fleet.wait_until_away()
     finally:
         postgres.thaw()
     fleet.assert_exact()

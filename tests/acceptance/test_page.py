@@ -1,23 +1,17 @@
 """The report in a real browser: it draws, it sorts, it fits a phone, and it asks nobody."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from search.page import page
-from tests.page.test_page import FULL
+from tests.browser import chromium
+from tests.results import FULL
 
-FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--disable-dev-shm-usage",
-)
 SIZES = {"phone": 390, "desk": 1280}
 INK = {"light": "rgb(23, 32, 44)", "dark": "rgb(230, 235, 242)"}
 
@@ -27,17 +21,10 @@ Open = Callable[[str, str], Browser]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed (Debian: chromium-driver)")
     options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in FLAGS:
-        options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    yield browser
-    browser.quit()
+    with chromium(options) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

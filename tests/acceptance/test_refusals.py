@@ -16,49 +16,32 @@ from tests import simulated
 from tests.conftest import Backend
 from tests.postgres import PASSWORD, Postgres
 from tests.simulated import Simulation
+from tests.site import LIMIT, Site, ended
 
-LIMIT = 240.0  # seconds; far more than anything here takes, so that a hang fails the test
 QUOTED = "open%20sesame%2F8"
-STUDY = """
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
-
-STUDY = StudySpec(
-    name="tiny",
-    data="blobs",
-    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=1),
-    trials=4,
-    sampler="random",
-)
-"""
 
 
-class Folder:
-    """A folder with a study, where commands are run one by one."""
-
-    def __init__(self, path: Path, url: str) -> None:
-        self.path, self.url = path, url
-        (path / "tiny.py").write_text(STUDY)
+class Asked(Site):
+    """A site with a study, where commands are run one by one."""
 
     def run(self, command: str, *words: str, url: str = "") -> tuple[int | None, str]:
         """Run a command to its end; return its status and what it said."""
         said = self.path / "said"
         said.unlink(missing_ok=True)
-        words = ("--study", "tiny.py", *words)
         process = simulated.start(
-            Simulation(), self.path, "said", command, *words, OPTUNA_STORAGE=url or self.url
+            Simulation(),
+            self.path,
+            "said",
+            command,
+            *self.study,
+            *words,
+            OPTUNA_STORAGE=url or self.url,
         )
-        process.join(LIMIT)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        return process.exitcode, said.read_text()
+        self.processes.append(process)
+        return ended(process)[0], self.said()
 
     def assert_refused(self, status: int, *words: str, url: str = "") -> None:
-        """Assert that whoever works, runs or only looks is refused in one line."""
+        """Assert that a worker, a run and a look are each refused in one line."""
         for command in ("worker", "run", "status"):
             found, said = self.run(command, url=url)
             assert (found, said.count("\n"), said[:7]) == (status, 1, "error: "), said
@@ -70,9 +53,15 @@ class Folder:
         assert self.run("worker", "--no-confirm", "--quiet")[0] == 0
 
 
+def asked(path: Path, url: str) -> Asked:
+    site = Asked(path, url)
+    site.write(trials=4, epochs=1)
+    return site
+
+
 @pytest.fixture
-def folder(tmp_path: Path, backend: Backend) -> Folder:
-    return Folder(tmp_path, backend.empty(tmp_path))
+def folder(tmp_path: Path, backend: Backend) -> Asked:
+    return asked(tmp_path, backend.empty(tmp_path))
 
 
 def change(url: str, statement: str) -> None:
@@ -92,9 +81,7 @@ def change(url: str, statement: str) -> None:
         ("UPDATE alembic_version SET version_num = 'v2.4.0.a'", "optuna storage upgrade"),
     ],
 )
-def test_a_store_of_another_version_is_left_alone(
-    folder: Folder, statement: str, said: str
-) -> None:
+def test_a_store_of_another_version_is_left_alone(folder: Asked, statement: str, said: str) -> None:
     Store(folder.url, create=True).close()
     change(folder.url, statement)
     folder.assert_refused(1, said, "--storage")
@@ -106,7 +93,7 @@ def test_a_store_of_another_version_is_left_alone(
 def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, postgres: Postgres) -> None:
     postgres.create("refusing")
     url = postgres.guarded("refusing")
-    folder = Folder(tmp_path, url)
+    folder = asked(tmp_path, url)
     for wrong in (url.replace("@", ":ali%20baba@"), url):
         folder.assert_refused(1, "guarded", "password")
         folder.assert_refused(1, "guarded", "password", url=wrong)
@@ -117,7 +104,7 @@ def test_a_database_that_is_not_there_or_only_to_be_read_is_named(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     url = postgres.create("refusing")
-    folder = Folder(tmp_path, url)
+    folder = asked(tmp_path, url)
     folder.assert_refused(1, "nowhere", "not exist", url=url.replace("/refusing", "/nowhere"))
     folder.search()
     postgres.execute("ALTER DATABASE refusing SET default_transaction_read_only = on")
@@ -129,7 +116,7 @@ def test_a_database_that_is_not_there_or_only_to_be_read_is_named(
 def test_the_password_of_the_store_is_shown_nowhere(tmp_path: Path, postgres: Postgres) -> None:
     postgres.create("refusing")
     url = postgres.guarded("refusing").replace("@", f":{QUOTED}@")
-    folder = Folder(tmp_path, url)
+    folder = asked(tmp_path, url)
     words = ("--study", "tiny.py", "--no-confirm", "--quiet", "--workers", "1")
     run = simulated.start(
         Simulation(sleep=0.2), tmp_path, "said", "run", *words, OPTUNA_STORAGE=url
@@ -168,7 +155,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_said_and_costs_no_trial(tmp_path: Path, disk: Path) -> None:
-    folder = Folder(tmp_path, f"sqlite:///{disk}/store.db")
+    folder = asked(tmp_path, f"sqlite:///{disk}/store.db")
     Store(folder.url, create=True).close()
     filler = disk / "filler"
     with filler.open("wb") as file:
@@ -187,7 +174,7 @@ def test_a_full_disk_is_said_and_costs_no_trial(tmp_path: Path, disk: Path) -> N
 
 
 def test_a_store_that_may_only_be_read_is_said(tmp_path: Path, disk: Path) -> None:
-    folder = Folder(tmp_path, f"sqlite:///{disk}/store.db")
+    folder = asked(tmp_path, f"sqlite:///{disk}/store.db")
     Store(folder.url, create=True).close()
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     for command in ("worker", "run"):

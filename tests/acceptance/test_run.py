@@ -132,8 +132,7 @@ def test_an_interrupted_run_says_how_to_continue_and_does(folder: Folder) -> Non
 OWN_MODEL = """
 import keras
 from scipy.stats import reciprocal
-from search.study.spec import Confirm, StudySpec
-from search.study.training import Training
+from search import Confirm, StudySpec, Training
 
 def build(config):
     return keras.Sequential([

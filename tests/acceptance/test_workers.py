@@ -8,8 +8,8 @@ import re
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,118 +17,19 @@ from typing import Any
 
 import psutil
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from search.cli import Options
 from search.errors import UsageError
 from search.service import crew, machine
 from search.service.session import Session
-from search.store.leases import SILENT
+from search.store.leases import unheard
+from search.store.timing import Timing
 from tests import simulated
 from tests.acceptance.process import Folder
 from tests.conftest import Backend
 from tests.simulated import Simulation
-
-LIMIT = 240.0  # seconds; far more than anything here takes, so that a hang fails the test
-STUDY = """
-from search.study.mlp import MLP
-from search.study.spec import Confirm, StudySpec
-from search.study.training import Training
-
-STUDY = StudySpec(
-    name={name!r},
-    data="blobs",
-    space={{"activation": ["relu", "elu"], "batch_norm": [True, False]}},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs={epochs}),
-    trials={trials},
-    sampler="random",
-    pruner={pruner!r},
-    confirm=Confirm(candidates=1, seeds=2),
-    trial_seconds={trial_seconds!r},
-)
-"""
-
-
-@dataclass
-class Site:
-    """A folder with a study, its store, and the processes that work there."""
-
-    path: Path
-    url: str
-    processes: list[BaseProcess]
-    name: str = "tiny"
-
-    def write(
-        self,
-        trials: int,
-        epochs: int = 3,
-        pruner: str = "none",
-        trial_seconds: float | None = None,
-    ) -> None:
-        (self.path / f"{self.name}.py").write_text(
-            STUDY.format(
-                name=self.name,
-                trials=trials,
-                epochs=epochs,
-                pruner=pruner,
-                trial_seconds=trial_seconds,
-            )
-        )
-
-    @property
-    def study(self) -> tuple[str, ...]:
-        return ("--study", f"{self.name}.py")
-
-    @property
-    def log(self) -> Path:
-        return self.path / "epochs"
-
-    def work(self, simulation: Simulation, *words: str, lanes: int = 1) -> BaseProcess:
-        """Start a worker that leaves the confirmation to others."""
-        return self.start(
-            simulation, "worker", *self.study, "--no-confirm", "--lanes", str(lanes), *words
-        )
-
-    def start(self, simulation: Simulation, command: str, *words: str) -> BaseProcess:
-        simulation = replace(simulation, log=str(self.log))
-        process = simulated.start(
-            simulation, self.path, "said", command, *words, OPTUNA_STORAGE=self.url
-        )
-        self.processes.append(process)
-        return process
-
-    def go(self) -> None:
-        """Let those that hold go on."""
-        (self.path / "go").touch()
-
-    def said(self) -> str:
-        return (self.path / "said").read_text()
-
-    def epochs(self) -> list[list[str]]:
-        """The epochs that were trained: process, seed, epoch."""
-        return (
-            [line.split() for line in self.log.read_text().splitlines()]
-            if self.log.exists()
-            else []
-        )
-
-    @contextlib.contextmanager
-    def session(self, name: str | None = None) -> Iterator[Session]:
-        options = Options(
-            str(self.path / f"{self.name}.py"), self.url, name, self.path, None, False, False, True
-        )
-        session = Session(options)
-        with contextlib.closing(session.store):
-            yield session
-
-    def counts(self) -> Mapping[str, int]:
-        with self.session() as session:
-            return session.leases.counts()
-
-    def counts_of(self, name: str) -> Mapping[str, int]:
-        with self.session(name) as session:
-            return session.leases.counts()
+from tests.site import LIMIT, Site, assert_exact, ended, site_in, wait_until, worked
 
 
 @pytest.fixture
@@ -141,60 +42,6 @@ def site(backend: Backend, tmp_path: Path) -> Iterator[Site]:
 def local(tmp_path: Path) -> Iterator[Site]:
     """A site on SQLite, for what does not depend on the database."""
     yield from site_in(tmp_path, f"sqlite:///{tmp_path}/store.db")
-
-
-def site_in(folder: Path, url: str) -> Iterator[Site]:
-    site = Site(folder, url, [])
-    yield site
-    for process in site.processes:
-        process.kill()
-        process.join(LIMIT)
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-
-
-def worked(site: Site, epochs: int, *workers: BaseProcess) -> bool:
-    """Say whether so many epochs were trained, or nobody is left to train them."""
-    return len(site.epochs()) >= epochs or not any(worker.is_alive() for worker in workers)
-
-
-def ended(*processes: BaseProcess) -> list[int | None]:
-    """Wait for processes and return how they ended."""
-    for process in processes:
-        process.join(LIMIT)
-    return [process.exitcode for process in processes]
-
-
-def assert_exact(session: Session, trials: int, failed: int = 0) -> list[FrozenTrial]:
-    """Assert that the budget was met exactly and that nothing was lost, doubled or left over."""
-    found = session.study.get_trials(deepcopy=False)
-    assert [trial.number for trial in found] == list(range(len(found)))
-    assert session.leases.counts() == {"done": trials}
-    spent = session.leases.spent()
-    assert list(spent) == list(range(trials))
-    counted = [found[number] for number in spent.values() if number is not None]
-    assert len({trial.number for trial in counted}) == trials
-    states = [trial.state for trial in counted]
-    assert states.count(TrialState.FAIL) == failed
-    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
-    for trial in found:
-        steps = list(trial.intermediate_values)
-        assert steps == list(range(1, len(steps) + 1)), "no epoch is missing, none is twice there"
-        if trial not in counted:
-            assert trial.state is TrialState.FAIL
-            assert re.match("its worker .*(died|lost it)|handed back", trial.user_attrs["failure"])
-        if (before := trial.user_attrs.get("repeats")) is not None:
-            assert found[before].state is TrialState.FAIL
-            assert trial.params == {**trial.params, **found[before].params}
-            # A first attempt may have died before it had a seed; no later one loses it.
-            if "seed" in found[before].user_attrs:
-                assert trial.user_attrs["seed"] == found[before].user_attrs["seed"]
-    return counted
 
 
 # -- an exact budget -------------------------------------------------------------------------
@@ -280,7 +127,7 @@ def test_a_machine_that_was_away_for_any_time_costs_no_trial(local: Site, second
         assert_exact(session, 1)
         first, second = session.study.get_trials()
     # Its ticket is freed first, and may be taken again before the trial has its reason.
-    assert first.user_attrs["failure"].endswith((SILENT, "lost it"))
+    assert first.user_attrs["failure"].endswith((unheard(Timing.grace), "lost it"))
     assert f"process {worker.pid} (" in first.user_attrs["failure"]
     assert (second.state, second.user_attrs["attempt"]) == (TrialState.COMPLETE, 2)
 
@@ -473,28 +320,20 @@ def test_a_killed_member_of_a_crew_is_replaced(local: Site) -> None:
     assert (local.path / "runs/tiny/report.md").exists()
 
 
-def test_a_crew_goes_on_without_its_head_and_leaves_with_it(local: Site) -> None:
-    local.write(trials=12, epochs=6)
-    run = lead(local)
-    wait_until(lambda: len(members(local)) == 2, "both workers are there")
-    run.kill()
-    local.go()
-    wait_until(lambda: local.counts() == {"done": 12}, "the workers finish")
-    with local.session() as session:
-        assert_exact(session, 12)
-
-    (local.path / "go").unlink()
-    local.name = "more"
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGHUP])
+def test_a_crew_leaves_with_its_head_and_holds_nothing(local: Site, number: signal.Signals) -> None:
     local.write(trials=100, epochs=6)
     run = lead(local)
-    wait_until(
-        lambda: local.path.joinpath("runs/more").exists() and len(members(local)) == 2, "both"
-    )
+    wait_until(lambda: len(members(local)) == 2, "both workers are there")
     crew = [one["process"] for one in members(local)]
-    os.kill(run.pid or 0, signal.SIGINT)
-    local.go()
-    assert ended(run) == [128 + signal.SIGINT], local.said()
-    assert not any(psutil.pid_exists(process) for process in crew)
+    os.kill(run.pid or 0, number)
+    if number is signal.SIGKILL:
+        assert ended(run) == [-number]
+        local.go()
+    else:
+        local.go()
+        assert ended(run) == [128 + number], local.said()
+    wait_until(lambda: not any(map(psutil.pid_exists, crew)), "they leave")
     with local.session() as session:
         assert session.leases.counts()["held"] == 0
 
@@ -529,7 +368,7 @@ def test_a_crew_that_trains(tmp_path: Path) -> None:
     assert folder.best("blobs")["trials"]["total"] == 4
     cores = len(os.sched_getaffinity(0))
     share = "CPU, 1 core" if cores in (1, 2) else f"CPU, {cores // 2}"
-    site = Site(tmp_path, f"sqlite:///{tmp_path}/runs/search.db", [])
+    site = Site(tmp_path, f"sqlite:///{tmp_path}/runs/search.db")
     options = Options("blobs", site.url, None, tmp_path, None, False, False, True)
     session = Session(options)
     found = session.leases.members()
@@ -575,7 +414,7 @@ def test_a_waiting_worker_takes_up_what_comes_and_skips_what_it_cannot(local: Si
     local.write(trials=2)
     text = (local.path / "tiny.py").read_text()
     (local.path / "moved.py").write_text(text.replace("'tiny'", "'gone'"))
-    assert ended(local.start(Simulation(), *create, "moved.py")) == [0], local.said()
+    assert ended(local.start(Simulation(), *create, "moved.py")) == [3], local.said()
     wait_until(lambda: local.counts_of("gone") == {"done": 2}, "the study is found")
     (local.path / "moved.py").unlink()
     assert ended(local.start(Simulation(), *create, "tiny.py")) == [0], local.said()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from search import cli, worker
-from search.cli import Options, Terminated
+from search.cli import Options
+from search.errors import Terminated
 from search.service.shift import Plan
 
 
@@ -37,7 +38,7 @@ def test_a_waiting_worker_hears_every_signal(monkeypatch: pytest.MonkeyPatch) ->
         return {}
 
     monkeypatch.setattr(worker, "_studies", look)
-    monkeypatch.setattr(worker, "LOOK_SECONDS", 0)
+    monkeypatch.setenv("SEARCH_TIMING", "idle=0")
     options = Options("", "sqlite:///nowhere.db", None, None, None, False, False, True)
     with as_in_a_command(), pytest.raises(Terminated):
         worker._work_on_all(options, Plan(), wait=True)

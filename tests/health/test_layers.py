@@ -13,7 +13,7 @@ import pytest
 from search.data import load
 from search.data.splits import Dataset, Split
 from search.health.layers import measure
-from search.health.snapshot import FIGURES, Health, Snapshot, layers_of
+from search.health.snapshot import MEASURES, Health, Snapshot, layers_of
 from search.health.verdict import Kind, judge
 from search.study.recipe import Recipe
 from search.study.space import Config
@@ -54,13 +54,13 @@ def as_keras(network: Network) -> keras.Model:
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "elu", "selu"])
 @pytest.mark.parametrize("clipnorm", [np.inf, 1e-3])
-def test_a_model_has_the_figures_of_the_plain_network(activation: str, clipnorm: float) -> None:
+def test_a_model_has_the_measures_of_the_plain_network(activation: str, clipnorm: float) -> None:
     network = deep(activation, "lecun_normal", 12, layers=3)
     network.clipnorm = clipnorm
     network.biases[1][:5] = -5  # dead, saturated or neither
     found, plain = examined(as_keras(network)), network.snapshot(X, Y, 0)
     for layer, its in zip(found.layers, plain.layers, strict=True):
-        for name in FIGURES:
+        for name in MEASURES:
             # The step's length is the difference of two weights, which float32 rounds.
             close = 2e-2 if name == "update_ratio" else 1e-3
             wanted = pytest.approx(getattr(its, name), rel=close, abs=1e-6)

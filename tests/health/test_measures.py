@@ -1,4 +1,4 @@
-"""Each figure against its formula in NumPy, and networks whose health is known by construction."""
+"""Each measure against its formula in NumPy, and networks whose health is known by construction."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from search.health import measures as probe
-from search.health.snapshot import FIGURES, Health, LayerHealth, Snapshot
+from search.health.snapshot import MEASURES, Health, LayerHealth, Snapshot
 from search.health.verdict import Kind, Verdict, judge
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def measured(layer: probe.Layer) -> Array:
-    """Return the figures of a layer or a stack of them, ``[figure, ...]``."""
+    """Return the measures of a layer or a stack of them, ``[measure, ...]``."""
     tensors = probe.Layer._make(np.asarray(part, np.float32) for part in layer)
-    return np.asarray(keras.ops.convert_to_numpy(probe.figures(tensors)), np.float64)
+    return np.asarray(keras.ops.convert_to_numpy(probe.measures_of(tensors)), np.float64)
 
 
-# -- every figure against its formula
+# -- every measure against its formula
 
 
 def by_formula(layer: probe.Layer) -> dict[str, float]:
@@ -49,7 +49,7 @@ def by_formula(layer: probe.Layer) -> dict[str, float]:
 
     return dict(
         zip(
-            FIGURES,
+            MEASURES,
             (
                 length(layer.gradient),
                 length(layer.kernel),
@@ -86,8 +86,8 @@ def layers(draw: Callable[..., Any], leading: tuple[int, ...] = ()) -> probe.Lay
 
 
 @given(layers())
-def test_every_figure_is_what_its_formula_says(layer: probe.Layer) -> None:
-    for name, ours in zip(FIGURES, measured(layer), strict=True):
+def test_every_measure_is_what_its_formula_says(layer: probe.Layer) -> None:
+    for name, ours in zip(MEASURES, measured(layer), strict=True):
         assert ours == pytest.approx(by_formula(layer)[name], rel=1e-5, abs=1e-5), name
 
 
@@ -110,7 +110,7 @@ def test_scaled_gradients_scale_their_norms_and_nothing_else(
         gradient=layer.gradient * factor, change=layer.change * factor, delta=layer.delta * factor
     )
     growing = {"gradient_norm", "delta_norm", "update_ratio"}
-    factors = np.array([factor if name in growing else 1.0 for name in FIGURES])
+    factors = np.array([factor if name in growing else 1.0 for name in MEASURES])
     assert measured(scaled) == pytest.approx(measured(layer) * factors, rel=1e-6)
 
 

@@ -3,15 +3,12 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from search.data import load
-from search.data.splits import Dataset, Split
 from search.health.cadence import never
 from search.lanes import groups
 from search.lanes import trainer as lanes_module
@@ -25,9 +22,11 @@ from search.study.spec import StudySpec
 from search.study.training import Training
 from search.trainers.contract import Outcome, Trainer
 from search.trainers.fit import FitTrainer
+from tests.networks import blobs
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
+BLOBS = blobs(100, 60, mean=1)
 STUDY = StudySpec(
     name="study",
     data="blobs",
@@ -44,14 +43,6 @@ STUDY = StudySpec(
     training=Training(epochs=2, momentum=0.9, nesterov=True),
     trials=1,
 )
-
-
-@cache
-def blobs() -> Dataset:
-    whole = load("blobs")
-    train = Split(whole.train.x[:100] + 1, whole.train.y[:100])
-    validation = Split(whole.validation.x[:60] + 1, whole.validation.y[:60])
-    return Dataset("blobs", whole.sha256, train, validation, whole.classes)
 
 
 def recipe(depth: int, optimizer: str = "sgd", **changes: Any) -> Recipe:
@@ -100,7 +91,7 @@ def test_lanes_take_trials_of_any_structure(
 ) -> None:
     monkeypatch.setattr(lanes_module, "accelerated", lambda: accelerated)
     structure = Structure.of_study(STUDY)
-    trainer = LanesTrainer(blobs(), structure, 4, cadence=never, structures=STRUCTURES)
+    trainer = LanesTrainer(BLOBS, structure, 4, cadence=never, structures=STRUCTURES)
     numbered = list(enumerate(TRIALS))
     crowd = together(trainer, numbered)
     alone: dict[int, Result] = {}
@@ -128,8 +119,8 @@ def test_lanes_take_trials_of_any_structure(
 
 def test_a_lane_of_each_structure_follows_keras() -> None:
     trials = [recipe(20, width=8), recipe(2, "adam", batch_size=32, standardize=False)]
-    trainer = LanesTrainer(blobs(), Structure.of_study(STUDY), lanes=2, cadence=never)
-    fit = FitTrainer(blobs(), cadence=never)
+    trainer = LanesTrainer(BLOBS, Structure.of_study(STUDY), lanes=2, cadence=never)
+    fit = FitTrainer(BLOBS, cadence=never)
     for lane, trial in enumerate(trials):
         trainer.start(lane, trial, 5)
     while trainer.epoch():
@@ -151,8 +142,8 @@ def test_a_stack_is_as_wide_as_a_structures_share(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(lanes_module, "accelerated", lambda: True)
     structure = Structure.of_study(STUDY)
     for lanes, structures, width in ((8, 1, 8), (8, 3, 3), (4, 99, 1), (4, math.inf, 1)):
-        trainer = LanesTrainer(blobs(), structure, lanes, structures=structures)
-        assert trainer._width == width
+        trainer = LanesTrainer(BLOBS, structure, lanes, structures=structures)
+        assert trainer.width == width
 
 
 def test_a_study_is_measured_by_the_largest_of_its_structures() -> None:

@@ -1,5 +1,6 @@
 """Stacked training against Keras itself, and lanes against each other."""
 
+from collections.abc import Sequence
 from dataclasses import astuple, replace
 from functools import cache
 from itertools import product
@@ -12,28 +13,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.backend import Program
-from search.data import load
 from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted, SpecError
 from search.health.cadence import Cadence, at_rungs, never
-from search.lanes.gates import FAMILY
+from search.lanes.groups import Library
 from search.lanes.structure import Structure
+from search.lanes.techniques import FAMILY
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import INITIALIZERS, MLP
 from search.study.recipe import Recipe
-from search.study.seeds import data_order
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
-from search.trainers.contract import End, EpochResult, Outcome
+from search.trainers.contract import End
 from search.trainers.fit import FitTrainer
 from search.trainers.model import Problem
+from tests.networks import (
+    BATCH,
+    EPOCHS,
+    TOLERANCE,
+    Result,
+    blobs,
+    by_keras,
+    distance,
+    in_lanes,
+)
 
 # Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-EPOCHS = 8  # of 25 steps each: 200 steps
-BATCH = 16
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.01},
     "momentum": {"optimizer": "sgd", "momentum": 0.8, "learning_rate": 0.01},
@@ -43,23 +51,9 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 TAME = [name for name in INITIALIZERS if name != "normal"]  # from which a network can learn
 MIXTURES = list(product(FAMILY, (False, True), (None, 0.3)))
-PAIRS: tuple[int, ...] = (0, 3, 5, 6, 8, 11, 13, 14)  # each two of the three at once
 SOME = (5, 10)  # of two activations, one with batch norm and one with clipnorm
 
-# Rounding errors of 1e-7 grow over 200 steps of small networks at these learning rates to about
-# 1e-6 in weights and 5e-6 in losses. The smallest mistake that is tried below moves a weight by
-# more than ten times the tolerance. Nadam gets one step's length: it moves a weight as far for a
-# tiny gradient as for a large one, and the sign of a gradient near zero is a matter of rounding.
-TOLERANCE = 2e-5
 TOLERANCES = dict.fromkeys(OPTIMIZERS, TOLERANCE) | {"nadam": 5e-4}
-
-
-@cache
-def blobs() -> Dataset:
-    whole = load("blobs")
-    train = Split(whole.train.x[: 25 * BATCH + 5], whole.train.y[: 25 * BATCH + 5])
-    validation = Split(whole.validation.x[:300], whole.validation.y[:300])
-    return Dataset("blobs", whole.sha256, train, validation, whole.classes)
 
 
 def recipe(optimizer: str = "nesterov", mixture: int = 0, **changes: Any) -> Recipe:
@@ -77,6 +71,11 @@ def recipe(optimizer: str = "nesterov", mixture: int = 0, **changes: Any) -> Rec
     return Recipe(Config({}), MLP(**network), Training(**training))
 
 
+@cache
+def library(_structure: Structure) -> Library:
+    return Library()
+
+
 LOOKING = ("nesterov", "adam")  # one rule without and one with a state of its own for each weight
 
 
@@ -89,62 +88,33 @@ def trainer(optimizer: str) -> LanesTrainer:
 @cache
 def compiled(structure: Structure, cadence: Cadence) -> LanesTrainer:
     width = len(MIXTURES) // 2
-    return LanesTrainer(blobs(), structure, len(MIXTURES), width, cadence)
-
-
-Curve = list[tuple[float, ...]]  # loss, accuracy, val_loss, val_accuracy of each epoch
-Weights = list[np.ndarray[Any, Any]]
-
-
-def by_keras(trial: Recipe, seed: int) -> tuple[Curve, Weights]:
-    """Train one network with Keras' own layers, loss, metrics and optimizer."""
-    data = blobs()
-    model = networks.build(trial, Problem.of(data), seed)
-    model.compile(
-        optimizer=networks.optimizer(trial.training),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile="auto" if keras.backend.backend() == "jax" else False,
+    return LanesTrainer(
+        blobs(), structure, len(MIXTURES), width, cadence, library=library(structure)
     )
-    curve: Curve = []
-    for epoch in range(EPOCHS):
-        order = data_order(seed, epoch, len(data.train))
-        trained = [
-            model.train_on_batch(data.train.x[chosen], data.train.y[chosen])
-            for chosen in order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)
-        ]
-        tested = model.test_on_batch(data.validation.x, data.validation.y)
-        curve.append((*np.mean(trained, axis=0).tolist(), *map(float, tested)))
-    return curve, model.get_weights()
 
 
-Result = tuple[list[EpochResult], Weights, Outcome]
+def mixtures_of(optimizer: str) -> list[int]:
+    """Return all mixtures for the first optimizer, and a Latin square of them for the others.
+
+    Each of the four others meets each activation once, and each way to combine batch norm with
+    clipnorm once; together they have every mixture. Keras takes a second for each network.
+    """
+    first, *others = OPTIMIZERS
+    if optimizer == first:
+        return list(range(len(MIXTURES)))
+    shift = others.index(optimizer)
+    return [4 * activation + (activation + shift) % 4 for activation in range(4)]
 
 
-def in_lanes(
-    lanes: LanesTrainer, trials: dict[int, tuple[Recipe, int]], read: int | None = None
-) -> dict[int, Result]:
-    """Train all trials to their ends, in free lanes; read all weights, or those of one lane."""
-    for lane, (trial, seed) in trials.items():
-        lanes.start(lane, trial, seed)
-    curves: dict[int, list[EpochResult]] = {lane: [] for lane in trials}
-    while results := lanes.epoch():
-        for lane, result in results.items():
-            curves[lane].append(result)
-    wanted = trials if read is None else [read]
-    weights = {lane: lanes.model(lane).get_weights() for lane in wanted}
-    return {lane: (curves[lane], weights.get(lane, []), lanes.stop(lane)) for lane in trials}
-
-
-def distance(weights: Weights, others: Weights) -> float:
-    """Return the largest difference between two networks' weights and statistics."""
-    assert [w.shape for w in weights] == [w.shape for w in others]
-    return max(float(np.abs(w - o).max()) for w, o in zip(weights, others, strict=True))
+def test_the_optimizers_share_all_mixtures_out_among_them() -> None:
+    _, *others = OPTIMIZERS
+    shared = [mixture for optimizer in others for mixture in mixtures_of(optimizer)]
+    assert sorted(shared) == list(range(len(MIXTURES)))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_lane_follows_keras(optimizer: str) -> None:
-    mixtures = PAIRS if optimizer != "nesterov" else tuple(range(len(MIXTURES)))
+    mixtures: Sequence[int] = mixtures_of(optimizer)
     if keras.backend.backend() == "jax":  # where the same functions are compiled
         mixtures = SOME
     trials = {m: (recipe(optimizer, m, best_weights=False), 100 + m) for m in mixtures}
@@ -357,7 +327,8 @@ def test_exhausted_memory_frees_all_lanes(monkeypatch: pytest.MonkeyPatch) -> No
     lanes = trainer("nesterov")
     lanes.start(0, recipe(epochs=1), 1)
     with monkeypatch.context() as patch:
-        programs = lanes._library.programs(Structure.of(recipe()))
+        structure = Structure.of(recipe())
+        programs = library(structure).programs(structure)
         patch.setattr(programs, "train", Program(exhausted))
         with pytest.raises(LanesExhausted, match="use fewer"):
             lanes.epoch()

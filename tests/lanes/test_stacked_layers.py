@@ -18,8 +18,7 @@ from search.trainers import model as networks
 from search.trainers.contract import Outcome
 from search.trainers.fit import FitTrainer
 from search.trainers.model import Problem
-from tests.lanes.test_lanes import TOLERANCE, Weights, blobs, distance, in_lanes
-from tests.lanes.test_techniques import STEP, recipe
+from tests.networks import STEP, TOLERANCE, Weights, blobs, distance, in_lanes, recipe
 
 # Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

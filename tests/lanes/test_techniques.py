@@ -1,6 +1,6 @@
 """Each technique in both trainers: against Keras' own, and in lanes beside all the others."""
 
-from dataclasses import astuple, fields, replace
+from dataclasses import astuple, replace
 from functools import cache
 from itertools import product
 from typing import Any
@@ -16,9 +16,10 @@ from search.health.cadence import never
 from search.health.measures import STEEPEST
 from search.lanes.activations import CURVES
 from search.lanes.dropout import feed, uniform
-from search.lanes.gates import CURVES as NAMES
-from search.lanes.gates import FAMILY, closed
+from search.lanes.gates import closed
 from search.lanes.structure import Structure
+from search.lanes.techniques import CURVES as NAMES
+from search.lanes.techniques import FAMILY
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
@@ -30,9 +31,8 @@ from search.trainers import schedules
 from search.trainers.contract import Outcome, Trainer
 from search.trainers.fit import FitTrainer
 from search.trainers.model import Problem
-from tests.lanes.test_lanes import (
-    BATCH,
-    EPOCHS,
+from tests.networks import (
+    STEP,
     TOLERANCE,
     Result,
     Weights,
@@ -40,13 +40,13 @@ from tests.lanes.test_lanes import (
     by_keras,
     distance,
     in_lanes,
+    recipe,
 )
 
 # Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 LANES = 8
-STEP = 5e-4  # one step's length, by which optimizers that divide by it turn a gradient near zero
 
 # What a trial uses besides the plain network.
 TECHNIQUES: dict[str, dict[str, Any]] = {
@@ -66,16 +66,6 @@ RANDOM: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": 0.3},
     "alpha_dropout": {"dropout": 0.2, "alpha_dropout": True, "activation": "selu"},
 }
-
-
-def recipe(**changes: Any) -> Recipe:
-    plain: dict[str, Any] = {"hidden": (12, 10), "activation": "elu", "initializer": "he_normal"}
-    plain |= {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": 0.01, "best_weights": False}
-    plain |= {"momentum": 0.9, "nesterov": True} | changes
-    of_model = {field.name for field in fields(MLP)}
-    model = {name: value for name, value in plain.items() if name in of_model}
-    training = {name: value for name, value in plain.items() if name not in of_model}
-    return Recipe(Config({}), MLP(**model), Training(**training))
 
 
 @cache

@@ -1,11 +1,15 @@
+from functools import cache
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
 
 from search import data
 from search.data import Split
+from search.errors import SearchError
 from search.proof import confirm
 from search.proof.confirm import Candidate, Confirmation
 from search.proof.proof import Proof, Run
@@ -14,7 +18,7 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import Confirm
 from search.study.training import Training
-from tests.fakes import Notes, Scores, ScriptedTrainer
+from tests.fakes import Kept, Notes, Scores, ScriptedTrainer
 
 SETTINGS = Confirm(candidates=2, seeds=3)
 
@@ -24,35 +28,35 @@ def candidate(trial: int) -> Candidate:
     return Candidate(trial, recipe)
 
 
-def build(_recipe: Recipe, seed: int) -> keras.Model:
-    """A model that answers class `seed % 10` for every example."""
+@cache
+def blobs() -> data.Dataset:
+    return data.load("blobs")
+
+
+def build(recipe: Recipe, seed: int) -> keras.Model:
+    """A model that knows as many classes as its trial's number, and one more or less by its seed.
+
+    It takes each example for the one whose mean is nearest, of those it knows.
+    """
+    train, known = blobs().train, recipe.config["trial"] + seed % 2
+    means = np.stack([train.x[train.y == one].mean(axis=0) for one in range(10)])
+    bias = np.where(np.arange(10) < known, -(means**2).sum(axis=1) / 2, -1e9)
     model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(10)])
-    model.set_weights([np.zeros((20, 10)), np.eye(10)[seed % 10]])
+    model.set_weights([means.T, bias])
     return model
 
 
+@cache
+def guessed(recipe: Recipe, seed: int, part: str) -> NDArray[np.int64]:
+    split = blobs().validation if part == "validation" else data.open_test(data.load("blobs"))
+    guesses: NDArray[np.int64] = build(recipe, seed).predict(split.x, verbose=0).argmax(axis=1)
+    return guesses
+
+
 def scores(recipe: Recipe, seed: int, _epoch: int) -> Scores:
-    """Trial 5 is better than trial 3, whatever the seed."""
-    accuracy = 0.5 + 0.05 * recipe.config["trial"] + (seed % 7) / 1000
-    return 1.0, accuracy, 1.0, accuracy
-
-
-class Kept:
-    """Runs kept in memory."""
-
-    def __init__(self) -> None:
-        self.validations: dict[tuple[int, int], float] = {}
-        self.models: dict[tuple[int, int], bytes] = {}
-
-    def validation(self, trial: int, seed: int) -> float | None:
-        return self.validations.get((trial, seed))
-
-    def model(self, trial: int, seed: int) -> bytes | None:
-        return self.models.get((trial, seed))
-
-    def add(self, trial: int, seed: int, validation: float, model: bytes) -> None:
-        self.models[trial, seed] = model
-        self.validations[trial, seed] = validation
+    """What the model scores: trial 5 is better than trial 3, whatever the seed."""
+    right = guessed(recipe, seed, "validation") == blobs().validation.y
+    return 1.0, float(right.mean()), 1.0, float(right.mean())
 
 
 class Case:
@@ -66,17 +70,16 @@ class Case:
 
         def counted(*arguments: Any) -> Split:
             self.openings += 1
+            assert len(self.ledger.opened) == self.openings, "it is kept before it is done"
             return data.open_test(*arguments)
 
         monkeypatch.setattr(confirm, "open_test", counted)
 
     def confirmation(self) -> Confirmation:
-        return Confirmation(self.trainer, SETTINGS, 0, self.ledger, self.notes.confirmed)
+        return Confirmation(self.trainer, SETTINGS, 0, self.ledger, self.notes.confirmed, blobs())
 
     def prove(self, trials: tuple[int, ...] = (3, 5), before: Proof | None = None) -> Proof:
-        return self.confirmation().prove(
-            [candidate(trial) for trial in trials], before, data.load("blobs")
-        )
+        return self.confirmation().prove([candidate(trial) for trial in trials], before)
 
 
 @pytest.fixture
@@ -92,12 +95,15 @@ def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None
     assert len({run.seed for run in proof.runs}) == 6
     assert set(case.notes.runs) == set(proof.runs)
     test = data.open_test(data.load("blobs"))
-    expected = [float(np.mean(test.y == seed % 10)) for seed in proof.seeds]
+    winner = candidate(5).recipe
+    guesses = [guessed(winner, seed, "test") for seed in proof.seeds]
+    expected = [float(np.mean(guess == test.y)) for guess in guesses]
     assert proof.per_seed == pytest.approx(expected)
     assert proof.interval.low < proof.interval.mean < proof.interval.high
     assert proof.interval.mean == pytest.approx(np.mean(expected))
-    # Of the class that a model always says precision is its share and recall 1; the rest have 0.
-    assert proof.f1 == pytest.approx(np.mean([2 * p / (1 + p) / 10 for p in expected]))
+    f1 = [f1_score(test.y, guess, average="macro") for guess in guesses]
+    assert proof.f1 == pytest.approx(np.mean(f1))
+    assert proof.baselines == {"largest_class": np.bincount(test.y).max() / len(test)}
     assert proof.rmse is None
 
 
@@ -117,9 +123,9 @@ def test_an_interrupted_confirmation_trains_only_what_is_missing(case: Case) -> 
         if len(case.notes.runs) == 4:
             raise Interrupted
 
-    confirmation = Confirmation(case.trainer, SETTINGS, 0, case.ledger, interrupt)
+    confirmation = Confirmation(case.trainer, SETTINGS, 0, case.ledger, interrupt, blobs())
     with pytest.raises(Interrupted):
-        confirmation.prove([candidate(3), candidate(5)], None, data.load("blobs"))
+        confirmation.prove([candidate(3), candidate(5)], None)
     assert case.openings == 0
     case.trainer = ScriptedTrainer(2, scores, build=build)
     case.prove()
@@ -156,3 +162,42 @@ def test_another_winner_opens_the_test_split_again_and_that_is_said(case: Case) 
 def test_a_proof_survives_json(case: Case) -> None:
     proof = case.prove()
     assert Proof.from_json(proof.to_json()) == proof
+
+
+# -- what comes before the test split is opened ------------------------------------------------
+
+
+def test_an_opening_counts_whatever_fails_after_it(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_arguments: Any) -> Split:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(confirm, "open_test", failing)
+        for count in (1, 2):
+            with pytest.raises(MemoryError):
+                case.prove()
+            assert case.ledger.opened == [5] * count
+    case.openings = 2
+    assert case.prove().openings == 3
+
+
+def test_a_model_that_cannot_be_loaded_is_trained_again(case: Case) -> None:
+    case.confirmation().prove([candidate(3), candidate(5)], None)
+    case.trainer = ScriptedTrainer(2, scores, build=build)
+    (first, *_) = (key for key in case.ledger.models if key[0] == 5)
+    case.ledger.models[first] = b"of a class that is no longer there"
+    again = case.prove()
+    assert [seed for _, _, seed in case.trainer.started] == [first[1]]
+    assert (again.openings, case.openings) == (2, 2)
+
+
+def test_a_model_that_answers_otherwise_than_it_did_opens_nothing(case: Case) -> None:
+    case.prove()
+    case.openings, case.ledger.opened = 0, []
+    (first, *_) = (key for key in case.ledger.models if key[0] == 5)
+    case.ledger.validations[first] -= 0.004
+    with pytest.raises(SearchError, match=r"^nothing is proven, and the test split stays closed: "):
+        case.prove()
+    assert (case.openings, case.ledger.opened) == (0, [])

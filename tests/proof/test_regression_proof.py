@@ -32,10 +32,9 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import Confirm
 from search.study.training import Training
-from tests.fakes import Notes, ScriptedTrainer
-from tests.page.test_page import FULL
-from tests.proof.test_confirm import Kept
-from tests.result.test_report import MET, strictly
+from tests.fakes import Kept, Notes, Scores, ScriptedTrainer
+from tests.outcomes import MET
+from tests.results import FULL, strictly
 
 Floats = NDArray[np.float64]
 
@@ -175,9 +174,15 @@ def build(_recipe: Recipe, seed: int) -> keras.Model:
 def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confirm, "open_test", lambda *_: TEST)
     candidate = Candidate(3, Recipe(Config({}), MLP(hidden=(4,)), Training(epochs=2)))
-    trainer, ledger = ScriptedTrainer(build=build), Kept()
-    confirmation = Confirmation(trainer, Confirm(seeds=3), 0, ledger, Notes().confirmed)
-    proof = confirmation.prove([candidate], None, Dataset("houses", "5ba", TEST, TEST, None))
+
+    def scores(_recipe: Recipe, seed: int, _epoch: int) -> Scores:
+        score = 1 - (1 - seed % 10 / 10) ** 2 / float(TEST.y.var())
+        return 1.0, score, 1.0, score
+
+    trainer, ledger = ScriptedTrainer(script=scores, build=build), Kept()
+    dataset = Dataset("houses", "5ba", TEST, TEST, None)
+    confirmation = Confirmation(trainer, Confirm(seeds=3), 0, ledger, Notes().confirmed, dataset)
+    proof = confirmation.prove([candidate], None)
 
     errors = [(1 - seed % 10 / 10) ** 2 for seed in proof.seeds]
     variance = float(TEST.y.var())
@@ -185,7 +190,7 @@ def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPa
     assert proof.interval.mean == pytest.approx(1 - np.mean(errors) / variance)
     assert proof.rmse is not None
     assert proof.rmse.mean == pytest.approx(np.mean(errors) ** 0.5)
-    assert proof.f1 is None
+    assert (proof.f1, proof.baselines, ledger.opened) == (None, {"mean": 0.0}, [3])
     assert Proof.from_json(json.loads(json.dumps(proof.to_json()))) == proof
 
 

@@ -13,6 +13,7 @@ from search.findings import findings
 from search.health.snapshot import Health, LayerHealth, Snapshot
 from search.result.arms import arms, as_json, estimate, markdown
 from search.result.result import Result, TrialRow
+from search.result.state import State
 from search.study.mlp import MLP
 from search.study.space import Config
 from search.study.spec import StudySpec
@@ -42,7 +43,7 @@ def row(number: int, activation: str, curve: tuple[float, ...], **settings: Any)
     config = {"activation": activation, "batch_norm": True, "batch_size": 10, "repetition": number}
     given = {
         "number": number,
-        "state": "complete",
+        "state": State.COMPLETE,
         "value": max(curve, default=None),
         "config": Config(config | settings.pop("config", {})),
         "epochs": len(curve),
@@ -65,9 +66,9 @@ RESULT = Result(
     trials=(
         row(0, "relu", (0.5, 0.7, 0.6, 0.7)),
         row(1, "relu", (0.5, 0.6, 0.7, 0.8), verdict="vanishing"),
-        row(2, "elu", (0.9, 0.8), state="pruned"),
-        row(3, "elu", (0.1,), state="failed"),
-        row(4, "elu", (), state="complete"),
+        row(2, "elu", (0.9, 0.8), state=State.PRUNED),
+        row(3, "elu", (0.1,), state=State.FAILED),
+        row(4, "elu", (), state=State.COMPLETE),
         row(5, "elu", (0.99,), counts=False),
     ),
     proof=None,

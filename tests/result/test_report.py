@@ -4,104 +4,31 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
-from search.proof.interval import Interval
-from search.proof.proof import Proof, Run
 from search.result.markdown import markdown
-from search.result.result import Result, TrialRow
+from search.result.result import Result
+from search.result.state import State
 from search.result.tables import best_json, trials_csv
 from search.result.words import gradients, sentences
-from search.service.report import Faults, announce, exit_status, texts
-from search.study.mlp import MLP
+from search.service.report import Faults, Report
 from search.study.space import Config
-from search.study.spec import StudySpec
-from search.study.training import Training
-
-SPEC = StudySpec(
-    name="study",
-    data="blobs",
-    space={"activation": ["relu", "elu"], "clipnorm": [None, 1.5], "learning_rate": [0.1, 0.01]},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=9),
-    trials=6,
-    target=0.9,
+from tests.outcomes import (
+    ALL,
+    CONFIG,
+    MET,
+    MISSED,
+    NOTHING,
+    ROWS,
+    SPEC,
+    UNCONFIRMED,
+    UNSURE,
+    WITHOUT_TARGET,
+    row,
 )
-CONFIG = Config({"activation": "elu", "clipnorm": None, "learning_rate": 0.01})
-
-
-def row(number: int, state: str, value: float | None, **settings: Any) -> TrialRow:
-    return TrialRow(
-        **{
-            "number": number,
-            "state": state,
-            "value": value,
-            "config": CONFIG,
-            "epochs": 9,
-            "seconds": 1.5,
-            "reason": None,
-            "seed": 70 + number,
-            "counts": True,
-            **settings,
-        }
-    )
-
-
-ROWS = (
-    row(0, "complete", 0.91, reason="all epochs done"),
-    row(1, "complete", 0.95, reason="all epochs done"),
-    row(2, "pruned", 0.4, epochs=1, reason="pruned"),
-    row(3, "failed", None, reason="SIGTERM", counts=False),
-    row(4, "failed", None, reason='ValueError: a|b, "c"\nand d', config=Config({}), seed=None),
-    row(5, "running", None, counts=False),
-)
-RUNS = (Run(0, 10, 0.93), Run(0, 11, 0.95), Run(1, 12, 0.9), Run(1, 13, 0.92))
-
-
-def proof(mean: float, low: float, high: float) -> Proof:
-    return Proof(
-        trial=0,
-        runs=RUNS,
-        seeds=(10, 11),
-        per_seed=(mean - 0.001, mean + 0.001),
-        interval=Interval(mean, low, high, 0.95),
-        test_size=10_000,
-        openings=1,
-        model_seed=11,
-    )
-
-
-UNCONFIRMED = Result(
-    name="mine",
-    spec=SPEC,
-    command="python -m search.run --study study --name mine",
-    budget=6,
-    trials=ROWS,
-    proof=None,
-    seconds={"trials": 61.5, "confirmation": 3.0},
-    data={"name": "blobs", "sha256": "5ba"},
-    versions={"python": "3"},
-    hardware={"cpu": "a fast one", "cores": 2},
-)
-MET = replace(UNCONFIRMED, proof=proof(0.94, 0.9, 0.95))
-UNSURE = replace(UNCONFIRMED, proof=proof(0.91, 0.899, 0.92))
-MISSED = replace(UNCONFIRMED, proof=proof(0.85, 0.84, 0.86))
-NOTHING = replace(UNCONFIRMED, trials=ROWS[2:])
-UNTRIED = replace(UNCONFIRMED, trials=())
-WITHOUT_TARGET = replace(MET, spec=replace(SPEC, target=None))
-ALL = [UNCONFIRMED, MET, UNSURE, MISSED, NOTHING, UNTRIED, WITHOUT_TARGET]
-
-
-def strictly(text: str) -> Any:
-    """Read JSON that holds no NaN and no infinity."""
-
-    def refuse(constant: str) -> NoReturn:
-        raise AssertionError(constant)
-
-    return json.loads(text, parse_constant=refuse)
-
+from tests.results import strictly
 
 # -- best.json -------------------------------------------------------------------------------
 
@@ -122,9 +49,13 @@ PROMISED: dict[str, tuple[str, ...]] = {
 
 
 def deliver(result: Result, out: Path, model: bytes | None = None, as_json: bool = False) -> Faults:
-    faults = Faults(verbose=False)
-    announce(result, texts(result, lambda: result, faults), out, model, as_json)
-    return faults
+    report = Report(result, lambda: result)
+    report.show(report.write(out, model), as_json)
+    return report.faults
+
+
+def exit_status(result: Result) -> int:
+    return Report(result, lambda: result).exit_status
 
 
 def test_best_json_holds_what_is_promised() -> None:
@@ -260,9 +191,8 @@ def test_what_programs_read_is_there_before_the_page_is_begun(tmp_path: Path) ->
     def killed() -> Result:
         raise KeyboardInterrupt
 
-    made = texts(MET, killed, Faults(verbose=False))
     with pytest.raises(KeyboardInterrupt):
-        announce(MET, made, tmp_path, b"a model", as_json=False)
+        Report(MET, killed).write(tmp_path, b"a model")
     there = {path.name for path in tmp_path.iterdir()}
     assert there == {"best.json", "best.keras", "report.md", "trials.csv"}
 
@@ -299,7 +229,7 @@ def test_the_report_has_the_best_trials_the_confirmation_and_the_reasons() -> No
 
 
 def test_the_report_shows_ten_trials_at_most() -> None:
-    many = replace(UNCONFIRMED, trials=tuple(row(n, "complete", n / 20) for n in range(20)))
+    many = replace(UNCONFIRMED, trials=tuple(row(n, State.COMPLETE, n / 20) for n in range(20)))
 
     best, _reasons = tables(markdown(many))
     assert [line[0] for line in best[2:]] == [str(number) for number in range(19, 9, -1)]
@@ -307,7 +237,7 @@ def test_the_report_shows_ten_trials_at_most() -> None:
 
 def test_odd_names_do_not_break_the_table() -> None:
     odd = Config({"a|b": "x|y\nz", "c": True})
-    result = replace(UNCONFIRMED, trials=(row(0, "complete", 0.5, config=odd),))
+    result = replace(UNCONFIRMED, trials=(row(0, State.COMPLETE, 0.5, config=odd),))
 
     best, _reasons = tables(markdown(result))
     assert best[0][3:] == ["a|b", "c"]
@@ -320,7 +250,7 @@ def judged(*trials: tuple[str, str, float]) -> Result:
     rows = [
         row(
             number,
-            "complete",
+            State.COMPLETE,
             value,
             config=Config({**CONFIG, "activation": activation}),
             verdict=verdict,

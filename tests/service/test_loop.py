@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import SearchError, SpecError
-from search.service.loop import Worker, beating
+from search.service.loop import Loop, beating
 from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
@@ -47,7 +47,7 @@ class Office:
         self.notes = Notes()
 
     def work(self, trainer: Trainer, stop: Callable[[], str | None] = lambda: None) -> str | None:
-        return Worker(self.queue, trainer, self.notes, stop).run()
+        return Loop(self.queue, trainer, self.notes, stop).run()
 
     def states(self) -> list[TrialState]:
         return [trial.state for trial in self.study.get_trials(deepcopy=False)]
@@ -188,8 +188,7 @@ def test_a_trial_that_a_person_ended_is_dropped_and_counts_as_it_is(store: Store
     assert states.count(TrialState.COMPLETE) == TRIALS - 1
 
 
-def test_beats_go_on_when_the_store_refuses_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.service.loop.BEAT_SECONDS", 0.01)
+def test_beats_go_on_when_the_store_refuses_one() -> None:
     enough = threading.Event()
     beats = []
 
@@ -199,7 +198,7 @@ def test_beats_go_on_when_the_store_refuses_one(monkeypatch: pytest.MonkeyPatch)
             enough.set()
         raise OSError("refused")
 
-    with beating(beat):
+    with beating(0.01, beat):
         assert enough.wait(10)
     count = len(beats)
     assert not [thread for thread in threading.enumerate() if thread.name == "heart"]

@@ -5,6 +5,7 @@ from rich.console import Console
 
 from search.cli import Options
 from search.errors import LanesExhausted
+from search.result.state import State
 from search.service.progress import Lines
 from search.service.session import Session
 from search.service.shift import Plan, Shift
@@ -32,7 +33,7 @@ def test_lanes_that_memory_does_not_hold_are_halved_and_no_trial_is_lost(
     assert "Memory does not hold 4 lanes; going on with 2." in capsys.readouterr().err
     result = session.result()
     assert len(result.counted) == 6
-    assert result.states["failed"] == 0
+    assert result.states[State.FAILED] == 0
     reasons = {row.reason for row in result.trials if not row.counts}
     assert reasons == {f"handed back: LanesExhausted: {LanesExhausted()}"}
     session.store.close()

@@ -13,29 +13,18 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from search.errors import TrialLost
-from search.health.snapshot import FIGURES, Health, LayerHealth, Snapshot
+from search.health.snapshot import MEASURES, Health, LayerHealth, Snapshot
 from search.service.samplers import open_study
 from search.service.trials import MAX_ATTEMPTS, TrialQueue
 from search.store import Store, tables
 from search.store.artifacts import Artifacts
 from search.store.keys import health_key
-from search.store.leases import SILENT, Leases, StoredStudy
+from search.store.leases import Leases, StoredStudy, unheard
 from search.store.process import identity
-from search.study.mlp import MLP
+from search.store.timing import Timing
 from search.study.spec import StudySpec
-from search.study.training import Training
-from search.trainers.contract import End, EpochResult, Outcome
-
-SPEC = StudySpec(
-    name="study",
-    data="blobs",
-    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=9),
-    trials=4,
-    pruner="none",
-    sampler="random",
-)
+from search.trainers.contract import End, EpochResult, Label, Outcome
+from tests.specs import SPEC
 
 
 @dataclass
@@ -105,7 +94,7 @@ def result(epoch: int, accuracy: float, end: End | None = None) -> EpochResult:
 def finish_all(queue: TrialQueue) -> list[int]:
     numbers = []
     queue.reap()
-    while assignment := queue.take("fit"):
+    while assignment := queue.take(Label("fit")):
         last = result(1, 0.9, End.EPOCHS)
         queue.report(assignment, last)
         queue.finish(assignment, Outcome(0.9, 1, (last,)), stopped=None)
@@ -124,7 +113,7 @@ def test_a_study_is_worked_off_exactly(bench: Bench) -> None:
 
 def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
     queue, _ = bench.worker()
-    assignment = queue.take("fit")
+    assignment = queue.take(Label("fit"))
     assert assignment is not None
     queue.report(assignment, result(1, 0.8))
     last = result(2, 0.0, End.DIVERGED)
@@ -138,7 +127,7 @@ def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
 
 def test_a_failed_trial_keeps_its_reason_and_spends_its_ticket(bench: Bench) -> None:
     queue, _ = bench.worker()
-    assignment = queue.take("fit")
+    assignment = queue.take(Label("fit"))
     assert assignment is not None
     frozen = queue.fail(assignment, "ValueError: no")
     assert (frozen.state, frozen.user_attrs["failure"]) == (TrialState.FAIL, "ValueError: no")
@@ -149,11 +138,11 @@ def test_a_trial_that_is_handed_back_is_repeated_with_its_parameters_and_seed(
     bench: Bench,
 ) -> None:
     queue, _ = bench.worker()
-    first = queue.take("fit")
+    first = queue.take(Label("fit"))
     assert first is not None
     queue.report(first, result(1, 0.5))
     queue.give_back(first, "SIGINT")
-    again = queue.take("fit")
+    again = queue.take(Label("fit"))
     assert again is not None
     assert (again.number, again.ticket) == (1, first.ticket)
     assert (again.recipe, again.seed) == (first.recipe, first.seed)
@@ -195,7 +184,7 @@ def test_a_death_between_any_two_writes_costs_no_trial(bench: Bench, died_after:
 
 def test_a_worker_that_was_believed_dead_loses_its_trial_quietly(bench: Bench) -> None:
     frozen_queue, frozen_worker = bench.worker()
-    lost = frozen_queue.take("fit")
+    lost = frozen_queue.take(Label("fit"))
     assert lost is not None
     bench.kill(frozen_worker)
     other, _ = bench.worker()
@@ -208,7 +197,7 @@ def test_a_worker_that_was_believed_dead_loses_its_trial_quietly(bench: Bench) -
     with pytest.raises(TrialLost):
         frozen_queue.fail(lost, "late")
     reason = bench.study.trials[0].user_attrs["failure"]
-    assert reason == f"its worker {identity(frozen_worker)} died: {SILENT}"
+    assert reason == f"its worker {identity(frozen_worker)} died: {unheard(Timing().grace)}"
     assert len(finish_all(other)) == 4
     assert len(bench.leases.spent()) == 4
 
@@ -217,7 +206,7 @@ def test_a_trial_that_takes_its_workers_down_is_given_up(bench: Bench) -> None:
     for _ in range(MAX_ATTEMPTS):
         queue, worker = bench.worker()
         queue.reap()
-        assert queue.take("fit") is not None
+        assert queue.take(Label("fit")) is not None
         bench.kill(worker)
     other, _ = bench.worker()
     assert len(finish_all(other)) == 3
@@ -229,7 +218,7 @@ def test_trials_that_a_user_enqueued_come_first(bench: Bench) -> None:
     wanted = {"activation": "elu", "batch_norm": False}
     bench.study.enqueue_trial(wanted)
     queue, _ = bench.worker()
-    assignment = queue.take("fit")
+    assignment = queue.take(Label("fit"))
     assert assignment is not None
     assert dict(assignment.recipe.config) == wanted
 
@@ -303,7 +292,7 @@ def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> N
         pruner=optuna.pruners.ThresholdPruner(lower=1.0),
     )
     queue = TrialQueue(store, study, SPEC, bench.leases, worker)
-    assignment = queue.take("fit")
+    assignment = queue.take(Label("fit"))
     assert assignment is not None
     assert queue.report(assignment, result(1, 0.5))
     assert not queue.report(assignment, result(2, 0.5, End.EPOCHS))
@@ -312,8 +301,8 @@ def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> N
 
 def unhealthy(epoch: int) -> EpochResult:
     """An epoch after which the whole first layer is dead."""
-    figures = dict.fromkeys(FIGURES, 1e-3) | {"dead": 1.0}
-    layer = LayerHealth(**figures)
+    measures = dict.fromkeys(MEASURES, 1e-3) | {"dead": 1.0}
+    layer = LayerHealth(**measures)
     health = Health((Snapshot(epoch, (layer, replace(layer, dead=0.0))),))
     return replace(result(epoch, 0.1), health=health)
 
@@ -325,7 +314,7 @@ def test_a_trial_whose_gradients_are_past_help_is_stopped_where_that_is_wanted(
     store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
     bench = Bench(store, replace(SPEC, prune_unhealthy=prune))
     queue, _ = bench.worker()
-    assignment = queue.take("fit")
+    assignment = queue.take(Label("fit"))
     assert assignment is not None
     stopped = queue.report(assignment, unhealthy(1))
     assert stopped == ("pruned as unhealthy: dying units" if prune else None)

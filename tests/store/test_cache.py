@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -12,25 +13,16 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.service.loop import Worker
+from search.service.loop import Loop
 from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from search.store.rows import Rows
+from tests import specs
 from tests.fakes import Notes, ScriptedTrainer
 
-SPEC = StudySpec(
-    name="study",
-    data="blobs",
-    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=9),
-    trials=18,
-    sampler="tpe",
-)
+SPEC = replace(specs.SPEC, trials=18, sampler="tpe", pruner="asha")
 
 
 @pytest.fixture
@@ -147,13 +139,66 @@ def test_a_trial_that_another_process_ended_is_known_as_such_by_the_next_write(
 
 def test_a_look_reads_once(store: Store, other: Store) -> None:
     study, elsewhere = study_in(store), study_in(other)
-    with store.look():
+    with store.reading_once():
         assert study.get_trials() == []
         elsewhere.ask()
         assert study.get_trials() == []
         mine = study.ask()
         assert [trial.number for trial in study.get_trials()] == [mine.number]
     assert [trial.number for trial in study.get_trials()] == [0, 1]
+
+
+def test_a_look_sees_what_samplers_and_pruners_ask_of_trials_elsewhere(
+    store: Store, other: Store
+) -> None:
+    study, elsewhere = study_in(store), study_in(other)
+    elsewhere.enqueue_trial({"kind": "a"})
+    assert looked(store, study)[0].state is TrialState.WAITING
+    trials = [elsewhere.ask() for _ in range(3)]
+    assert [trial.state for trial in looked(store, study)] == [TrialState.RUNNING] * 3
+    assert [trial.params for trial in looked(store, study)] == [{}] * 3
+
+    drawn = [draw(trial) for trial in trials]
+    assert [trial.params["rate"] for trial in looked(store, study)] == drawn
+    storage = other.storage
+    storage.set_trial_system_attr(trials[0]._trial_id, "completed_rung_0", 0.5)
+    trials[0].report(0.25, 1)
+    elsewhere.tell(trials[1], 0.75)
+    first, second, third = looked(store, study)
+    assert first.system_attrs["completed_rung_0"] == 0.5
+    assert (second.value, third.state) == (0.75, TrialState.RUNNING)
+    assert study.get_trials()[0].intermediate_values == {1: 0.25}, "as all else, outside of looks"
+
+
+def looked(store: Store, study: Study) -> list[FrozenTrial]:
+    with store.reading_once():
+        study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # as Optuna asks first
+        return study.get_trials(deepcopy=False)
+
+
+def test_a_look_costs_what_has_changed_and_not_what_runs(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, elsewhere = study_in(store), study_in(other)
+    for _ in range(20):
+        draw(elsewhere.ask())
+    looked(store, study)
+    read: list[int] = []
+    look = Rows.look
+
+    def counted(*arguments: Any) -> list[FrozenTrial]:
+        found = look(*arguments)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(Rows, "look", counted)
+    looked(store, study)
+    assert read == [0]
+    elsewhere.tell(7, 0.5)
+    draw(elsewhere.ask())
+    read.clear()  # of what the other one has looked at
+    looked(store, study)
+    assert read == [2]
 
 
 def test_trials_of_other_studies_are_not_read(store: Store) -> None:
@@ -177,9 +222,9 @@ def test_a_trial_costs_the_store_few_transactions(store: Store) -> None:
     sa.event.listen(engine, "commit", lambda _connection: asked.append("COMMIT"))
     sa.event.listen(engine, "before_cursor_execute", lambda *words: asked.append(words[2]))
     notes = Notes()
-    Worker(queue, ScriptedTrainer(4), notes, lambda: None).run()
+    Loop(queue, ScriptedTrainer(4), notes, lambda: None).run()
 
-    assert sum(kind == "trained" for kind, _, _ in notes.events) == 3 * SPEC.budget
+    assert sum(kind == "trained" for kind, _, _ in notes.events) == 52  # 2.9 of a trial
     # Optuna's own storage makes 27 transactions and 105 statements of such a trial.
     assert asked.count("COMMIT") <= 12 * SPEC.budget
     assert sum("COMMIT" != words.split()[0] != "BEGIN" for words in asked) <= 27 * SPEC.budget

@@ -1,3 +1,7 @@
+import contextlib
+import fcntl
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -6,9 +10,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from search.errors import StoreError, UsageError
+from search.errors import StoreError, StoreNotFound, UsageError
 from search.store import tables
+from search.store.address import Address
 from search.store.database import Database
+from search.store.lock import FileLock
+from search.store.timing import Timing
 from tests.conftest import Backend
 from tests.postgres import PASSWORD, Postgres
 
@@ -73,14 +80,26 @@ def test_a_creation_that_was_cut_short_is_finished(backend: Backend, tmp_path: P
     [
         ("sqlite:///file:store.db?mode=ro&uri=true", "name the file alone"),
         ("sqlite:///:memory:", "in memory"),
+        ("sqlite:///store.db?timeout=abc", "name the file alone"),
+        ("sqlite:///store.db?nosuch=1", "name the file alone"),
+        (f"sqlite:///{'x' * 300}.db", "File name too long"),
+        (f"sqlite:///{'x' * 5000}/store.db", "File name too long"),
         ("postgresql://me@host/db?password=secret", "PGPASSWORD"),
+        ("postgresql://me@host/db?PASSWORD=secret", "PGPASSWORD"),
+        ("postgresql://me@host/db?nosuch=1", "does not know"),
         ("store.db", "sqlite:///runs/search.db"),
     ],
 )
-def test_what_is_no_place_for_a_store_is_refused(url: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
-        Database(url, create=True)
-    assert "secret" not in str(refused.value)
+def test_what_is_no_place_for_a_store_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for create in (True, False):
+        with pytest.raises(UsageError, match=said) as refused:
+            Database(url, create)
+        assert "secret" not in str(refused.value)
+        assert len(str(refused.value)) < 300
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_postgresql_is_spoken_to_in_utc_and_by_few_connections(postgres: Postgres) -> None:
@@ -91,6 +110,113 @@ def test_postgresql_is_spoken_to_in_utc_and_by_few_connections(postgres: Postgre
     assert isinstance(pool, sa.pool.QueuePool)
     assert pool.size() == 2
     database.close()
+
+
+def test_the_urls_own_options_come_first(postgres: Postgres) -> None:
+    url = postgres.create("own")
+    postgres.execute("CREATE SCHEMA mine", "own")
+    mine = f"{url}&options=-csearch_path%3Dmine&connect_timeout=31&keepalives_idle=77"
+    database = Database(mine, create=True)
+    with database.engine.connect() as connection:
+        schemas = connection.exec_driver_sql("SELECT DISTINCT schemaname FROM pg_tables").scalars()
+        assert set(schemas) == {"mine", "pg_catalog", "information_schema"}
+        assert connection.exec_driver_sql("SHOW timezone").scalar_one() == "UTC"
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        used = driver.info.get_parameters()
+    assert (used["connect_timeout"], used["keepalives_idle"]) == ("31", "77")
+    assert used["keepalives_count"] == "3", "what it does not say stays"
+    database.close()
+    Database(mine, create=False).close()
+    with pytest.raises(StoreNotFound):
+        Database(url, create=False)
+
+
+def test_nothing_secret_is_shown() -> None:
+    url = (
+        "postgresql://me:first@127.0.0.1:1/db?sslpassword=second&SSLKEY=third"
+        "&application_name=shown&connect_timeout=1"
+    )
+    address = Address.parse(url.replace("SSLKEY", "sslkey"))
+    assert address.shown == (
+        "postgresql+psycopg://me:***@127.0.0.1:1/db?application_name=shown&connect_timeout=1"
+        "&sslkey=***&sslpassword=***"
+    )
+    assert address.hide("first, second and third") == "***, *** and ***"
+    with pytest.raises(StoreError) as refused:
+        Database(address.text, False, Timing(limit=0.0))
+    assert not {"first", "second", "third"} & set(re.findall(r"\w+", str(refused.value)))
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_another_version_of_optunas_tables_is_refused(url: str, create: bool) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v9.9.9.a'")
+    engine.dispose()
+    with pytest.raises(StoreError, match=r"another version of Optuna \(v9\.9\.9\.a instead of"):
+        Database(url, create)
+
+
+def test_an_optuna_of_other_tables_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.store.database.OPTUNA_SCHEMA", "v9.9.9.a")
+    with pytest.raises(StoreError, match=r"Optuna [0-9.]+ has other tables"):
+        Database(f"sqlite:///{tmp_path}/store.db", create=True)
+    assert not (tmp_path / "store.db").exists()
+
+
+def test_who_opens_what_is_there_waits_for_nobody(url: str) -> None:
+    holder = Database(url, create=True)
+    with holder.exclusive():
+        Database(url, create=False).close()
+        Database(url, create=True).close()
+    holder.close()
+
+
+def test_who_waits_says_so(url: str) -> None:
+    said: list[str] = []
+    first = Database(url, create=False)
+    second = Database(url, create=False, timing=Timing(silence=0.3))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(first.exclusive())
+
+        def say(message: str) -> None:
+            said.append(message)
+            if "holds the store" in message:
+                stack.close()
+
+        with second.patience.telling(say), second.exclusive():
+            pass
+    assert said.count("Another process holds the store for itself; waiting for it.") == 1
+    first.close()
+    second.close()
+
+
+def test_the_folder_of_a_store_may_be_locked_by_anybody(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    Database(f"sqlite:///{tmp_path}/store.db", create=True).close()
+    os.close(descriptor)
+    lock = tmp_path / "store.db-lock"
+    assert lock.stat().st_mode & 0o007 == 0, "whoever can open it can hold it"
+
+
+def test_a_lock_file_that_was_deleted_holds_nobody_up_and_lets_nobody_in_twice(
+    tmp_path: Path,
+) -> None:
+    first, second = FileLock(tmp_path / "store.db"), FileLock(tmp_path / "store.db")
+    assert first.take()
+    assert not second.take()
+    (tmp_path / "store.db-lock").unlink()
+    assert second.take()
+    third = FileLock(tmp_path / "store.db")
+    first.release()
+    assert not third.take()
+    second.release()
+    assert third.take()
+    third.release()
 
 
 def test_a_connection_that_was_cut_while_idle_is_not_noticed(postgres: Postgres) -> None:

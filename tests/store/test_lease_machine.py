@@ -17,7 +17,8 @@ from hypothesis.stateful import (
 )
 
 from search.store import Store, tables
-from search.store.leases import GRACE_SECONDS, Leases, StoredStudy
+from search.store.leases import Leases, StoredStudy
+from search.store.timing import Timing
 
 MAX_ATTEMPTS = 2
 # Few of each, so that they meet often.
@@ -85,7 +86,7 @@ class LeaseMachine(RuleBasedStateMachine):
         worker = self._worker(pick)
         change = tables.workers.update().where(tables.workers.c.id == worker)
         with self._engine.begin() as connection:
-            beat = tables.workers.c.beat - 2 * GRACE_SECONDS
+            beat = tables.workers.c.beat - 2 * Timing().grace
             connection.execute(change.values(beat=beat))
         self._workers[worker].silent = True
 

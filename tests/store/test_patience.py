@@ -8,29 +8,19 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from search.service.loop import Worker
+from search.service.loop import Loop
 from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import Patience, PatientStorage, transient
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from search.store.timing import Timing
+from tests import specs
 from tests.fakes import Notes, ScriptedTrainer
 
 T = TypeVar("T")
 
-SPEC = StudySpec(
-    name="study",
-    data="blobs",
-    space={"activation": ["relu", "elu"], "batch_norm": [True, False]},
-    model=MLP(hidden=(4,)),
-    training=Training(epochs=2),
-    trials=5,
-    pruner="none",
-    sampler="random",
-)
+SPEC = specs.SPEC.with_settings({"epochs": 2, "trials": 5})
 
 
 def gone() -> DBAPIError:
@@ -59,10 +49,10 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_away_is_waited_for_and_said_once() -> None:
     patience = Patience()
     said: list[str] = []
-    patience.say = said.append
     wrapped = StorageInternalError("Optuna's own")
     wrapped.__cause__ = gone()
-    assert patience(Flaky(gone(), wrapped, gone())) == "answer"
+    with patience.telling(said.append):
+        assert patience(Flaky(gone(), wrapped, gone())) == "answer"
     assert said == [
         "The store does not answer; waiting for it (gone).",
         "The store answers again after 0 s; going on.",
@@ -95,24 +85,27 @@ def test_a_full_disk_is_no_absence() -> None:
 
 def test_who_is_in_a_hurry_does_not_wait() -> None:
     patience, flaky = Patience(), Flaky(gone())
-    patience.hurried = lambda: True
-    with pytest.raises(DBAPIError):
+    with pytest.raises(DBAPIError), patience.hurried(lambda: True):
         patience(flaky)
     assert flaky.calls == 1
 
 
-def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.store.patience.LIMIT_SECONDS", -1.0)
+def test_a_hurry_ends_with_its_block() -> None:
+    """A process that left in a hurry waits again for what it does afterwards."""
+    patience = Patience()
+    with patience.hurried(lambda: True):
+        pass
+    assert patience(Flaky(gone())) == "answer"
+
+
+def test_patience_has_an_end() -> None:
     with pytest.raises(DBAPIError):
-        Patience()(Flaky(gone()))
+        Patience(Timing(limit=-1.0))(Flaky(gone()))
 
 
-def test_a_server_that_never_answers_is_said_once_and_left_by_who_is_in_a_hurry(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("search.store.patience.SILENT_SECONDS", 0.0)
-    monkeypatch.setattr("search.store.patience.LOOK_SECONDS", 0.0)
-    patience, answer, heard = Patience(), threading.Event(), threading.Event()
+def test_a_server_that_never_answers_is_said_once_and_left_by_who_is_in_a_hurry() -> None:
+    patience = Patience(Timing(silence=0.0))
+    answer, heard, hurry = threading.Event(), threading.Event(), threading.Event()
     said: list[str] = []
 
     def say(message: str) -> None:
@@ -123,14 +116,16 @@ def test_a_server_that_never_answers_is_said_once_and_left_by_who_is_in_a_hurry(
         said.append("abandoned")
         answer.set()
 
-    patience.say, patience.abandon = say, abandon
-    with ThreadPoolExecutor(1) as pool:
+    with (
+        patience.telling(say),
+        patience.hurried(hurry.is_set, abandon),
+        ThreadPoolExecutor(1) as pool,
+    ):
         asked = pool.submit(patience, lambda: answer.wait(60))
         assert heard.wait(60)
-        patience.hurried = lambda: True
+        hurry.set()
         assert asked.result()
-    monkeypatch.setattr("search.store.patience.SILENT_SECONDS", 60.0)
-    assert patience(Flaky()) == "answer"
+        assert patience(Flaky()) == "answer"
     assert said[0] == "The store does not answer; waiting for it (no answer for 0 s)."
     assert set(said[1:-1]) == {"abandoned"}
     assert said[-1] == "The store answers again after 0 s; going on."
@@ -162,7 +157,7 @@ def test_every_answer_of_the_database_may_be_lost(store: Store) -> None:
     leases.create(StoredStudy({}, {}, SPEC.budget))
     study = open_study(store, SPEC.name, SPEC, seed=1)
     queue = TrialQueue(store, study, SPEC, leases, leases.join()[0])
-    assert Worker(queue, ScriptedTrainer(2), Notes(), lambda: None).run() is None
+    assert Loop(queue, ScriptedTrainer(2), Notes(), lambda: None).run() is None
 
     assert leases.counts() == {"done": 5}
     trials = study.get_trials(deepcopy=False)

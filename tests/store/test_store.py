@@ -10,7 +10,7 @@ from scipy.stats import norm, randint, reciprocal, uniform
 
 from search.cli import Options
 from search.errors import DataNotFound, StoreError, StoreNotFound, UsageError
-from search.service.loop import Worker
+from search.service.loop import Loop
 from search.service.samplers import open_study
 from search.service.session import Session
 from search.service.trials import TrialQueue
@@ -46,7 +46,7 @@ def work_off(store: Store, spec: StudySpec) -> list[tuple[TrialState, dict[str, 
     leases.create(StoredStudy({}, {}, spec.budget))
     study = open_study(store, spec.name, spec, seed=1)
     queue = TrialQueue(store, study, spec, leases, leases.join()[0])
-    Worker(queue, ScriptedTrainer(3), Notes(), lambda: None).run()
+    Loop(queue, ScriptedTrainer(3), Notes(), lambda: None).run()
     return [(trial.state, trial.params) for trial in study.get_trials(deepcopy=False)]
 
 
@@ -140,7 +140,7 @@ def test_a_study_that_cannot_be_used_leaves_no_store_behind(
 ) -> None:
     study = tmp_path / "odd.py"
     study.write_text(
-        "from search.study.spec import MLP, StudySpec, Training\n"
+        "from search import MLP, StudySpec, Training\n"
         "STUDY = StudySpec(name='odd', data='nonesuch', space={'batch_norm': [True, False]},\n"
         "                  model=MLP(hidden=(4,)), training=Training(epochs=1), trials=1)\n"
     )

@@ -286,9 +286,7 @@ def test_the_command_lines_settings_replace_the_studys() -> None:
 # -- study files -------------------------------------------------------------------------------
 
 GOOD = """
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from search import MLP, StudySpec, Training
 
 def build(config):
     return {answer}

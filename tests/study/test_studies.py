@@ -46,9 +46,7 @@ SPEC = StudySpec(
     full={"epochs": 5, "trials": 12},
 )
 FILE = """
-from search.study.mlp import MLP
-from search.study.spec import StudySpec
-from search.study.training import Training
+from search import MLP, StudySpec, Training
 
 STUDY = StudySpec(
     name="mine",

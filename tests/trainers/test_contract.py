@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -15,7 +14,6 @@ from search.data.splits import Dataset
 from search.health.cadence import Cadence, at_rungs, never
 from search.health.snapshot import Health
 from search.health.verdict import Kind, judge
-from search.lanes import trainer as lanes_trainer
 from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
@@ -29,10 +27,12 @@ from search.trainers.fit import FitTrainer
 
 Make: TypeAlias = Callable[..., Trainer]  # of a data set, and a cadence
 
+LIBRARY = Library()  # compiling takes longest, and programs keep nothing to themselves
+
 
 def lanes(count: int, width: int | None = None) -> Make:
     def make(dataset: Dataset, cadence: Cadence = at_rungs) -> Trainer:
-        return LanesTrainer(dataset, Structure.of(recipe()), count, width, cadence)
+        return LanesTrainer(dataset, Structure.of(recipe()), count, width, cadence, library=LIBRARY)
 
     return make
 
@@ -48,14 +48,6 @@ TRAINERS: dict[str, Make] = {
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
     return data.load("blobs")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_library() -> Iterator[None]:
-    """Compile each program once: that takes longest, and programs keep nothing to themselves."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lanes_trainer, "Library", cache(Library))
-        yield
 
 
 @pytest.fixture(scope="module", params=TRAINERS)

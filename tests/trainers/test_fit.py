@@ -87,3 +87,19 @@ def build(_config: Config) -> keras.Model:
 
 def test_a_model_of_the_studys_own_continues_too(dataset: Dataset) -> None:
     check(dataset, build, Training(epochs=3, batch_size=32, best_weights=False))
+
+
+class _Moved:
+    """A registry that keeps what it holds elsewhere."""
+
+    def __init__(self, registry: Any) -> None:
+        self.lookup, self.register, self.list = registry.lookup, registry.register, registry.list
+
+
+def test_it_trains_where_tensorflow_has_moved_its_gradients(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What forgets them is housekeeping; tests/acceptance/test_memory.py has what it saves."""
+    ops = pytest.importorskip("tensorflow.python.framework.ops")
+    monkeypatch.setattr(ops, "gradient_registry", _Moved(ops.gradient_registry))
+    check(dataset, MLP(hidden=(4,)), Training(epochs=2))

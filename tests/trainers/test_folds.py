@@ -3,13 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from search.data import load
 from search.data.splits import Dataset, Split
 from search.errors import SpecError
 from search.health.cadence import never
@@ -28,6 +26,7 @@ from search.trainers.contract import Checkpoint, End, EpochResult, Outcome, Trai
 from search.trainers.fit import FitTrainer
 from search.trainers.folds import FoldsTrainer, folds_of
 from tests.fakes import Scores, ScriptedModel, ScriptedTrainer
+from tests.networks import blobs
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -115,7 +114,7 @@ def results(trainer: Trainer, lane: int) -> list[EpochResult]:
 
 def test_a_fold_that_stopped_early_counts_with_what_it_keeps() -> None:
     trainer = FoldsTrainer(scripted())
-    assert (trainer.lanes, trainer.label) == (2, "scripted 2")
+    assert (trainer.lanes, str(trainer.label)) == (2, "scripted 2")
     trainer.start(1, RECIPE, SEED)
     curve = results(trainer, 1)
     # The first fold stops with 0.6 after epoch 4, and keeps 0.7.
@@ -229,6 +228,7 @@ def _wrong(saved: Checkpoint) -> dict[str, Checkpoint]:
 
 # -- real trainers -------------------------------------------------------------------------------
 
+BLOBS = blobs(100, 50, mean=1)
 STUDY = StudySpec(
     name="study",
     data="blobs",
@@ -240,14 +240,6 @@ STUDY = StudySpec(
     seed=5,
 )
 TRIAL = STUDY.recipe(Config({"learning_rate": 0.6}))
-
-
-@cache
-def blobs() -> Dataset:
-    whole = load("blobs")
-    train = Split(whole.train.x[:100] + 1, whole.train.y[:100])
-    validation = Split(whole.validation.x[:50] + 1, whole.validation.y[:50])
-    return Dataset("blobs", whole.sha256, train, validation, whole.classes)
 
 
 Weights = list[np.ndarray[Any, Any]]
@@ -296,29 +288,33 @@ def same(some: Weights, others: Weights) -> bool:
 
 def test_folds_in_lanes_are_trained_as_each_by_itself_and_share_programs() -> None:
     said: list[str] = []
-    trainer = trainer_for(STUDY, blobs(), "lanes", 2, said.append)
+    library, structure = Library(), Structure.of_study(STUDY)
+    trainer = trainer_for(STUDY, BLOBS, "lanes", 2, said.append, library)
     assert isinstance(trainer, FoldsTrainer)
-    library = Library()
+    apart = Library()  # compiling takes longest
 
     def alone(part: Dataset) -> LanesTrainer:
         copied = replace(part, train=Split(part.train.x, part.train.y))
-        one = LanesTrainer(copied, Structure.of_study(STUDY), 1)
-        one._library = library  # compiling takes longest
-        return one
+        return LanesTrainer(copied, structure, 1, library=apart)
 
-    lengths = check(trainer, folds_of(blobs(), STUDY.folds, STUDY.seed), TRIAL, alone)
+    lengths = check(trainer, folds_of(BLOBS, STUDY.folds, STUDY.seed), TRIAL, alone)
     assert len(set(lengths)) > 1, "a fold should stop before another"
     assert said == []
-    first, *others = trainer._trainers
-    assert isinstance(first, LanesTrainer)
-    assert set(first.compilations.values()) == {1}
-    for other in others:
-        assert isinstance(other, LanesTrainer)
-        assert other._data.x is first._data.x
+    assert set(library.compilations.values()) == {1}
+
+
+def test_trainers_on_parts_of_one_whole_have_its_inputs_once() -> None:
+    def never_again(_: Split) -> None:
+        raise AssertionError("they are there already")
+
+    library, parts = Library(), folds_of(BLOBS, 3, seed=1)
+    for part in parts:
+        LanesTrainer(part, Structure.of_study(STUDY), 1, library=library)
+        library.inputs(parts[0].train.whole, never_again)
 
 
 def test_folds_by_fit_are_trained_as_each_by_itself() -> None:
-    folds = folds_of(blobs(), 2, STUDY.seed)
+    folds = folds_of(BLOBS, 2, STUDY.seed)
     trial = replace(TRIAL, training=replace(TRIAL.training, epochs=2, patience=None))
     trainer = FoldsTrainer([FitTrainer(part, never) for part in folds])
     check(trainer, folds, trial, lambda part: FitTrainer(part, never))
@@ -326,9 +322,9 @@ def test_folds_by_fit_are_trained_as_each_by_itself() -> None:
 
 def test_one_fold_is_the_validation_split() -> None:
     for folds, kind in ((1, FitTrainer), (3, FoldsTrainer)):
-        trainer = trainer_for(replace(STUDY, folds=folds), blobs(), "fit", None, print)
+        trainer = trainer_for(replace(STUDY, folds=folds), BLOBS, "fit", None, print)
         assert isinstance(trainer, kind)
-        assert (trainer.lanes, trainer.label) == (1, "fit")
+        assert (trainer.lanes, str(trainer.label)) == (1, "fit")
     assert STUDY.describe()["folds"] == 3
     with pytest.raises(SpecError, match="folds is 0; it must be a whole number from 1"):
         replace(STUDY, folds=0)

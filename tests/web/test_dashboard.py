@@ -23,12 +23,12 @@ from search.page.board import plots
 from search.store import Store
 from search.store.artifacts import Artifacts
 from search.web.app import pages
-from search.web.guard import Gate
+from search.web.guard import Guard
 from search.web.server import UPLOAD_BYTES, listen, serve
 from search.web.showcase import publish
 from tests.acceptance.process import LIMIT, Folder
 from tests.finished import finished, prove, written
-from tests.page.test_page import FULL
+from tests.results import FULL
 
 NEW = {"study_name": "new", "directions": ["minimize"]}
 HTML = b"<script>fetch('/api/studies/1', {method: 'DELETE'})</script>"
@@ -84,9 +84,10 @@ def site(
     with ExitStack() as stack:
         store = stack.enter_context(closing(Store(storage, create=True)))
         listener = stack.enter_context(listen("127.0.0.1", 0))
-        gate = Gate(pages(store), read_only, password, local)
+        app = stack.enter_context(pages(store))
+        guard = Guard(app, read_only, password, local)
         stop = threading.Event()
-        thread = threading.Thread(target=serve, args=(gate, listener, UPLOAD_BYTES, stop.is_set))
+        thread = threading.Thread(target=serve, args=(guard, listener, UPLOAD_BYTES, stop.is_set))
         running = Site(store, listener.getsockname()[1])
         thread.start()
         stack.callback(thread.join)

@@ -19,7 +19,7 @@ from search.store.keys import health_prefix
 from search.web.showcase import publish
 from search.worker import worker
 from tests.finished import finished, options_in, prove, written
-from tests.page.test_page import FULL
+from tests.results import FULL
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,284 @@
+"""What the numbers that a model gives mean, decided once, from its loss, its end and the task.
+
+Whatever judges a model asks here: the learning curve, the selection, the confirmation on the test
+split, the confusion. So no two of them can take one output for different answers.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import ModelError
+from search.study.metric import ACCURACY, R2, Metric
+
+if TYPE_CHECKING:  # who only reads what was found needs no Keras
+    import keras
+
+DOUBT = 1e-3  # between two probabilities that another machine's rounding may turn around
+
+# What Keras calls the losses of one unit that tells two classes apart, without "_" and capitals.
+_HALVED = {
+    *("binarycrossentropy", "bce", "binaryfocalcrossentropy"),
+    *("meansquarederror", "mse", "meanabsoluteerror", "mae", "huber", "logcosh"),
+}
+_SIGNED = {"hinge", "squaredhinge"}  # labels are -1 and 1 to them
+_SPARSE = {"sparsecategoricalcrossentropy"}
+_SIGMOIDS = {"sigmoid", "hardsigmoid", "softmax"}
+
+
+BATCH = 1000  # examples; large enough that the calls' overhead vanishes
+
+
+def answers_of(model: "keras.Model", x: NDArray[Any]) -> NDArray[Any]:
+    """Return what a model gives for raw inputs, ``[example, unit]``, as it is used: untrained on.
+
+    Everything that is scored comes from here.
+    """
+    said: NDArray[Any] = model.predict(x, batch_size=BATCH, verbose=0)
+    return said
+
+
+class Meaning(StrEnum):
+    """What a model's outputs are."""
+
+    NUMBER = "the predicted number"
+    PROBABILITY = "the probability of the second class"
+    LOGIT = "a number that is above 0 for the second class"
+    CLASSES = "a number for each class, the largest for the likeliest"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """How a model's outputs, ``[..., example, unit]``, are read.
+
+    Args:
+        meaning: what they are.
+        classes: of the data set; None of a regression.
+
+    """
+
+    meaning: Meaning
+    classes: int | None
+
+    @classmethod
+    def of(cls, model: "keras.Model", classes: int | None, said: object) -> Self:
+        """Understand a model, compiled or not.
+
+        Args:
+            model: whose loss and last activation are looked at.
+            classes: of the data set; None of a regression.
+            said: what it gives for a few examples.
+
+        Raises:
+            ModelError: its outputs cannot mean the answers; the message says what to change.
+
+        """
+        units = _units(said)
+        if classes is None:
+            if units != 1:
+                raise ModelError(
+                    f"a regression needs one output, and the model has {units}: end it "
+                    "with Dense(1)"
+                )
+            return cls(Meaning.NUMBER, None)
+        loss, from_logits = loss_of(model)
+        if units == 1:
+            return cls(_one_unit(classes, loss, from_logits, last_activation(model)), classes)
+        if units < classes:
+            raise ModelError(
+                f"the model has {units} outputs for {classes} classes: end it with "
+                f"Dense({classes}, 'softmax')"
+            )
+        if loss is not None and loss not in _SPARSE:
+            raise ModelError(
+                f"labels are class numbers, which the loss {loss} does not take with {units} "
+                "outputs: compile with loss='sparse_categorical_crossentropy'"
+            )
+        return cls(Meaning.CLASSES, classes)
+
+    @property
+    def metric(self) -> Metric:
+        """How the answers are scored."""
+        return R2 if self.classes is None else ACCURACY
+
+    def guesses(self, said: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the classes that a model takes the examples for, ``[..., example]``."""
+        if self.meaning is Meaning.CLASSES:
+            likeliest: NDArray[np.int64] = said.argmax(axis=-1)
+            return likeliest
+        # As Keras' binary accuracy has it: what lies on the border is of the first class.
+        border = 0.5 if self.meaning is Meaning.PROBABILITY else 0.0
+        return (said[..., 0].astype(np.float64) > border).astype(np.int64)
+
+    def numbers(self, said: NDArray[Any]) -> NDArray[np.float64]:
+        """Return a regression's predictions, ``[..., example]``."""
+        return said[..., 0].astype(np.float64)
+
+    def probabilities(self, said: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the probabilities of the classes, ``[..., example, class]``.
+
+        They are the softmax of what is no distribution already; of one unit that is a logit the
+        logistic function's.
+        """
+        values = said.astype(np.float64)
+        if self.meaning is not Meaning.CLASSES:
+            second = values if self.meaning is Meaning.PROBABILITY else _logistic(values)
+            return np.concatenate([1 - second, second], axis=-1)
+        if (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=1e-3):
+            return values
+        powers = np.exp(values - values.max(axis=-1, keepdims=True))
+        shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+        return shares
+
+    def score(self, said: NDArray[Any], y: NDArray[Any]) -> float:
+        """Return the score of a model's outputs; the worst where there is none.
+
+        Args:
+            said: ``[example, unit]``.
+            y: the right classes or numbers, ``[example]``.
+
+        """
+        if self.classes is not None:
+            return float((self.guesses(said) == y).mean())
+        variance = float(np.var(y, dtype=np.float64))
+        error = float(((self.numbers(said) - y) ** 2).mean())
+        score = 1 - error / variance if variance else R2.worst
+        return score if np.isfinite(score) else R2.worst
+
+    def slack(self, said: NDArray[Any]) -> float:
+        """Return by how much two machines' rounding may let the score of these outputs differ.
+
+        That is the share of the examples for which two classes are as good as equal, and of a
+        regression a thousandth.
+        """
+        if self.classes is None:
+            return 1e-3
+        best = np.sort(self.probabilities(said), axis=-1)[..., -2:]
+        return float((best[..., 1] - best[..., 0] < DOUBT).mean())
+
+
+def _units(said: object) -> int:
+    """Return how many numbers a model gives for an example."""
+    if isinstance(said, list | tuple | dict):
+        raise ModelError(
+            f"the model has {len(said)} outputs: return one tensor, of shape (examples, units)"
+        )
+    shape = tuple(getattr(said, "shape", ()))
+    if len(shape) != 2 or not shape[1]:
+        text = f"(examples{''.join(f', {size}' for size in shape[1:])})" if shape else "none"
+        raise ModelError(
+            f"the model's outputs have the shape {text}, and it must be (examples, units): end it "
+            "with Flatten() and a Dense layer"
+        )
+    return int(shape[1])
+
+
+def _one_unit(classes: int, loss: str | None, from_logits: bool, activation: str | None) -> Meaning:
+    if classes != 2:
+        raise ModelError(
+            f"the model has 1 output for {classes} classes: end it with Dense({classes}, 'softmax')"
+        )
+    if loss in _SIGNED:
+        return Meaning.LOGIT
+    if loss in _HALVED:
+        if not from_logits:
+            return Meaning.PROBABILITY
+        if activation in _SIGMOIDS:
+            raise ModelError(
+                f"the loss says from_logits=True, but the model ends in {activation}, which no "
+                "longer gives logits: leave out one of the two"
+            )
+        return Meaning.LOGIT
+    if loss is not None:
+        raise ModelError(
+            f"the loss {loss} does not tell two classes apart by one output: compile with "
+            "loss='binary_crossentropy', or end the model with Dense(2, 'softmax')"
+        )
+    if activation in _SIGMOIDS:
+        return Meaning.PROBABILITY
+    if activation == "linear":
+        return Meaning.LOGIT
+    raise ModelError(
+        "it cannot be told what the model's one output means: compile it with "
+        "keras.losses.BinaryCrossentropy(from_logits=...), or end it with Dense(1, 'sigmoid')"
+    )
+
+
+def loss_of(model: "keras.Model") -> tuple[str | None, bool]:
+    """Return the name of a model's loss, and whether it takes logits.
+
+    The name is Keras' own, in lower case and without underscores. It is None where there is no
+    loss, or one of the author's that nothing is known of.
+    """
+    loss: Any = getattr(model, "loss", None)
+    if isinstance(loss, dict):
+        loss = list(loss.values())
+    if isinstance(loss, list | tuple):
+        loss = loss[0] if len(loss) == 1 else None
+    keywords: dict[str, Any] = {}
+    if hasattr(loss, "func"):  # a functools.partial
+        loss, keywords = loss.func, loss.keywords
+    if isinstance(loss, str):
+        return _plain(loss), False
+    if isinstance(loss, type):
+        return next(_named(loss), None), False
+    if hasattr(loss, "get_config"):
+        from_logits = getattr(loss, "from_logits", None)
+        if from_logits is None:
+            from_logits = getattr(loss, "_fn_kwargs", {}).get("from_logits", False)
+        return next(_named(type(loss)), None), bool(from_logits)
+    if str(getattr(loss, "__module__", "")).startswith("keras."):
+        return _plain(loss.__name__), bool(keywords.get("from_logits", False))
+    return None, False
+
+
+def _named(kind: type) -> "Any":
+    """Yield the names of the losses of Keras that a class is or extends, but the bare base."""
+    for one in kind.__mro__:
+        if one.__module__.startswith("keras.") and one.__name__ not in (
+            *("Loss", "LossFunctionWrapper", "KerasSaveable", "Operation"),
+        ):
+            yield _plain(one.__name__)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def last_activation(model: "keras.Model") -> str | None:
+    """Return the name of the function that a model's outputs come from; None if it hides it.
+
+    Layers that only copy or rearrange are passed. A subclassed model hides it.
+    """
+    try:
+        (tensor,) = model.outputs
+    except (AttributeError, TypeError, ValueError):
+        return None
+    while True:
+        layer, node, _ = tensor._keras_history
+        if type(layer).__name__ not in _PASSED:
+            break
+        (tensor,) = layer._inbound_nodes[node].input_tensors[:1]
+    if getattr(layer, "outputs", None):
+        return last_activation(layer)
+    if type(layer).__name__ == "InputLayer":
+        return None
+    if (function := getattr(layer, "activation", None)) is not None:
+        name = getattr(function, "__name__", None) or type(function).__name__
+        return _plain(name)
+    return _plain(type(layer).__name__)
+
+
+_PASSED = {
+    *("Dropout", "Flatten", "Reshape", "Identity", "ActivityRegularization"),
+    *("SpatialDropout1D", "GaussianNoise", "GaussianDropout"),
+}
+
+
+def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        shares: NDArray[np.float64] = 1 / (1 + np.exp(-values))
+    return shares

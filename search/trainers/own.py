@@ -1,0 +1,168 @@
+"""A model of the study's own: built, understood, and compiled where its author did not."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import ModelError, SpecError, reason_of
+from search.study.recipe import Recipe, setting_names
+from search.study.seeds import derive
+from search.study.space import Config
+from search.study.training import Training
+from search.trainers import model as networks
+from search.trainers.model import Problem
+from search.trainers.outputs import Meaning, Outputs, last_activation
+from search.trainers.schedules import is_constant
+
+# What says how long a trial may run and how it is judged; no trial may choose it for itself.
+_STUDYS = {"epochs", "patience", "best_weights"}
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A compiled model of the study's own, and what it is to be trained with."""
+
+    model: keras.Model
+    recipe: Recipe
+    problem: Problem  # whose targets are as the model wants them
+    outputs: Outputs
+
+
+class _Watched(Config):
+    """A configuration that remembers what was asked for."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+
+def own_model(recipe: Recipe, problem: Problem, seed: int, few: NDArray[Any]) -> OwnModel:
+    """Build the model of a configuration and make it ready for training.
+
+    What its author compiled stays as it is: learning rate, schedule, loss and metrics. Such a
+    model is trained on raw targets, since its loss was chosen for them. One that was not compiled
+    gets the loss that fits its outputs and the study's training settings; its targets are
+    standardized, see `search.trainers.model`, where its last unit is linear.
+
+    A key that ``build`` asks for is its author's. One that it leaves, and that is a setting of
+    `Training`, is that setting of a model that was not compiled.
+
+    Args:
+        recipe: whose model is a function of the study's.
+        problem: what it is to learn.
+        seed: of the trial.
+        few: raw inputs of a few examples, ``[example, ...]``.
+
+    Raises:
+        ModelError: what is built cannot be trained, or its outputs cannot mean the answers.
+        SpecError: the study's settings cannot be those of its model.
+
+    """
+    config = _Watched(recipe.config)
+    model = _built(recipe, config, seed)
+    said = _said(model, few)
+    outputs = Outputs.of(model, problem.classes, said)
+    if model.compiled:
+        _check_left_alone(recipe.training)
+        return OwnModel(model, recipe, _raw(problem), outputs)
+    recipe = replace(recipe, training=_settled(recipe, config))
+    if outputs.meaning is Meaning.NUMBER and last_activation(model) != "linear":
+        problem = _raw(problem)
+    networks.compile_with(model, recipe.training, _loss(model, outputs, said))
+    return OwnModel(model, recipe, problem, outputs)
+
+
+def _built(recipe: Recipe, config: Config, seed: int) -> keras.Model:
+    keras.utils.set_random_seed(derive(seed, "model"))
+    try:
+        model: object = recipe.model(config)  # type: ignore[operator]  # it is no MLP
+    except SystemExit as error:
+        raise ModelError(f"build(config) ends the program: sys.exit({error.code!r})") from error
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            f"build(config) returns a {type(model).__name__}: it must return a keras.Model"
+        )
+    for what, tensors in (("inputs", model.inputs), ("outputs", _outputs(model))):
+        if tensors is not None and len(tensors) != 1:
+            raise ModelError(
+                f"the model has {len(tensors)} {what}, and the data set has one array for them: "
+                f"give it one of its {what}"
+            )
+    return model
+
+
+def _outputs(model: keras.Model) -> list[Any] | None:
+    return getattr(model, "outputs", None)
+
+
+def _said(model: keras.Model, few: NDArray[Any]) -> Any:
+    """Return what a model makes of a few examples; it builds one that has no input layer."""
+    try:
+        said = model(few)
+    except Exception as error:
+        raise ModelError(
+            f"the model must take examples of shape {few.shape[1:]}, and it says {reason_of(error)}"
+        ) from error
+    if said is None:
+        raise ModelError("the model's call() returns None: let it return its outputs")
+    return said
+
+
+def _raw(problem: Problem) -> Problem:
+    """Return the problem with targets in their own unit."""
+    return replace(problem, target_mean=0.0, target_scale=1.0)
+
+
+def _check_left_alone(training: Training) -> None:
+    """Refuse settings that a model which its author compiled would not heed.
+
+    Raises:
+        SpecError: there is one.
+
+    """
+    if is_constant(training) and not training.limits:
+        return
+    scheduled = "decay" if training.schedule == "exponential" else "schedule"
+    what = next(iter(training.limits), scheduled)
+    raise SpecError(
+        f"build compiles its model, whose optimizer keeps its own settings, and the study's "
+        f"Training sets {what}: give that to the optimizer in build, or leave compiling to the "
+        "study"
+    )
+
+
+def _settled(recipe: Recipe, config: _Watched) -> Training:
+    """Return the study's training with the settings that ``build`` leaves to it."""
+    left = {name: config[name] for name in (setting_names(Training) & config.keys()) - config.asked}
+    if fixed := left.keys() & _STUDYS:
+        raise SpecError(
+            f"space: {min(fixed)} is a setting of the study, not of a trial, and build(config) "
+            "does not ask for it"
+        )
+    try:
+        return replace(recipe.training, **left)
+    except SpecError as error:
+        raise ModelError(f"build(config) does not ask for {min(left)}: {error}") from error
+
+
+def _loss(model: keras.Model, outputs: Outputs, said: Any) -> "str | keras.losses.Loss":
+    """Return the loss that fits what the outputs mean."""
+    match outputs.meaning:
+        case Meaning.NUMBER:
+            return "mse"
+        case Meaning.PROBABILITY:
+            return "binary_crossentropy"
+        case Meaning.LOGIT:
+            return keras.losses.BinaryCrossentropy(from_logits=True)
+    values = keras.ops.convert_to_numpy(said).astype(np.float64)
+    shares = last_activation(model) in ("softmax", "sigmoid") or (
+        (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=1e-3)
+    )
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=not shares)

@@ -1,0 +1,100 @@
+"""A rehearsal of a study's own model, before anything is stored: whatever is to fail fails now.
+
+One model is built from one configuration, trained on one batch, saved, loaded back and compared.
+"""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data.splits import Dataset, Split
+from search.errors import ModelError, SpecError, UsageError, reason_of
+from search.health.cadence import never
+from search.study.spec import StudySpec
+from search.trainers.files import loaded, saved
+from search.trainers.fit import FEW, FitTrainer
+from search.trainers.outputs import answers_of
+
+_REGISTER = "@keras.saving.register_keras_serializable()"
+
+
+def rehearse(spec: StudySpec, dataset: Dataset) -> None:
+    """Try the model of a study's first configuration.
+
+    Raises:
+        SpecError: it cannot be trained on these data, or would not be the same when it is loaded
+            from a file; the message says what to change.
+
+    """
+    recipe = spec.recipe(next(spec.search_space.corners()))
+    few = _few(dataset, recipe.training.batch_size)
+    try:
+        trainer = FitTrainer(few, never)
+        trainer.start(0, recipe, spec.seed)
+        trainer.epoch()
+        _check_kept(trainer.model(0), few.validation.x)
+    except UsageError:
+        raise
+    except ModelError as error:
+        raise SpecError(f"model: {error}") from error
+    except Exception as error:
+        raise SpecError(
+            f"model: build(config) must give a model that can be trained; {_hint(error)}with the "
+            f"first configuration, {dict(recipe.config)}, it says {reason_of(error)}"
+        ) from error
+
+
+def _few(dataset: Dataset, batch: int) -> Dataset:
+    """Return a data set of one batch."""
+    train = dataset.train.take(np.arange(min(batch, len(dataset.train))))
+    validation = Split(dataset.validation.x[:FEW], dataset.validation.y[:FEW])
+    return replace(dataset, train=train, validation=validation)
+
+
+def _check_kept(model: keras.Model, x: NDArray[np.generic]) -> None:
+    """Make sure that a model survives its file.
+
+    Raises:
+        ModelError: it does not.
+
+    """
+    try:
+        content = saved(model)
+    except Exception as error:
+        raise ModelError(
+            f"it cannot be saved; give its layers a get_config(): {reason_of(error)}"
+        ) from error
+    try:
+        again = loaded(content)
+    except Exception as error:
+        raise ModelError(_unloadable(reason_of(error))) from error
+    before, after = (answers_of(one, x).astype(np.float64) for one in (model, again))
+    if not np.allclose(before, after, rtol=1e-3, atol=1e-3, equal_nan=True):
+        raise ModelError(
+            "loaded from its file it answers otherwise; what training changes must be a weight "
+            "(self.add_weight), and what the constructor takes must be in get_config()"
+        )
+
+
+def _unloadable(reason: str) -> str:
+    """Say what to change about a model that cannot be loaded back."""
+    if "Lambda" in reason:
+        return (
+            "a Lambda layer with a Python function cannot be loaded from a file; write it as a "
+            f"layer of your own, decorated with {_REGISTER}, or with keras.ops: {reason}"
+        )
+    if "Could not locate" in reason or "could not be deserialized" in reason:
+        return (
+            f"decorate your own layers, models, losses, metrics and functions with {_REGISTER}, "
+            f"and give classes a get_config(), so that the model can be loaded: {reason}"
+        )
+    return f"it cannot be loaded from its file; mend get_config() and build(): {reason}"
+
+
+def _hint(error: Exception) -> str:
+    """Say what most often is the matter."""
+    if isinstance(error, TypeError) and "positional argument" in str(error):
+        return "build takes one argument, the configuration; "
+    return ""

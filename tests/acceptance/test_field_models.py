@@ -1,0 +1,369 @@
+"""Models as people write them: what is proven of them is what plain Keras says of their file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rich.console import Console
+
+from search.cli import Options
+from search.errors import SpecError
+from search.result.result import Result
+from search.result.state import State
+from search.result.tables import best_json
+from search.service.progress import Lines
+from search.service.session import Session
+from search.service.shift import Plan, Shift
+
+# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+STUDY = """
+import keras
+from search import Confirm, StudySpec, Training
+layers, ops = keras.layers, keras.ops
+
+{code}
+
+STUDY = StudySpec(
+    name="case", data="case.npz", space={space}, model=build, trials=1,
+    training=Training({training}), pruner="none", confirm=Confirm(candidates=1, seeds=2),
+)
+"""
+SEQUENTIAL = """
+def build(config):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(16, "relu"), {end}])
+    {compiled}
+    return model
+"""
+FUNCTIONAL = """
+def build(config):
+    inputs = keras.Input((8,))
+    hidden = layers.BatchNormalization()(layers.Dense(16, "relu")(inputs))
+    model = keras.Model(inputs, {end}(layers.Dropout(0.1)(hidden)))
+    {compiled}
+    return model
+"""
+SUBCLASS = """
+@keras.saving.register_keras_serializable()
+class Mine(keras.Model):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.hidden, self.end = layers.Dense(16, "relu"), {end}
+
+    def call(self, inputs):
+        return self.end(self.hidden(inputs))
+
+def build(config):
+    model = Mine()
+    {compiled}
+    return model
+"""
+WAYS = {"sequential": SEQUENTIAL, "functional": FUNCTIONAL, "subclass": SUBCLASS}
+
+
+def blobs(classes: int, share: float | None = None) -> dict[str, NDArray[Any]]:
+    """600 training and 300 test examples of 8 numbers, around a point for each class."""
+    random = np.random.RandomState(classes)
+    centers = random.normal(size=(classes, 8)) * 1.2
+    parts: dict[str, NDArray[Any]] = {}
+    for part, size in (("train", 600), ("test", 300)):
+        chances = None if share is None else [share, 1 - share]
+        y = random.choice(classes, size=size, p=chances)
+        parts[f"x_{part}"] = (centers[y] + random.normal(size=(size, 8))).astype(np.float32)
+        parts[f"y_{part}"] = y
+    return parts
+
+
+def curve() -> dict[str, NDArray[Any]]:
+    """Targets between 0 and 1."""
+    random = np.random.RandomState(5)
+    weights = random.normal(size=8)
+    parts: dict[str, NDArray[Any]] = {}
+    for part, size in (("train", 600), ("test", 300)):
+        x = random.normal(size=(size, 8)).astype(np.float32)
+        parts[f"x_{part}"] = x
+        parts[f"y_{part}"] = 1 / (1 + np.exp(-x @ weights)) + random.normal(scale=0.01, size=size)
+    return parts
+
+
+@dataclass(frozen=True)
+class Case:
+    """A folder with a study and its data."""
+
+    folder: Path
+
+    def write(
+        self,
+        arrays: dict[str, NDArray[Any]],
+        code: str,
+        space: str = '{"key": [1]}',
+        training: str = "epochs=4, batch_size=32, learning_rate=0.05, momentum=0.9",
+    ) -> None:
+        np.savez(self.folder / "case.npz", **arrays)  # type: ignore[arg-type]
+        text = STUDY.format(code=code, space=space, training=training)
+        (self.folder / "case.py").write_text(text)
+
+    def session(self, create: bool = True) -> Session:
+        url = f"sqlite:///{self.folder}/search.db"
+        study, folder = str(self.folder / "case.py"), self.folder
+        options = Options(study, url, None, folder, folder, json=False, verbose=True, quiet=True)
+        return Session(options, {}, create=create)
+
+    def run(self) -> tuple[Result, keras.Model | None]:
+        """Run the study; return its result, and the winner as plain Keras loads it."""
+        session = self.session()
+        try:
+            Shift(session, Plan(trainer="fit"), Lines(Console(quiet=True))).work()
+            content = session.ledger.kept_model()
+            if content is None:
+                return session.result(), None
+            (self.folder / "best.keras").write_bytes(content)
+            return session.result(), keras.models.load_model(self.folder / "best.keras")
+        finally:
+            session.store.close()
+
+    def refused(self, *said: str) -> None:
+        """Assert that the study is refused in one line before there is a store."""
+        with pytest.raises(SpecError) as refusal:
+            self.session()
+        message = str(refusal.value)
+        assert [part for part in said if part not in message] == [], message
+        assert "\n" not in message
+        assert len(message) < 1000
+        assert not (self.folder / "search.db").exists()
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def seed_score(result: Result) -> float:
+    """Return what was proven of the model that is kept."""
+    assert result.proof is not None
+    return result.proof.per_seed[result.proof.seeds.index(result.proof.model_seed)]
+
+
+def right(guess: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[..., float]:
+    def share(said: NDArray[Any], y: NDArray[Any]) -> float:
+        return float((guess(said) == y).mean())
+
+    return share
+
+
+halves = right(lambda said: said[:, 0] > 0.5)
+signs = right(lambda said: said[:, 0] > 0)
+largest = right(lambda said: said.argmax(axis=1))
+
+
+def r2(said: NDArray[Any], y: NDArray[Any]) -> float:
+    return float(1 - ((said[:, 0].astype(np.float64) - y) ** 2).mean() / y.var())
+
+
+BINARY = "layers.Dense(1, 'sigmoid')"
+ADAM = "model.compile(keras.optimizers.Adam(0.02), {}, metrics=[{}])"
+# What a model ends in, how it is compiled, how many classes there are, and what its outputs mean.
+ENDS: dict[str, tuple[str, str, int, Callable[..., float]]] = {
+    "sigmoid": (BINARY, ADAM.format("'binary_crossentropy'", "'accuracy'"), 2, halves),
+    "logit": (
+        "layers.Dense(1)",
+        ADAM.format("keras.losses.BinaryCrossentropy(from_logits=True)", ""),
+        2,
+        signs,
+    ),
+    "softmax": (
+        "layers.Dense(3, 'softmax')",
+        ADAM.format("keras.losses.sparse_categorical_crossentropy", "'acc'"),
+        3,
+        largest,
+    ),
+    "logits and one more": (
+        "layers.Dense(4)",
+        ADAM.format("keras.losses.SparseCategoricalCrossentropy(from_logits=True)", ""),
+        3,
+        largest,
+    ),
+    "linear": ("layers.Dense(1)", ADAM.format("'mse'", "'mae'"), 0, r2),
+    "softplus": ("layers.Dense(1, 'softplus')", ADAM.format("'mae'", ""), 0, r2),
+    "bounded": (BINARY, ADAM.format("keras.losses.Huber()", ""), 0, r2),
+}
+
+
+# Each end once, and each way to write a model with one unit and with several.
+PAIRS = [
+    *(("sequential", "sigmoid"), ("functional", "sigmoid"), ("subclass", "sigmoid")),
+    *(("functional", "logit"), ("sequential", "softmax"), ("subclass", "logits and one more")),
+    *(("functional", "linear"), ("subclass", "softplus"), ("sequential", "bounded")),
+]
+
+
+@pytest.mark.parametrize(("way", "end"), PAIRS)
+def test_the_proof_is_what_plain_keras_gives(case: Case, way: str, end: str) -> None:
+    last, compiled, classes, score = ENDS[end]
+    arrays = blobs(classes, 0.67 if classes == 2 else None) if classes else curve()
+    case.write(arrays, WAYS[way].format(end=last, compiled=compiled), training="epochs=4")
+    result, model = case.run()
+    assert model is not None
+    said = model.predict(arrays["x_test"], verbose=0)
+    expected = score(said, arrays["y_test"])
+    assert seed_score(result) == pytest.approx(expected, abs=0 if classes else 1e-9)
+    assert expected > 0.8, "it has learned something"
+    if end == "sigmoid":
+        evaluated = model.evaluate(arrays["x_test"], arrays["y_test"], verbose=0)
+        assert round(evaluated[1] * 300) == round(seed_score(result) * 300)
+    if classes:
+        share = float(np.bincount(arrays["y_test"]).max() / 300)
+        assert best_json(result)["test"]["baselines"] == {"largest_class": share}
+
+
+# -- what cannot be judged, kept or trained is refused before there is a store -------------------
+
+BUILD = "def build(config):\n    {}\n"
+ENDING = "layers.Dense({}, {!r})"
+SPARSE = ADAM.format("'sparse_categorical_crossentropy'", "")
+LAYER = """
+class Twice(layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
+
+
+def sequential(end: str, compiled: str = "") -> str:
+    return SEQUENTIAL.format(end=end, compiled=compiled)
+
+
+SOFTMAX = "layers.Dense(3, 'softmax')"
+MANY = """
+def build(config):
+    {first} = keras.Input((8,)), keras.Input((8,))
+    return keras.Model({inputs}, {outputs})
+"""
+REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "none": (BUILD.format("pass"), ("returns a NoneType", "return a keras.Model")),
+    "raises": (BUILD.format("1 / 0"), ("ZeroDivisionError: division by zero",)),
+    "takes nothing": ("def build():\n    return None\n", ("build takes one argument",)),
+    "exits": (BUILD.format("raise SystemExit(0)"), ("ends the program",)),
+    "two inputs": (
+        MANY.format(first="a, b", inputs="[a, b]", outputs="layers.Dense(3)(a + b)"),
+        ("2 inputs",),
+    ),
+    "two outputs": (
+        MANY.format(first="a, b", inputs="a", outputs="[layers.Dense(3)(a), a]"),
+        ("2 outputs",),
+    ),
+    "width": (sequential(SOFTMAX).replace("(8,)", "(9,)"), ("shape (8,)", "expected shape")),
+    "too few": (sequential("layers.Dense(2)"), ("2 outputs for 3 classes", "Dense(3, 'softmax')")),
+    "one": (sequential(BINARY), ("1 output for 3 classes",)),
+    "shape": (
+        sequential("layers.Dense(6), layers.Reshape((2, 3))"),
+        ("(examples, 2, 3)", "(examples, units)"),
+    ),
+    "categorical": (
+        sequential(SOFTMAX, ADAM.format("'categorical_crossentropy'", "")),
+        ("sparse_categorical_crossentropy",),
+    ),
+    "lambda": (
+        sequential(f"layers.Lambda(lambda x: 2 * x), {SOFTMAX}", SPARSE),
+        ("a Lambda layer", "register_keras_serializable"),
+    ),
+    "layer": (LAYER + sequential(f"Twice(), {SOFTMAX}", SPARSE), ("decorate", "Twice")),
+    "function": (
+        "def mine(x):\n    return ops.relu(x)\n"
+        + sequential(f"layers.Activation(mine), {SOFTMAX}", SPARSE),
+        ("decorate", "mine"),
+    ),
+    "schedule": (sequential(SOFTMAX, SPARSE), ("sets schedule", "optimizer")),
+    "state outside the weights": (
+        "@keras.saving.register_keras_serializable()\n"
+        "class Shifted(layers.Layer):\n"
+        "    def __init__(self, by=0.0, **settings):\n"
+        "        super().__init__(**settings)\n"
+        "        self.by = by\n"
+        "    def call(self, x):\n"
+        "        return x + self.by\n" + sequential(f"Shifted(5.0), {SOFTMAX}", SPARSE),
+        ("answers otherwise", "get_config()"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_model_that_cannot_serve_is_refused_before_there_is_a_store(
+    case: Case, what: str
+) -> None:
+    code, said = REFUSED[what]
+    cosine = ", schedule='cosine'" if what == "schedule" else ""
+    case.write(blobs(3), code, training=f"epochs=2{cosine}")
+    case.refused(*said)
+
+
+# -- what is left to the study, and what is not --------------------------------------------------
+
+
+def test_a_model_that_is_not_compiled_gets_the_loss_of_its_outputs(case: Case) -> None:
+    arrays = blobs(2)
+    case.write(arrays, sequential(BINARY))
+    result, model = case.run()
+    assert model is not None
+    assert model.loss == "binary_crossentropy"
+    said = model.predict(arrays["x_test"], verbose=0)
+    assert seed_score(result) == halves(said, arrays["y_test"]) > 0.9
+
+
+def test_the_keys_of_a_model_are_its_authors(case: Case) -> None:
+    code = """
+SEEN = []
+def build(config):
+    copy = config.copy() | {"key": dict(config)["key"]}
+    SEEN.append(copy)
+    return keras.Sequential([
+        keras.Input((8,)),
+        layers.Dense(16, "relu", kernel_regularizer=keras.regularizers.L2(config["weight_decay"])),
+        layers.Dense(3, "softmax"),
+    ])
+""".replace('copy = config.copy() | {"key": dict(config)["key"]}', 'copy = config["optimizer"]')
+    space = '{"weight_decay": [1e-4], "optimizer": ["lamb"], "learning_rate": [0.05]}'
+    case.write(blobs(3), code, space, "epochs=3, batch_size=32, momentum=0.9")
+    result, model = case.run()
+    assert model is not None
+    assert seed_score(result) > 0.9
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.05), "build does not ask for it"
+    assert type(model.optimizer).__name__ == "SGD"
+
+
+def test_a_build_that_fails_later_costs_its_trials_alone(case: Case) -> None:
+    code = BUILD.format("if config['key'] == 2: raise SystemExit(3)\n    return good()") + (
+        f"def good():\n    return keras.Sequential([keras.Input((8,)), {SOFTMAX}])\n"
+    )
+    case.write(blobs(3), code, '{"key": [1, 2]}')
+    text = (case.folder / "case.py").read_text().replace("trials=1", "trials=2, sampler='grid'")
+    (case.folder / "case.py").write_text(text)
+    result, _ = case.run()
+    assert (result.states[State.COMPLETE], result.states[State.FAILED]) == (1, 1)
+    (reason,) = [row.reason for row in result.trials if row.state is State.FAILED]
+    assert reason == "ModelError: build(config) ends the program: sys.exit(3)"
+
+
+def test_a_class_that_is_mended_is_trained_again_and_every_opening_counts(case: Case) -> None:
+    registered = "@keras.saving.register_keras_serializable('{}')" + LAYER
+    arrays = blobs(3)
+    code = registered.format("first") + sequential(f"Twice(), {SOFTMAX}", SPARSE)
+    case.write(arrays, code, training="epochs=2")
+    case.run()
+    session = case.session(create=False)
+    proof = session.ledger.proof
+    assert proof is not None
+    for seed in proof.seeds:
+        session.artifacts.put(f"case/model/{proof.trial}/{seed}", b"of another class")
+    session.study.set_user_attr("proof", None)
+    session.store.close()
+    result, model = case.run()
+    assert model is not None
+    said = model.predict(arrays["x_test"], verbose=0)
+    assert seed_score(result) == largest(said, arrays["y_test"])
+    assert best_json(result)["test"]["openings"] == 2

@@ -1,0 +1,102 @@
+"""What a study's own model is made of: a change of it is noticed, and of nothing else."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.study.files import load_study
+
+STUDY = """
+import numpy as np
+import blocks
+from blocks import width
+from search import StudySpec, Training
+
+UNITS = 32
+TABLE = {"a": [1, 2], "b": np.arange(3)}
+TRIALS = 4
+def helper(size):
+    return [size, *TABLE]
+class Base:
+    def call(self):
+        return deep()
+class Mine(Base):
+    def get(self):
+        return helper(UNITS)
+def deep():
+    return lambda: 7
+def unused():
+    return 1
+def build(config, extra=UNITS):
+    inner = lambda: Mine().get()
+    return inner(), width(), blocks
+
+STUDY = StudySpec(
+    name="mine", data="blobs", space={"width": [1, 2]}, model=build,
+    training=Training(epochs=2), trials=TRIALS,
+)
+"""
+BLOCKS = """
+import parts.inner
+
+def width():
+    return 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for module in ("blocks", "parts", "parts.inner"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").write_text("")
+    (tmp_path / "parts" / "inner.py").write_text("DEPTH = 1\n")
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    (tmp_path / "stranger.py").write_text("x = 1\n")
+    (tmp_path / "mine.py").write_text(STUDY)
+    return tmp_path
+
+
+def described(folder: Path) -> dict[str, Any]:
+    return load_study(str(folder / "mine.py")).describe()
+
+
+def changed(folder: Path, file: str, old: str, new: str) -> set[str]:
+    before = described(folder)
+    path = folder / file
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    after = described(folder)
+    names = before.keys() | after.keys()
+    return {name for name in names if before.get(name) != after.get(name)}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "names"),
+    [
+        ("mine.py", "UNITS = 32", "UNITS = 64", {"model.UNITS", "model.build.defaults"}),
+        ("mine.py", "np.arange(3)", "np.arange(4)", {"model.TABLE"}),
+        ("mine.py", "[size, *TABLE]", "[*TABLE]", {"model.helper"}),
+        ("mine.py", "return helper(", "return not helper(", {"model.Mine"}),
+        ("mine.py", "return deep()", "return deep", {"model.Base"}),
+        ("mine.py", "lambda: 7", "lambda: 8", {"model.deep"}),
+        ("mine.py", "inner(), width()", "width()", {"model.build"}),
+        ("blocks.py", "return 3", "return 4", {"model.blocks.py"}),
+        ("parts/inner.py", "1", "2", {"model.parts/inner.py"}),
+        ("mine.py", "TRIALS = 4", "TRIALS = 9\n# a remark", set()),
+        ("mine.py", "return 1", "return 2", set()),
+        ("stranger.py", "1", "2", set()),
+    ],
+)
+def test_what_build_reaches_is_named_when_it_changes(
+    folder: Path, file: str, old: str, new: str, names: set[str]
+) -> None:
+    assert changed(folder, file, old, new) == names
+
+
+def test_equal_studies_have_equal_descriptions(folder: Path) -> None:
+    assert described(folder) == described(folder)

@@ -1,0 +1,133 @@
+"""What outputs mean: by the loss, by the last activation, and nothing else."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from search.errors import ModelError
+from search.trainers.outputs import Meaning, Outputs, last_activation, loss_of
+
+LAYERS, LOSSES = keras.layers, keras.losses
+
+
+def model(*ends: Any, loss: Any = None) -> keras.Model:
+    built = keras.Sequential([keras.Input((3,)), *ends])
+    if loss is not None:
+        built.compile(loss=loss)
+    return built
+
+
+def one(activation: str | None, loss: Any = None) -> keras.Model:
+    return model(LAYERS.Dense(1, activation), loss=loss)
+
+
+def nested() -> keras.Model:
+    inputs = keras.Input((3,))
+    outputs = LAYERS.Dropout(0.5)(one("sigmoid")(inputs))
+    return keras.Model(inputs, LAYERS.Reshape((1,))(outputs))
+
+
+def mine(true: Any, said: Any) -> Any:
+    return keras.ops.mean((true - said) ** 2)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Weighted(keras.losses.BinaryCrossentropy):  # type: ignore[misc]
+    """A loss of one's own that is one of Keras'."""
+
+
+MEANINGS: list[tuple[Callable[[], keras.Model], Meaning | str]] = [
+    (lambda: one("sigmoid", "binary_crossentropy"), Meaning.PROBABILITY),
+    (lambda: one("sigmoid", "BinaryCrossentropy"), Meaning.PROBABILITY),
+    (lambda: one("sigmoid", "bce"), Meaning.PROBABILITY),
+    (lambda: one("sigmoid", [LOSSES.BinaryFocalCrossentropy()]), Meaning.PROBABILITY),
+    (lambda: one("sigmoid", LOSSES.binary_crossentropy), Meaning.PROBABILITY),
+    (lambda: one("sigmoid", "mse"), Meaning.PROBABILITY),
+    (lambda: one(None, LOSSES.BinaryCrossentropy(from_logits=True)), Meaning.LOGIT),
+    (lambda: one(None, partial(LOSSES.binary_crossentropy, from_logits=True)), Meaning.LOGIT),
+    (lambda: one(None, Weighted(from_logits=True)), Meaning.LOGIT),
+    (lambda: one("tanh", "hinge"), Meaning.LOGIT),
+    (lambda: one("sigmoid", mine), Meaning.PROBABILITY),
+    (lambda: one("sigmoid"), Meaning.PROBABILITY),
+    (nested, Meaning.PROBABILITY),
+    (lambda: model(LAYERS.Dense(1), LAYERS.Activation("sigmoid")), Meaning.PROBABILITY),
+    (lambda: one(None), Meaning.LOGIT),
+    (lambda: model(LAYERS.Dense(2, "softmax"), loss="sparse_categorical_crossentropy"), "classes"),
+    (lambda: model(LAYERS.Dense(2), loss=mine), "classes"),
+    (lambda: model(LAYERS.Dense(5)), "classes"),
+]
+
+
+@pytest.mark.parametrize(("build", "meaning"), MEANINGS)
+def test_two_classes(build: Callable[[], keras.Model], meaning: Meaning | str) -> None:
+    built = build()
+    said = built(np.zeros((4, 3), np.float32))
+    expected = Meaning.CLASSES if meaning == "classes" else meaning
+    assert Outputs.of(built, 2, said).meaning is expected
+
+
+REFUSED: list[tuple[Callable[[], keras.Model], str]] = [
+    (lambda: one("sigmoid", LOSSES.BinaryCrossentropy(from_logits=True)), "leave out one"),
+    (lambda: one("softplus"), "cannot be told"),
+    (lambda: one("relu", mine), "cannot be told"),
+    (lambda: one("sigmoid", "sparse_categorical_crossentropy"), "binary_crossentropy"),
+    (lambda: one("sigmoid", "poisson"), "binary_crossentropy"),
+    (lambda: model(LAYERS.Dense(2), loss="binary_crossentropy"), "sparse_categorical"),
+    (lambda: model(LAYERS.Dense(2), loss="mse"), "sparse_categorical"),
+    (lambda: model(LAYERS.Dense(4), LAYERS.Reshape((2, 2))), "shape"),
+]
+
+
+@pytest.mark.parametrize(("build", "said"), REFUSED)
+def test_what_cannot_be_told_is_refused(build: Callable[[], keras.Model], said: str) -> None:
+    built = build()
+    with pytest.raises(ModelError, match=said):
+        Outputs.of(built, 2, built(np.zeros((4, 3), np.float32)))
+
+
+def test_the_meaning_outlives_the_file() -> None:
+    loss = LOSSES.BinaryCrossentropy(from_logits=True)
+    config = keras.saving.serialize_keras_object(loss)
+    assert loss_of(one(None, keras.saving.deserialize_keras_object(config))) == (
+        "binarycrossentropy",
+        True,
+    )
+    assert last_activation(one("softplus")) == "softplus"
+
+
+def outputs(meaning: Meaning, classes: int | None = 2) -> Outputs:
+    return Outputs(meaning, classes)
+
+
+def test_probabilities_agree_with_guesses_on_every_side() -> None:
+    said = np.array([[0.2], [0.5], [0.7]], np.float16)
+    for meaning, guesses in ((Meaning.PROBABILITY, [0, 0, 1]), (Meaning.LOGIT, [1, 1, 1])):
+        found = outputs(meaning)
+        assert found.guesses(said).tolist() == guesses
+        shares = found.probabilities(said)
+        assert shares.shape == (3, 2)
+        assert shares.sum(axis=1) == pytest.approx(1)
+    assert outputs(Meaning.LOGIT).probabilities(np.array([[0.0], [-2000.0]]))[:, 1].tolist() == [
+        0.5,
+        0.0,
+    ]
+
+
+def test_scores() -> None:
+    y = np.array([0, 1, 1])
+    assert outputs(Meaning.PROBABILITY).score(np.array([[0.1], [0.9], [0.2]]), y) == 2 / 3
+    assert outputs(Meaning.CLASSES, 3).score(np.eye(4)[[0, 1, 3]], y) == 2 / 3
+    number = outputs(Meaning.NUMBER, None)
+    targets = np.array([1.0, 2.0, 3.0])
+    assert number.score(np.array([[1.0], [2.0], [2.0]], np.float16), targets) == 0.5
+    assert number.score(np.full((3, 1), np.nan), targets) == -1
+
+
+def test_only_what_rounding_may_turn_around_is_slack() -> None:
+    close = np.array([[0.4999], [0.9], [0.1], [0.5003]])
+    assert outputs(Meaning.PROBABILITY).slack(close) == 0.5
+    assert outputs(Meaning.CLASSES).slack(np.array([[0.3, 0.7], [0.5, 0.5]])) == 0.5
