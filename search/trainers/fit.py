@@ -132,8 +132,9 @@ class FitTrainer:
             )
         if outputs is None:
             return self._reported(logs)
-        scores = [
-            outputs.score(answers_of(running.model, part.x), part.y) for part in (seen, validation)
+        scores = [  # of answers in the unit that the model is trained in, which changes no score
+            outputs.score(answers_of(running.model, part.x), running.problem.answers(part))
+            for part in (seen, validation)
         ]
         return logs["loss"], scores[0], logs["val_loss"], scores[1]
 
