@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from search import cli
-from search.service.progress import progress_of
 from search.study.checks import MOST
 from search.study.spec import PRUNERS, SAMPLERS
 

@@ -26,7 +26,7 @@ from search.trainers.schedules import is_constant, is_stepwise
 
 KIND = "fit"  # of its checkpoints
 VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
-FEW = 32  # examples that a model of the study's own answers before it is trained
+GLANCE = 32  # examples that a model of the study's own answers before it is trained
 
 
 @dataclass
@@ -85,7 +85,7 @@ class FitTrainer:
             model: keras.Model = networks.build(recipe, problem, seed)
             networks.compile_for(model, recipe.training, problem)
         else:
-            own = own_model(recipe, problem, seed, self._dataset.validation.x[:FEW])
+            own = own_model(recipe, problem, seed, self._dataset.validation.x[:GLANCE])
             model, recipe, problem, outputs = own.model, own.recipe, own.problem, own.outputs
         _forget_gradients()
         model.optimizer.build(model.trainable_variables)
