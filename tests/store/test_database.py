@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -173,6 +174,29 @@ def test_who_opens_what_is_there_waits_for_nobody(url: str) -> None:
         Database(url, create=False).close()
         Database(url, create=True).close()
     holder.close()
+
+
+def test_opening_takes_one_connection_at_a_time(url: str) -> None:
+    """Of a small pool many that each keep one and wait for another would wait for ever."""
+    taken, most = 0, 0
+
+    def take(*_arguments: Any) -> None:
+        nonlocal taken, most
+        taken += 1
+        most = max(most, taken)
+
+    def give_back(*_arguments: Any) -> None:
+        nonlocal taken
+        taken -= 1
+
+    sa.event.listen(sa.pool.Pool, "checkout", take)
+    sa.event.listen(sa.pool.Pool, "checkin", give_back)
+    try:
+        Database(url, create=False).close()
+    finally:
+        sa.event.remove(sa.pool.Pool, "checkout", take)
+        sa.event.remove(sa.pool.Pool, "checkin", give_back)
+    assert (taken, most) == (0, 1)
 
 
 def test_who_waits_says_so(url: str) -> None:
