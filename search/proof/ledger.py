@@ -10,7 +10,7 @@ import optuna
 
 from search.proof.proof import Proof
 from search.store.artifacts import Artifacts
-from search.store.attributes import CONFIRMATION, CONFIRMATION_SECONDS, MACHINE, PROOF
+from search.store.attributes import CONFIRMATION, CONFIRMATION_SECONDS, MACHINE, OPENINGS, PROOF
 from search.store.keys import model_key, model_prefix
 
 
@@ -49,12 +49,12 @@ class Ledger:
     @property
     def openings(self) -> tuple[int, ...]:
         """The trials for which the test split was opened, in that order, proven or not."""
-        return tuple(self._study.user_attrs.get("openings", ()))
+        return tuple(self._study.user_attrs.get(OPENINGS, ()))
 
     def opening(self, trial: int) -> int:
         """Keep that the test split is about to be opened for a trial; return how often it was."""
         opened = [*self.openings, trial]
-        self._study.set_user_attr("openings", opened)
+        self._study.set_user_attr(OPENINGS, opened)
         return len(opened)
 
     # -- the proof ---------------------------------------------------------------------------

@@ -71,6 +71,7 @@ class Session:
         if options.name is not None:
             file = replace(file, name=options.name)
         self.name = file.name
+        self._tried = False  # whether a model of the study's own has been rehearsed
         self.spec = file.with_settings(settings)  # complains before a store is created
         self.store = self._store(create)
         with contextlib.ExitStack() as refused:
@@ -176,8 +177,6 @@ class Session:
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
-
-    _tried = False
 
     @property
     def out(self) -> Path:

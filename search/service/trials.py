@@ -291,7 +291,7 @@ class TrialQueue:
 
     def _fail_orphans(self) -> None:
         """Fail running trials that no ticket names: their workers died before they could."""
-        with self._store.look():
+        with self._store.reading_once():
             running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not running:
             return

@@ -21,3 +21,4 @@ CONFIRMATION = "confirmation"  # the validation score of each run, by trial and 
 CONFIRMATION_SECONDS = "confirmation_seconds"
 MACHINE = "machine"  # versions and hardware of the process that made the proof
 PROOF = "proof"
+OPENINGS = "openings"  # the trials for which the test split was opened, in order

@@ -24,6 +24,17 @@ PAUSE_SECONDS = (0.1, 2.0)  # between two tries: the first pause, which doubles 
 STORE_ERRORS = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
 _AGAIN = {"40001", "40P01"}  # PostgreSQL: serialization failure, deadlock
 _FULL = "53100"  # PostgreSQL: the disk is
+# What a server, or the way to it, says that no waiting changes. Of a connection that was refused
+# the driver gives no code, but the text alone.
+_FOR_GOOD = (
+    "Name or service not known",
+    "password authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "not permitted to log in",
+    "does not support SSL",
+)
 
 
 class Patience:
@@ -169,6 +180,8 @@ def transient(error: BaseException) -> bool:
             away = sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError
             state = getattr(cause.orig, "sqlstate", None)
             if state == _FULL:
+                return False
+            if state is None and any(text in str(cause.orig) for text in _FOR_GOOD):
                 return False
             return cause.connection_invalidated or isinstance(cause, away) or state in _AGAIN
     return False

@@ -27,7 +27,7 @@ from search.trainers.schedules import is_constant, is_stepwise
 
 KIND = "fit"  # of its checkpoints
 VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
-FEW = 32  # examples that a model of the study's own answers before it is trained
+GLANCE = 32  # examples that a model of the study's own answers before it is trained
 
 
 @dataclass
@@ -87,7 +87,7 @@ class FitTrainer:
             model: keras.Model = networks.build(recipe, problem, seed)
             networks.compile_for(model, recipe.training, problem)
         else:
-            own = own_model(recipe, problem, seed, self._dataset.validation.x[:FEW])
+            own = own_model(recipe, problem, seed, self._dataset.validation.x[:GLANCE])
             model, recipe, problem, outputs = own.model, own.recipe, own.problem, own.outputs
         _forget_gradients()
         model.optimizer.build(model.trainable_variables)
@@ -134,8 +134,9 @@ class FitTrainer:
             )
         if outputs is None:
             return self._reported(logs)
-        scores = [
-            outputs.score(answers_of(running.model, part.x), part.y) for part in (seen, validation)
+        scores = [  # of answers in the unit that the model is trained in, which changes no score
+            outputs.score(answers_of(running.model, part.x), running.problem.answers(part))
+            for part in (seen, validation)
         ]
         return logs["loss"], scores[0], logs["val_loss"], scores[1]
 

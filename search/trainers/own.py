@@ -89,17 +89,14 @@ def _built(recipe: Recipe, config: Config, seed: int) -> keras.Model:
         raise ModelError(
             f"build(config) returns a {type(model).__name__}: it must return a keras.Model"
         )
-    for what, tensors in (("inputs", model.inputs), ("outputs", _outputs(model))):
+    for what in ("inputs", "outputs"):
+        tensors = getattr(model, what, None)  # a subclassed model has none to show
         if tensors is not None and len(tensors) != 1:
             raise ModelError(
                 f"the model has {len(tensors)} {what}, and the data set has one array for them: "
                 f"give it one of its {what}"
             )
     return model
-
-
-def _outputs(model: keras.Model) -> list[Any] | None:
-    return getattr(model, "outputs", None)
 
 
 def _said(model: keras.Model, few: NDArray[Any]) -> Any:

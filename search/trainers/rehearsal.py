@@ -14,7 +14,7 @@ from search.errors import ModelError, SpecError, UsageError, reason_of
 from search.health.cadence import never
 from search.study.spec import StudySpec
 from search.trainers.files import loaded, saved
-from search.trainers.fit import FEW, FitTrainer
+from search.trainers.fit import GLANCE, FitTrainer
 from search.trainers.outputs import answers_of
 
 _REGISTER = "@keras.saving.register_keras_serializable()"
@@ -49,7 +49,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
 def _few(dataset: Dataset, batch: int) -> Dataset:
     """Return a data set of one batch."""
     train = dataset.train.take(np.arange(min(batch, len(dataset.train))))
-    validation = Split(dataset.validation.x[:FEW], dataset.validation.y[:FEW])
+    validation = Split(dataset.validation.x[:GLANCE], dataset.validation.y[:GLANCE])
     return replace(dataset, train=train, validation=validation)
 
 

@@ -71,6 +71,22 @@ def test_a_terminated_run_says_how_to_continue_and_does(site: Site) -> None:
     assert len(site.epochs()) == TRIALS * EPOCHS + 2 * EPOCHS, "nothing was trained twice"
 
 
+def test_a_closed_terminal_ends_a_run_as_a_termination_does(site: Site) -> None:
+    site.write(TRIALS, EPOCHS)
+    assert stopped(site, signal.SIGHUP, 4) == 129, site.said()
+    with site.session() as session:
+        assert session.leases.counts()["held"] == 0
+    process = started(site, hold=7)
+    for _ in range(3):  # a scheduler that asks again has not changed its mind
+        os.kill(process, signal.SIGTERM)
+    site.go()
+    assert ended(site.processes[-1]) == [143], site.said()
+    (site.path / "go").unlink()
+    assert "KeyboardInterrupt" not in site.said()
+    assert ran(site) == 0, site.said()
+    assert_done(site)
+
+
 def test_a_run_that_is_killed_again_and_again_is_continued_without_loss(site: Site) -> None:
     site.write(TRIALS, EPOCHS)
     for hold in (4, 8, CONFIRMING):

@@ -39,6 +39,9 @@ FILES = {
     "longer.py": STUDY.replace("epochs=2", "epochs=3"),
     "wider.py": STUDY.replace("0.1", "0.01"),
     "own.py": STUDY.replace("MLP(hidden=(4,))", "print"),
+    "mute.py": "class Mute(Exception):\n    __str__ = None\nraise Mute\n",
+    "base.py": "raise BaseException('anything')\n",
+    "loud.py": "raise ValueError('\\x1b[2J' + 100_000 * 'loud ')\n",
     "text.db": "no database, for sure " * 100,
 }
 
@@ -55,6 +58,12 @@ CASES = {
     "no study": Case("run", 2, ("--study",)),
     "unknown study": Case(f"run --study nist {NEW}", 2, ("'nist'", "blobs, ", "path")),
     "unknown file": Case(f"run --study gone.py {NEW}", 2, ("gone.py",)),
+    "exception that says nothing": Case(f"run --study mute.py {NEW}", 2, ("mute.py: Mute",)),
+    "exception of any kind": Case(f"run --study base.py {NEW}", 2, ("BaseException: anything",)),
+    "exception without end": Case(f"run --study loud.py {NEW}", 2, (" ... loud", "x1b[2J")),
+    "path without end": Case(f"run --study {5000 * 'a'}.py {NEW}", 2, ("no study file",)),
+    "lanes without end": Case(f"run --study mine.py --lanes {5000 * '9'} {NEW}", 2, ("99,999",)),
+    "trials without end": Case(f"run --study mine.py --trials {20 * '9'} {NEW}", 2, ("--trials",)),
     "reversed range": Case(f"run --study reversed.py {NEW}", 2, ("learning_rate", "lower end")),
     "empty choice": Case(f"run --study empty.py {NEW}", 2, ("activation", "at least one")),
     "syntax error": Case(f"run --study unclosed.py {NEW}", 2, ("unclosed.py, line 4", "closed")),
@@ -142,10 +151,12 @@ def test_bad_input_is_answered_in_one_line(case: Case, store: str, tmp_path: Pat
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
 
+    environment = {key: value for key, value in os.environ.items() if key != "OPTUNA_STORAGE"}
+    environment["SEARCH_TIMING"] = "limit=0"  # or a server that is away would be waited for
     done = subprocess.run(
         [sys.executable, "-m", *f"search.{case.command.format(db=store)}".split()],
         cwd=tmp_path,
-        env={key: value for key, value in os.environ.items() if key != "OPTUNA_STORAGE"},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -154,6 +165,8 @@ def test_bad_input_is_answered_in_one_line(case: Case, store: str, tmp_path: Pat
 
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("error: ")
+    assert len(done.stderr) < 1100
+    assert done.stderr.strip().isprintable()
     assert [words for words in case.said if words not in done.stderr] == [], done.stderr
     assert "secret" not in done.stderr
     assert done.stdout == ""
@@ -230,3 +243,26 @@ def test_the_store_is_the_options_then_the_environments_then_ours() -> None:
     assert "storage='sqlite:///runs/search.db'" in storage(env={"OPTUNA_STORAGE": None})
     assert "storage='sqlite:///env.db'" in storage(env={**environment})
     assert "storage='x'" in storage("--storage", "x", env={**environment})
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("postgresql://me:open@host/db", True),
+        ("postgresql+psycopg://me:op%2Fen@host:5432/db?connect_timeout=3", True),
+        ("postgresql://me@host/db?sslPassword=open", True),
+        ("postgresql://me@host:5432/db?sslkey=file", False),
+        ("sqlite:///runs/a:b@c.db", False),
+    ],
+)
+def test_a_password_that_others_can_read_is_warned_of(url: str, warned: bool) -> None:
+    @click.command()
+    @cli.storage_option
+    def show(storage: str) -> None:
+        click.echo(storage)
+
+    runner = click.testing.CliRunner()
+    open_to_all = runner.invoke(show, ["--storage", url])
+    assert open_to_all.stdout == f"{url}\n"
+    assert ("~/.pgpass" in open_to_all.stderr, "open" in open_to_all.stderr) == (warned, False)
+    assert runner.invoke(show, env={"OPTUNA_STORAGE": url}).stderr == ""

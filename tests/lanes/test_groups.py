@@ -118,7 +118,7 @@ def test_lanes_take_trials_of_any_structure(
 
 
 def test_a_lane_of_each_structure_follows_keras() -> None:
-    trials = [recipe(20, width=8), recipe(2, "adam", batch_size=32, standardize=False)]
+    trials = [recipe(6, width=8), recipe(2, "adam", batch_size=32, standardize=False)]
     trainer = LanesTrainer(BLOBS, Structure.of_study(STUDY), lanes=2, cadence=never)
     fit = FitTrainer(BLOBS, cadence=never)
     for lane, trial in enumerate(trials):

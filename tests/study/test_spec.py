@@ -122,7 +122,7 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "space: an MLP has no lr; it has activation": lambda: _own(space={"lr": [1]}),
     "space: epochs is a setting of the study": lambda: _own(space={"epochs": [1, 2]}),
     "space: hidden is a setting of the study": lambda: _own(space={"hidden": [1, 2]}),
-    "space: patience is a setting": lambda: replace(OWN, space={"patience": [1, 2]}),
+    "space: patience is a setting": lambda: _own(space={"patience": [1, 2]}),
     "space: activation 'cosine' is unknown": lambda: _own(space={"activation": ["relu", "cosine"]}),
     "space: negative_slope is 1.5": lambda: _own(
         space={"negative_slope": [0.1, 1.5], "activation": ["leaky_relu"]}

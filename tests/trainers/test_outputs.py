@@ -40,7 +40,7 @@ class Weighted(keras.losses.BinaryCrossentropy):  # type: ignore[misc]
     """A loss of one's own that is one of Keras'."""
 
 
-MEANINGS: list[tuple[Callable[[], keras.Model], Meaning | str]] = [
+MEANINGS: list[tuple[Callable[[], keras.Model], Meaning]] = [
     (lambda: one("sigmoid", "binary_crossentropy"), Meaning.PROBABILITY),
     (lambda: one("sigmoid", "BinaryCrossentropy"), Meaning.PROBABILITY),
     (lambda: one("sigmoid", "bce"), Meaning.PROBABILITY),
@@ -56,18 +56,20 @@ MEANINGS: list[tuple[Callable[[], keras.Model], Meaning | str]] = [
     (nested, Meaning.PROBABILITY),
     (lambda: model(LAYERS.Dense(1), LAYERS.Activation("sigmoid")), Meaning.PROBABILITY),
     (lambda: one(None), Meaning.LOGIT),
-    (lambda: model(LAYERS.Dense(2, "softmax"), loss="sparse_categorical_crossentropy"), "classes"),
-    (lambda: model(LAYERS.Dense(2), loss=mine), "classes"),
-    (lambda: model(LAYERS.Dense(5)), "classes"),
+    (
+        lambda: model(LAYERS.Dense(2, "softmax"), loss="sparse_categorical_crossentropy"),
+        Meaning.CLASSES,
+    ),
+    (lambda: model(LAYERS.Dense(2), loss=mine), Meaning.CLASSES),
+    (lambda: model(LAYERS.Dense(5)), Meaning.CLASSES),
 ]
 
 
 @pytest.mark.parametrize(("build", "meaning"), MEANINGS)
-def test_two_classes(build: Callable[[], keras.Model], meaning: Meaning | str) -> None:
+def test_two_classes(build: Callable[[], keras.Model], meaning: Meaning) -> None:
     built = build()
     said = built(np.zeros((4, 3), np.float32))
-    expected = Meaning.CLASSES if meaning == "classes" else meaning
-    assert Outputs.of(built, 2, said).meaning is expected
+    assert Outputs.of(built, 2, said).meaning is meaning
 
 
 REFUSED: list[tuple[Callable[[], keras.Model], str]] = [
