@@ -22,7 +22,7 @@ import psutil
 
 _PACKAGES = ("hyperparameter-search", "keras", "tensorflow", "jax", "jaxlib", "numpy")
 MOST_BYTES = 64 * 2**20  # of compiled programs: each start reads them all
-ROOM = 2**30  # bytes that must be free: what cannot be written would fail what is being compiled
+FREE_BYTES = 2**30  # bytes that must be free: what cannot be written would fail what is being compiled
 _RUN = "run-"  # begins the name of a process's folder
 _SEAL = hashlib.sha256().digest_size
 _OLD = 30 * 86_400  # seconds after which a process of another machine is taken for gone
@@ -118,7 +118,7 @@ def compiled_programs() -> CompiledPrograms | None:
     """Return what was compiled here before; None where nothing can be kept."""
     try:
         kept = cache_folder()
-        if kept is None or shutil.disk_usage(kept).free < ROOM:
+        if kept is None or shutil.disk_usage(kept).free < FREE_BYTES:
             return None
         return CompiledPrograms(kept)
     except OSError:

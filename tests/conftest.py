@@ -1,5 +1,6 @@
 """What the tests of several files share: the databases that a store may be in."""
 
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 from search.store import Store
 from tests.postgres import Postgres
+
+# What an earlier run has compiled must not decide what a test sees; those of the cache have theirs.
+os.environ.setdefault("SEARCH_CACHE", "off")
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)

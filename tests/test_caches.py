@@ -132,7 +132,7 @@ def test_folders_of_processes_that_were_killed_are_removed(home: Path) -> None:
 
 
 def test_a_full_disk_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caches, "ROOM", 2**80)
+    monkeypatch.setattr(caches, "FREE_BYTES", 2**80)
     assert compiled_programs() is None
 
 
