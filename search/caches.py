@@ -22,7 +22,8 @@ import psutil
 
 _PACKAGES = ("hyperparameter-search", "keras", "tensorflow", "jax", "jaxlib", "numpy")
 MOST_BYTES = 64 * 2**20  # of compiled programs: each start reads them all
-FREE_BYTES = 2**30  # bytes that must be free: what cannot be written would fail what is being compiled
+# Free space to begin with: what cannot be written would fail what is being compiled.
+FREE_BYTES = 2**30
 _RUN = "run-"  # begins the name of a process's folder
 _SEAL = hashlib.sha256().digest_size
 _OLD = 30 * 86_400  # seconds after which a process of another machine is taken for gone
