@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from search.caches import CompiledPrograms, compiled_programs, is_of_a_process
 from search.errors import LanesExhausted
 
 if keras.backend.backend() == "jax":
@@ -46,10 +47,43 @@ def _set_flags() -> None:
     # goes only to the release it was measured with. JAX's list is empty by default.
     if not _JAX and tf.__version__.startswith("2.21."):
         flags.append("--xla_cpu_experimental_ynn_fusion_type=")
-    os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")]).strip()
+    given = os.environ.get("XLA_FLAGS", "").split()  # those of a process that started this one, too
+    os.environ["XLA_FLAGS"] = " ".join([*(flag for flag in flags if flag not in given), *given])
 
 
 _set_flags()
+
+
+def _keep_programs() -> CompiledPrograms | None:
+    """Have XLA keep what it compiles for the next process; it reads that with the first program.
+
+    Flags that the user sets win.
+    """
+    option = "--tf_xla_persistent_cache_directory="
+    given = os.environ.get("TF_XLA_FLAGS", "").split()
+    # The folder of a process that started this one is that one's alone.
+    flags = [flag for flag in given if not (flag.startswith(option) and is_of_a_process(flag))]
+    own = jax.config.jax_compilation_cache_dir if _JAX else any(option in flag for flag in flags)
+    programs = None if own else compiled_programs()
+    if programs is None:
+        return None
+    if _JAX:
+        jax.config.update("jax_compilation_cache_dir", str(programs.folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+    else:
+        os.environ["TF_XLA_FLAGS"] = " ".join([*flags, f"{option}{programs.folder}"])
+    return programs
+
+
+_PROGRAMS = _keep_programs()
+
+
+def prepare() -> None:
+    """Make ready for compiling, which a folder that was cleared away would fail."""
+    if _PROGRAMS is not None:
+        _PROGRAMS.ready()
+
 
 # What Keras would take from ``keras.json``, from variables like KERAS_MAX_EPOCHS, or from what a
 # study's file says to Keras as a whole. A study is trained alike by every worker, so it has
@@ -102,6 +136,7 @@ class Program:
 
     def _traced(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self.compilations += 1  # Python runs only while the program is traced
+        prepare()
         return function(*arguments)
 
     def __call__(self, *arguments: Any) -> Any:

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import signal
 import sys
 import traceback
@@ -47,8 +48,26 @@ data_dir_option = click.option(
     metavar="DIR",
     help="A folder that holds the data set's files.",
 )
+
+_PASSWORD = re.compile(
+    r"^[^:/]+://[^:/@]*:[^@]+@|[?&]\w*(password|secret|token)\w*=", re.IGNORECASE
+)
+
+
+def _storage(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    given = context.get_parameter_source(str(parameter.name))
+    if given is click.core.ParameterSource.COMMANDLINE and _PASSWORD.search(value):
+        click.echo(
+            "warning: the list of processes shows the password in --storage to everybody on this "
+            "machine; put it into the variable PGPASSWORD or the file ~/.pgpass instead",
+            err=True,
+        )
+    return value
+
+
 storage_option = click.option(
     "--storage",
+    callback=_storage,
     envvar="OPTUNA_STORAGE",
     default=DEFAULT_STORAGE,
     show_default=True,

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from search import cli
-from search.service.progress import progress_of
 from search.study.checks import MOST
 from search.study.spec import PRUNERS, SAMPLERS
 
@@ -65,6 +64,7 @@ def run(
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
     from search.service import machine
+    from search.service.progress import progress_of
     from search.service.session import Session
     from search.service.shift import Plan, Shift
     from search.web.conclude import conclude

@@ -44,12 +44,15 @@ def worker(wait: bool, no_confirm: bool, kind: str, lanes: int | None, **argumen
 def _work_on_all(options: Options, plan: "Plan", wait: bool) -> int:
     """Work on every study of the store, or on the one that is named, as often as it needs it."""
     from search.store.timing import Timing
+    from search.study.files import check_name
 
     done: set[str] = set()  # what is finished, and needs a look only when its budget has grown
     skipped: dict[str, UsageError] = {}
     while True:
         for name, one in _found(options, wait, done).items():
             try:
+                if not options.study:
+                    check_name(one.study)
                 interrupted = _work(one, plan)
             except UsageError as error:
                 # What is wrong with one study is no reason to leave the others.

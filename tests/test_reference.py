@@ -25,6 +25,13 @@ def test_every_list_of_names_that_a_study_may_use_is_in_it() -> None:
     assert lists - {"FULL"} == {name for _, _, name, _ in NAMES}
 
 
+def test_every_file_that_the_guide_for_contributors_names_is_there() -> None:
+    text = (DOCS.parent / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:search|tests|docs|\.ci)/[\w/.]+)`", text)
+    assert len(named) > 20
+    assert [path for path in named if not (DOCS.parent / path).exists()] == []
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 def test_every_file_that_a_page_links_to_is_there(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)[)#]", page.read_text())

@@ -31,10 +31,6 @@ logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 FULL_BYTES = 2**18  # of free space: SQLite starts with less on no disk
 TRY_SECONDS = (0.02, 0.3)  # between two tries to take it: the least and the most, at random
-_OTHER_OPTUNA = (
-    f"Optuna {{}} has other tables than this program knows, which are those of {OPTUNA_SCHEMA}; "
-    "install the Optuna that requirements.lock names"
-)
 _ALEMBIC = sa.table("alembic_version", sa.column("version_num"))  # where Optuna's schema stands
 
 
@@ -149,8 +145,7 @@ class Database:
 
     def _create(self) -> None:
         # Asked of a database that needs no file, for to ask this one is to create its tables.
-        if RDBStorage("sqlite:///:memory:").get_head_version() != OPTUNA_SCHEMA:
-            raise StoreError(_OTHER_OPTUNA.format(optuna.__version__))
+        _check_optuna(RDBStorage("sqlite:///:memory:"))
         if self.sqlite:
             # Before others work on it. SQLite lets nobody wait who changes the journal's mode.
             self.patience(self._log_ahead)
@@ -172,14 +167,15 @@ class Database:
 
     def _connected(self, create: bool = False) -> RDBStorage:
         """Return Optuna's storage, with connections such as this service wants them."""
-        try:
-            storage = RDBStorage(
-                self._address.text,
-                engine_kwargs={"connect_args": self._address.arguments, **self._pool},
-                skip_table_creation=not create,
-            )
-        except RuntimeError as error:  # it knows other tables than those that were found
-            raise StoreError(_OTHER_OPTUNA.format(optuna.__version__)) from error
+        storage = RDBStorage(
+            self._address.text,
+            engine_kwargs={"connect_args": self._address.arguments, **self._pool},
+            # It was checked. Optuna's check takes a second connection while it keeps one, and of
+            # many processes that open a store through one small pool each would wait for all.
+            skip_compatibility_check=True,
+            skip_table_creation=not create,
+        )
+        _check_optuna(storage)
         # The connections that it has opened know nothing of the events below.
         storage.engine.dispose()
         if self.sqlite:
@@ -201,6 +197,14 @@ class Database:
             tables.metadata.create_all(connection)
             if connection.execute(sa.select(tables.schema)).scalar() is None:
                 connection.execute(tables.schema.insert().values(version=tables.SCHEMA))
+
+
+def _check_optuna(storage: RDBStorage) -> None:
+    if storage.get_head_version() != OPTUNA_SCHEMA:
+        raise StoreError(
+            f"Optuna {optuna.__version__} has other tables than this program knows, which are "
+            f"those of {OPTUNA_SCHEMA}; install the Optuna that requirements.lock names"
+        )
 
 
 def _full(address: Address) -> bool:

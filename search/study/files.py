@@ -1,6 +1,7 @@
 """Studies as files: found by name or path, and run to get the study."""
 
 import contextlib
+import re
 import runpy
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from search.errors import SearchError, SpecError, StudyNotFound, Terminated, reason_of
 from search.study.spec import StudySpec
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 def load_study(name_or_path: str) -> StudySpec:
@@ -56,6 +59,20 @@ def _importing(folder: Path) -> Iterator[None]:
             sys.path.append(place)
 
 
+def check_name(source: str) -> None:
+    """Refuse a study that somebody else, a store say, gives by its path: files would be run.
+
+    Raises:
+        StudyNotFound: it is no name of a study in ``studies/``.
+
+    """
+    if not _NAME.fullmatch(source):
+        raise StudyNotFound(
+            f"the store says that its study is the file {source}, and a file is run only where "
+            "the command names it; give it with --study"
+        )
+
+
 def find_study(name_or_path: str) -> Path:
     """Return the file of the study of that name, or at that path.
 
@@ -70,7 +87,7 @@ def find_study(name_or_path: str) -> Path:
                 return path
         raise StudyNotFound(f"there is no study file {path}")
     folders = [Path("studies"), Path(__file__).parents[2] / "studies"]
-    for folder in folders:
+    for folder in folders if _NAME.fullmatch(name_or_path) else ():
         if (path := folder / f"{name_or_path}.py").is_file():
             return path
     names = {path.stem for folder in folders for path in folder.glob("[!_]*.py")}

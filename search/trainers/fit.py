@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from search.backend import prepare
 from search.data.splits import Dataset, Split
 from search.errors import ModelError
 from search.health import layers as anatomy
@@ -80,6 +81,7 @@ class FitTrainer:
         assert self._running is None, "the lane is not free"
         # Keras keeps every model it ever built in a global graph unless it is told to forget.
         keras.backend.clear_session()
+        prepare()
         problem, outputs = self._problem, None
         if isinstance(recipe.model, MLP):
             model: keras.Model = networks.build(recipe, problem, seed)

@@ -243,3 +243,26 @@ def test_the_store_is_the_options_then_the_environments_then_ours() -> None:
     assert "storage='sqlite:///runs/search.db'" in storage(env={"OPTUNA_STORAGE": None})
     assert "storage='sqlite:///env.db'" in storage(env={**environment})
     assert "storage='x'" in storage("--storage", "x", env={**environment})
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("postgresql://me:open@host/db", True),
+        ("postgresql+psycopg://me:op%2Fen@host:5432/db?connect_timeout=3", True),
+        ("postgresql://me@host/db?sslPassword=open", True),
+        ("postgresql://me@host:5432/db?sslkey=file", False),
+        ("sqlite:///runs/a:b@c.db", False),
+    ],
+)
+def test_a_password_that_others_can_read_is_warned_of(url: str, warned: bool) -> None:
+    @click.command()
+    @cli.storage_option
+    def show(storage: str) -> None:
+        click.echo(storage)
+
+    runner = click.testing.CliRunner()
+    open_to_all = runner.invoke(show, ["--storage", url])
+    assert open_to_all.stdout == f"{url}\n"
+    assert ("~/.pgpass" in open_to_all.stderr, "open" in open_to_all.stderr) == (warned, False)
+    assert runner.invoke(show, env={"OPTUNA_STORAGE": url}).stderr == ""

@@ -118,7 +118,7 @@ def test_lanes_take_trials_of_any_structure(
 
 
 def test_a_lane_of_each_structure_follows_keras() -> None:
-    trials = [recipe(20, width=8), recipe(2, "adam", batch_size=32, standardize=False)]
+    trials = [recipe(6, width=8), recipe(2, "adam", batch_size=32, standardize=False)]
     trainer = LanesTrainer(BLOBS, Structure.of_study(STUDY), lanes=2, cadence=never)
     fit = FitTrainer(BLOBS, cadence=never)
     for lane, trial in enumerate(trials):
@@ -176,3 +176,17 @@ def test_programs_are_kept_for_the_structures_that_were_used_last(
     library.programs(third)
     assert library.programs(first) is kept
     assert library.programs(second) is not gone
+
+
+def test_a_trial_is_the_same_in_a_stack_of_any_width() -> None:
+    """So that the width, which calibration may choose, need not be known to repeat a trial."""
+    for trial in (recipe(2, "adam"), recipe(1, batch_size=32, activation="tanh")):
+        results = []
+        for width in (1, 3, 8):
+            trainer = LanesTrainer(blobs(), Structure.of(trial), width, width, never)
+            trainer.start(width - 1, trial, 7)
+            while trainer.epoch():
+                pass
+            outcome, weights = ended(trainer, width - 1)
+            results.append((repr(outcome), [array.tobytes() for array in weights]))
+        assert results[1:] == results[:1] * 2

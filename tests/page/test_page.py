@@ -15,6 +15,7 @@ from scipy.stats import norm
 from search.health.snapshot import Health, Snapshot
 from search.page import page
 from search.page.board import plots
+from search.page.confusion import ROOM, confusion
 from search.page.gradients import heat_maps
 from search.page.verdicts import shares
 from search.proof.mistakes import Mistakes, picture
@@ -322,6 +323,28 @@ def test_a_picture_is_a_png_of_the_same_pixels(shape: tuple[int, ...]) -> None:
 )
 def test_what_is_no_small_picture_has_none(example: Any) -> None:
     assert picture(example) is None
+
+
+def test_of_many_classes_the_page_shows_those_that_are_confused() -> None:
+    right = [(number, number, 9) for number in range(400)]
+    wrong = [(399, number, 2) for number in range(100, 140)] + [(7, 3, 1), (399, 250, 5)]
+    mistakes = Mistakes(11, 6, (*right, *wrong), ())
+    labels = tuple(f"class {number} {'x' * 50}" for number in range(400))
+    found = confusion(mistakes, labels)
+    assert (found.all, len(found.classes), len(found.rows)) == (400, ROOM, ROOM)
+    assert {250, 399} <= set(found.classes)
+    assert not {3, 7} & set(found.classes), "others are confused more often"
+    place = {number: place for place, number in enumerate(found.classes)}
+    assert found.rows[place[399]][place[250]] == 5
+    assert found.rows[place[250]][place[250]] == 9
+    assert max(map(len, map(found.name, found.classes))) == 40
+
+    text = page(replace(FULL, mistakes=mistakes, labels=labels))
+    assert "Of 400 classes these are the 30 most involved in mistakes." in text
+    assert "class 250 xxx" in text
+    assert "class 7 xxx" not in text
+    assert len(text) < len(page(FULL)) + 100_000
+    assert "most involved" not in page(FULL)
 
 
 def test_mistakes_survive_bytes() -> None:

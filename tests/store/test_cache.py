@@ -18,6 +18,7 @@ from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
+from search.store.rows import Rows
 from tests import specs
 from tests.fakes import Notes, ScriptedTrainer
 
@@ -145,6 +146,59 @@ def test_a_look_reads_once(store: Store, other: Store) -> None:
         mine = study.ask()
         assert [trial.number for trial in study.get_trials()] == [mine.number]
     assert [trial.number for trial in study.get_trials()] == [0, 1]
+
+
+def test_a_look_sees_what_samplers_and_pruners_ask_of_trials_elsewhere(
+    store: Store, other: Store
+) -> None:
+    study, elsewhere = study_in(store), study_in(other)
+    elsewhere.enqueue_trial({"kind": "a"})
+    assert looked(store, study)[0].state is TrialState.WAITING
+    trials = [elsewhere.ask() for _ in range(3)]
+    assert [trial.state for trial in looked(store, study)] == [TrialState.RUNNING] * 3
+    assert [trial.params for trial in looked(store, study)] == [{}] * 3
+
+    drawn = [draw(trial) for trial in trials]
+    assert [trial.params["rate"] for trial in looked(store, study)] == drawn
+    storage = other.storage
+    storage.set_trial_system_attr(trials[0]._trial_id, "completed_rung_0", 0.5)
+    trials[0].report(0.25, 1)
+    elsewhere.tell(trials[1], 0.75)
+    first, second, third = looked(store, study)
+    assert first.system_attrs["completed_rung_0"] == 0.5
+    assert (second.value, third.state) == (0.75, TrialState.RUNNING)
+    assert study.get_trials()[0].intermediate_values == {1: 0.25}, "as all else, outside of looks"
+
+
+def looked(store: Store, study: Study) -> list[FrozenTrial]:
+    with store.reading_once():
+        study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # as Optuna asks first
+        return study.get_trials(deepcopy=False)
+
+
+def test_a_look_costs_what_has_changed_and_not_what_runs(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, elsewhere = study_in(store), study_in(other)
+    for _ in range(20):
+        draw(elsewhere.ask())
+    looked(store, study)
+    read: list[int] = []
+    look = Rows.look
+
+    def counted(*arguments: Any) -> list[FrozenTrial]:
+        found = look(*arguments)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(Rows, "look", counted)
+    looked(store, study)
+    assert read == [0]
+    elsewhere.tell(7, 0.5)
+    draw(elsewhere.ask())
+    read.clear()  # of what the other one has looked at
+    looked(store, study)
+    assert read == [2]
 
 
 def test_trials_of_other_studies_are_not_read(store: Store) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -144,7 +145,7 @@ def test_nothing_secret_is_shown() -> None:
     )
     assert address.hide("first, second and third") == "***, *** and ***"
     with pytest.raises(StoreError) as refused:
-        Database(address.text, create=False)
+        Database(address.text, False, Timing(limit=0.0))
     assert not {"first", "second", "third"} & set(re.findall(r"\w+", str(refused.value)))
 
 
@@ -175,20 +176,44 @@ def test_who_opens_what_is_there_waits_for_nobody(url: str) -> None:
     holder.close()
 
 
+def test_opening_takes_one_connection_at_a_time(url: str) -> None:
+    """Of a small pool many that each keep one and wait for another would wait for ever."""
+    taken, most = 0, 0
+
+    def take(*_arguments: Any) -> None:
+        nonlocal taken, most
+        taken += 1
+        most = max(most, taken)
+
+    def give_back(*_arguments: Any) -> None:
+        nonlocal taken
+        taken -= 1
+
+    sa.event.listen(sa.pool.Pool, "checkout", take)
+    sa.event.listen(sa.pool.Pool, "checkin", give_back)
+    try:
+        Database(url, create=False).close()
+    finally:
+        sa.event.remove(sa.pool.Pool, "checkout", take)
+        sa.event.remove(sa.pool.Pool, "checkin", give_back)
+    assert (taken, most) == (0, 1)
+
+
 def test_who_waits_says_so(url: str) -> None:
     said: list[str] = []
     first = Database(url, create=False)
-    second = Database(url, create=False, timing=Timing(silence=0.1))
+    second = Database(url, create=False, timing=Timing(silence=0.3))
     with contextlib.ExitStack() as stack:
         stack.enter_context(first.exclusive())
 
         def say(message: str) -> None:
             said.append(message)
-            stack.close()
+            if "holds the store" in message:
+                stack.close()
 
         with second.patience.telling(say), second.exclusive():
             pass
-    assert said == ["Another process holds the store for itself; waiting for it."]
+    assert said.count("Another process holds the store for itself; waiting for it.") == 1
     first.close()
     second.close()
 

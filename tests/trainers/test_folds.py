@@ -262,7 +262,7 @@ def check(
     seeds = [derive(SEED, "fold", fold) for fold in range(len(folds))]
     each = [trained(alone(part), trial, seed) for part, seed in zip(folds, seeds, strict=True)]
     outcome, weights = trained(trainer, trial, SEED)
-    assert outcome.value == np.mean([one.value for one, _ in each])
+    assert outcome.value == pytest.approx(np.mean([one.value for one, _ in each]), abs=1e-12)
     assert outcome.curve[0].loss == pytest.approx(np.mean([one.curve[0].loss for one, _ in each]))
     lengths = [len(one.curve) for one, _ in each]
     assert len(outcome.curve) == max(lengths)

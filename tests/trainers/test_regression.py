@@ -152,6 +152,20 @@ def test_each_feature_may_be_standardized_by_itself() -> None:
     assert problem.scaling(False) == (0.0, 1.0, 0.0)
 
 
+def test_tables_are_standardized_by_feature_and_pictures_as_a_whole() -> None:
+    def data(*shape: int, dtype: str) -> Dataset:
+        x = np.random.RandomState(0).randint(200, size=(300, *shape)).astype(dtype)
+        return replace(houses(), train=Split(x, houses().train.y), validation=Split(x, x[:, 0]))
+
+    for dataset, way in (
+        (data(6, dtype="f4"), "feature"),
+        (data(6, dtype="u1"), True),
+        (data(2, 3, dtype="f4"), True),
+    ):
+        problem = Problem.of(dataset)
+        assert problem.scaling("auto") == problem.scaling(way)
+
+
 # --- models of the study's own
 
 

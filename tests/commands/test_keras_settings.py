@@ -1,0 +1,121 @@
+"""What a person has set for Keras on one machine changes no study, and is named."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMANDS = ("run --study blobs", "worker", "status --study blobs", "replay --study blobs --trial 0")
+SETTINGS = {
+    "floatx": "float16",
+    "epsilon": 0.1,
+    "image_data_format": "channels_first",
+}
+TRAIN = """
+from search.data.splits import Dataset, Split
+from search.health.cadence import never
+from search.service.choose import trainer_for
+from search.study.mlp import MLP
+from search.study.recipe import Recipe
+from search.study.space import Config
+from search.study.spec import StudySpec
+from search.study.training import Training
+import numpy as np
+
+def images(count):
+    random = np.random.default_rng(count)
+    return Split(random.integers(0, 256, (count, 4, 3), np.uint8), random.integers(0, 2, count))
+
+data = Dataset("images", "0" * 64, images(100), images(40), 2)
+model, training = MLP(hidden=(6,)), Training(epochs=1, batch_size=10)
+spec = StudySpec(name="s", data="images", space={"learning_rate": [0.1, 0.2]}, model=model,
+                 training=training, trials=2)
+for kind in ("lanes", "fit"):
+    trainer = trainer_for(spec, data, kind, 1, print)
+    trainer.start(0, spec.recipe(Config({"learning_rate": 0.1})), 3)
+    print(kind, trainer.epoch()[0])
+    print(trainer.model(0).predict(data.validation.x, verbose=0).dtype, flush=True)
+"""
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("KERAS_")}
+    return kept | {"KERAS_HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "3"} | more
+
+
+def keras_json(folder: Path, settings: Any) -> Path:
+    folder.mkdir()
+    (folder / "keras.json").write_text(json.dumps(settings))
+    return folder
+
+
+def asked(command: str, surroundings: dict[str, str], folder: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", *f"search.{command}".split()],
+        cwd=folder,
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_backend_that_cannot_be_used_is_named_with_who_asked_for_it(
+    command: str, tmp_path: Path
+) -> None:
+    home = keras_json(tmp_path / "keras", {"backend": "torch"})
+    remedy = "set KERAS_BACKEND=tensorflow\n"
+    status, said = asked(command, environment(home), tmp_path)
+    assert (status, said.count("\n")) == (2, 1)
+    assert said.startswith(f"error: {home}/keras.json asks for the backend torch; ")
+    assert said.endswith(remedy)
+    status, said = asked(command, environment(home, KERAS_BACKEND="theano"), tmp_path)
+    assert (status, said.count("\n")) == (2, 1)
+    assert said.startswith("error: KERAS_BACKEND is theano; ")
+    assert said.endswith(remedy)
+
+
+def test_help_is_there_whatever_keras_is_told(tmp_path: Path) -> None:
+    home = keras_json(tmp_path / "keras", {"backend": "torch"})
+    assert asked("run --help", environment(home), tmp_path) == (0, "")
+
+
+@pytest.mark.parametrize("settings", [{}, {"backend": "tensorflow"}])
+def test_what_can_be_used_is_no_fault(settings: Any, tmp_path: Path) -> None:
+    home = keras_json(tmp_path / "keras", settings)
+    status, said = asked("status --study gone.py", environment(home), tmp_path)
+    assert status == 2
+    assert "gone.py" in said
+
+
+def test_networks_are_trained_alike_whatever_keras_is_told(tmp_path: Path) -> None:
+    plain = keras_json(tmp_path / "plain", {})
+    told = keras_json(tmp_path / "told", SETTINGS)
+
+    def trained(surroundings: dict[str, str]) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", TRAIN],
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.splitlines()
+
+    with ThreadPoolExecutor(2) as pool:
+        limited = environment(told, KERAS_MAX_STEPS_PER_EPOCH="2")
+        expected, found = pool.map(trained, [environment(plain), limited])
+    said = [line for line in found if line.startswith("Keras' ")]
+    assert [line for line in found if line not in said] == expected
+    assert len(expected) == 4
+    names = {line.split()[1] for line in said}
+    assert names == {*SETTINGS, "max_steps_per_epoch"}
+    assert "Keras' floatx is float16 on this machine" in said[0]
+    assert "with float32 everywhere" in said[0]
