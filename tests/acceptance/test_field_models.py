@@ -289,9 +289,8 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "def shifted():\n"
         "    made = Shifted()\n"
         "    made.by = ops.arange(8, dtype='float32') ** 2\n"
-        "    return made\n" + sequential(f"shifted(), {SOFTMAX}", SPARSE).replace(
-            'layers.Dense(16, "relu"), ', ""
-        ),
+        "    return made\n"
+        + sequential(f"shifted(), {SOFTMAX}", SPARSE).replace('layers.Dense(16, "relu"), ', ""),
         ("answers otherwise", "get_config()"),
     ),
 }
