@@ -452,8 +452,9 @@ def test_the_model_has_its_layers_where_they_belong_and_learns(layers: str) -> N
     while fit.epoch():
         pass
     model, outcome = fit.model(0), fit.stop(0)
-    _, *found, _ = (type(layer).__name__ for layer in model.layers)
-    assert " ".join(found) == layers
+    *named, _ = (type(layer).__name__ for layer in model.layers)
+    assert named[:2] == ["Rescaling", "Rescaling"], "each feature is centred, then scaled"
+    assert " ".join(named[2:]) == layers
     assert outcome.value > 0.6
     assert all(snapshot.finite for snapshot in outcome.health.snapshots)
     [dense] = [layer for layer in model.layers[:-1] if type(layer).__name__ == "Dense"]
