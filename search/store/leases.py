@@ -475,6 +475,7 @@ class Leases:
     @_patiently
     def _trials(self, condition: sa.ColumnElement[bool]) -> dict[int, int | None]:
         query = sa.select(tickets.c.number, tickets.c.trial).where(self._of_study, condition)
+        query = query.order_by(tickets.c.number)
         with self._engine.begin() as connection:
             return {row.number: row.trial for row in connection.execute(query)}
 

@@ -25,7 +25,6 @@ from search.service import crew, machine
 from search.service.session import Session
 from search.store import tables
 from search.store.leases import unheard
-from search.store.timing import Timing
 from tests import simulated
 from tests.acceptance.process import Folder
 from tests.conftest import Backend
@@ -128,13 +127,16 @@ def test_a_machine_that_was_away_for_any_time_costs_no_trial(local: Site, second
         assert_exact(session, 1)
         first, second = session.study.get_trials()
     # Its ticket is freed first, and may be taken again before the trial has its reason.
-    assert first.user_attrs["failure"].endswith((unheard(Timing.grace), "lost it"))
+    assert first.user_attrs["failure"].endswith((unheard(away.grace), "lost it"))
     assert f"process {worker.pid} (" in first.user_attrs["failure"]
     assert (second.state, second.user_attrs["attempt"]) == (TrialState.COMPLETE, 2)
 
 
 def test_a_kill_between_any_two_writes_costs_no_trial(local: Site) -> None:
     local.write(trials=1, epochs=2)
+    (local.path / "studies").mkdir()
+    (local.path / "studies/tiny.py").write_text((local.path / "tiny.py").read_text())
+    words = ("worker", "--study", "tiny", "--no-confirm", "--lanes", "1", "--name")
     names: list[str] = []
     died: list[int | None] = [-signal.SIGKILL]
     while died[-1] == -signal.SIGKILL:
@@ -142,7 +144,7 @@ def test_a_kill_between_any_two_writes_costs_no_trial(local: Site) -> None:
         names += [f"tiny-{number}" for number in numbers]
         died += ended(
             *[
-                local.work(Simulation(die_at=number, checkpoint=0), "--name", f"tiny-{number}")
+                local.start(Simulation(die_at=number, checkpoint=0), *words, f"tiny-{number}")
                 for number in numbers
             ]
         )

@@ -26,7 +26,7 @@ def test_a_structure_is_what_configurations_share() -> None:
         for activation in ("relu", "elu")
         for norm in (True, False)
     }
-    assert structures == {Structure((8, 4), True, 64, "sgd", True)}
+    assert structures == {Structure((8, 4), "auto", 64, "sgd", True)}
 
 
 def test_a_study_of_one_structure_can_be_stacked() -> None:

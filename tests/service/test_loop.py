@@ -119,12 +119,14 @@ def test_a_worker_that_only_fails_stops_before_it_has_eaten_the_study(
     trainer = (
         ScriptedTrainer(at_start=broken) if where == "start" else ScriptedTrainer(script=broken)
     )
-    with pytest.raises(SearchError, match="3 trials in a row failed with RuntimeError: no device;"):
+    with pytest.raises(
+        SearchError, match="3 trials in a row failed with RuntimeError: no device at all;"
+    ):
         office.work(trainer)
     assert office.states() == [TrialState.FAIL] * 3
     assert office.leases.counts() == {"done": 3, "free": TRIALS - 3}
     reasons = {trial.user_attrs["failure"] for trial in office.study.get_trials()}
-    assert reasons == {"RuntimeError: no device"}
+    assert reasons == {"RuntimeError: no device at all"}
 
 
 def test_single_failures_are_kept_with_their_reason_and_the_study_goes_on(store: Store) -> None:
