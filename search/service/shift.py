@@ -206,8 +206,8 @@ class Shift:
         session = self._session
         content = session.ledger.model(proof.trial, proof.model_seed)
         assert content is not None, "the winner's models are kept"
-        look = measure if session.dataset.classes is None else examine
-        found = look(loaded(content), session.dataset, proof.trial, proof.model_seed)
+        explain = measure if session.dataset.classes is None else examine
+        found = explain(loaded(content), session.dataset, proof.trial, proof.model_seed)
         session.artifacts.put(mistakes_key(session.name), found.to_bytes())
 
 
