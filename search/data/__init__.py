@@ -87,8 +87,11 @@ def load(
         train, validation = _parts(arrays, answers, data.validation)
     except DataCorrupt as error:
         raise DataCorrupt(f"{name}: {error}") from error
-    data.check(answers)
-    notes = tuple(data.notes)
+    notes = (
+        *data.notes,
+        *answers.alone("the validation split", np.unique(validation.y)),
+        *data.check(answers),
+    )
     for note in notes:
         logger.warning("%s: %s", name, note)
     labels = answers.labels
@@ -183,8 +186,11 @@ class _Data(Protocol):
     def task(self) -> Task | None:
         """What is learned; None where the values must tell."""
 
-    def check(self, answers: Answers) -> None:
-        """Refuse validation and test answers that cannot be compared with a network's."""
+    def check(self, answers: Answers, /) -> Iterable[str]:
+        """Refuse validation and test answers that cannot be compared with a network's.
+
+        Return what the user had better know of them, a line each.
+        """
 
     @property
     def notes(self) -> Iterable[str]:
@@ -236,8 +242,9 @@ class _Catalogued:
     def task(self) -> Task:
         return self.dataset.task
 
-    def check(self, answers: Answers) -> None:
+    def check(self, _answers: Answers) -> Iterable[str]:
         """Trust what was verified."""
+        return ()
 
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:
         return obtain(self.dataset, keys, self.data_dir)

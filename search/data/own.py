@@ -106,8 +106,11 @@ class OwnFile:
         if flaw := self._extents["x_train"].lost():
             raise DataCorrupt(f"{self.path}: x_train holds {flaw}")
 
-    def check(self, answers: Answers) -> None:
+    def check(self, answers: Answers) -> Iterator[str]:
         """Refuse validation and test answers that cannot be compared with a network's.
+
+        Yields:
+            What the user had better know of the test split, a line each.
 
         Raises:
             DataCorrupt: there is a class that y_train lacks, or targets that do not differ.
@@ -117,7 +120,10 @@ class OwnFile:
             if key not in self._headers:
                 continue
             if answers.task is Task.CLASSIFICATION:
-                npz_digests(self.path, {key: partial(answers.check, key)})
+                found: set[int] = set()
+                npz_digests(self.path, {key: partial(_gather, answers, key, found)})
+                if key in TEST:
+                    yield from answers.alone("the test split", found)
             elif flaw := unlearnable(answers.of_values(key, read_npz(self.path, [key])[key])):
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
 
@@ -143,6 +149,10 @@ class OwnFile:
                 f"x_test goes more than {FAR} times the width of x_train beyond it{which}; what "
                 "networks say there was never trained"
             )
+
+
+def _gather(answers: Answers, key: str, found: set[int], y: Array) -> None:
+    found.update(np.unique(answers.of_values(key, y)).tolist())
 
 
 def _converted(x: Array) -> Array:

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.errors import printable
 from search.result.wording import clock, describe
 from search.store.attributes import END, FAILURE
 from search.study.metric import ACCURACY, Metric
@@ -92,7 +93,7 @@ class Lines:
             assert trial.value is not None
             if self.best is None or trial.value > self.best.value:
                 self.best = Best(trial.number, trial.value)
-        self.say(_sentence(trial, config, self.best))
+        self.say(printable(_sentence(trial, config, self.best)))
 
     def confirmed(self, run: "Run") -> None:
         """A candidate was trained once more."""

@@ -24,6 +24,7 @@ from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
+from search.study.metric import METRICS
 from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.spec import StudySpec
@@ -118,7 +119,8 @@ class Session:
             self.leases.create(
                 StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
             )
-            open_study(self.store, self.name, self.spec, seed=0)
+            study = open_study(self.store, self.name, self.spec, seed=0)
+            self.store.name_values(study, METRICS[frozen["data.metric"]].title)
 
     def _agree(
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
