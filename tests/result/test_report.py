@@ -337,7 +337,7 @@ def test_the_csv_can_be_read_back() -> None:
     assert list(rows[0])[-3:] == list(CONFIG)
 
 
-NAMES = {
+NAMES: dict[str, list[Any]] = {
     "state": ["", "0", "off"],
     "seed": [None, 3, "3"],
     "space.seed": ["=1+1", "-1", "@x"],
