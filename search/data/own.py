@@ -176,10 +176,13 @@ def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
 
 
 def _flaws_of_inputs(key: str, header: Header, least: int) -> Iterator[str]:
-    if len(header.shape) < 2:
-        yield f"{key} has shape {header.shape}; it must be [example, ...]"
     if header.dtype.kind not in "buif":
         yield f"{key} holds {header.dtype}; inputs are numbers{_way_out(header)}"
+    if len(header.shape) < 2:
+        yield (
+            f"{key} has shape {header.shape}; it must be [example, ...], a single column "
+            "[example, 1]"
+        )
     if header.shape[0] < least:
         yield f"{key} has {header.shape[0]} examples; it needs {least}"
     if 0 in header.shape[1:]:
@@ -204,6 +207,12 @@ def _flaws_of_answers(key: str, header: Header, x: str, examples: int) -> Iterat
     yield f"{key} has shape {shape} for the {examples} examples of {x}{advice}"
 
 
+_FROM_TEXT = (
+    "; turn text into numbers first, like the word numbers of a TextVectorization that was adapted "
+    "to x_train, and leave that layer out of the model"
+)
+
+
 def _way_out(header: Header) -> str:
     """Return what to do about a type that no network takes, where it is known."""
     ways = {
@@ -211,6 +220,8 @@ def _way_out(header: Header) -> str:
         "M": "; turn dates into numbers first, like the days since the first",
         "m": "; turn durations into numbers first, like their seconds",
         "c": "; split complex numbers into two columns",
+        "S": _FROM_TEXT,
+        "U": _FROM_TEXT,
         "V": "; put the fields of its records side by side as columns",
     }
     return ways.get(header.dtype.kind, "")

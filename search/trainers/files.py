@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,10 @@ def loaded(content: bytes) -> keras.Model:
     """
     with _file() as path:
         path.write_bytes(content)
-        return keras.models.load_model(path)
+        with warnings.catch_warnings():
+            # Keras cannot give an optimizer that scales losses its state back; nobody trains on.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            return keras.models.load_model(path)
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
