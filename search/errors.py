@@ -15,6 +15,7 @@ SearchError                  exit status 1
 ├── LanesExhausted               the caller halves the lanes and goes on
 ├── ModelError                   costs a trial; before a study's first trial it is a SpecError
 ├── StoreError
+│   └── StoreGone
 └── TrialLost                never reaches the user: the worker drops the trial
 
 The docstring of a class is its default message. A message is one line that says what is wrong
@@ -130,6 +131,10 @@ class ModelError(SearchError):
 
 class StoreError(SearchError):
     """The store cannot be used."""
+
+
+class StoreGone(StoreError):
+    """The store was deleted or replaced while a process worked on it."""
 
 
 class TrialLost(SearchError):

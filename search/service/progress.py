@@ -65,6 +65,9 @@ class Lines:
     ) -> None:
         return None
 
+    def stop(self) -> None:
+        """Leave the terminal in order."""
+
     def say(self, message: str) -> None:
         """Print one line."""
         self._console.print(message, highlight=False, markup=False, soft_wrap=True)
@@ -143,6 +146,10 @@ class LiveTable(Lines):
         traceback: TracebackType | None,
     ) -> None:
         self._live.__exit__(kind, error, traceback)
+
+    def stop(self) -> None:
+        """Draw no more."""
+        self._live.stop()
 
     def trained(self, lane: int, result: EpochResult) -> None:
         """The trial in a lane was trained for one epoch."""
