@@ -7,9 +7,11 @@ nothing else is found out about them.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from search.data.answers import Answers, unlearnable
 from search.data.extent import FAR, Extent
@@ -48,7 +50,7 @@ class OwnFile:
             raise DataNotFound(f"there is no data file {self.path}")
         keys = KEYS + VALIDATION if set(VALIDATION) <= set(npz_names(self.path)) else KEYS
         headers = npz_headers(self.path, keys)
-        for flaw in _flaws(headers):
+        for flaw in chain(_flaws(headers), _too_large(headers)):
             raise DataCorrupt(f"{self.path}: {flaw}")
         return headers
 
@@ -158,6 +160,17 @@ def _gather(answers: Answers, key: str, found: set[int], y: Array) -> None:
 def _converted(x: Array) -> Array:
     """Return inputs as networks are given them: bytes as they are, all else as float32."""
     return x if x.dtype == np.uint8 else x.astype(np.float32)
+
+
+def _too_large(headers: Mapping[str, Header]) -> Iterator[str]:
+    """Say where the arrays would not be held: packed, they may be a thousandth of that."""
+    needed = sum(header.bytes for header in headers.values())
+    free = psutil.virtual_memory().available
+    if needed > free:
+        yield (
+            f"its arrays take {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are "
+            "free; supply fewer examples, or numbers of a smaller type, like float32 or uint8"
+        )
 
 
 def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
