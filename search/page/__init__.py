@@ -43,6 +43,7 @@ def page(result: Result) -> str:
     """Return the contents of ``report.html``: the same text for the same result."""
     environment = _environment()
     script = _asset("script.js")
+    judged = any(row.verdict for row in result.trials)
     mistakes = result.mistakes if isinstance(result.mistakes, Mistakes) else None
     context = {
         "result": result,
@@ -68,7 +69,7 @@ def page(result: Result) -> str:
         "confusion": None if mistakes is None else confusion(mistakes, result.labels),
         "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
         "columns": _columns(result),
-        "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
+        "trials": [_cells(result, row, bool(judged)) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
         "facts": facts(result),
         "openings": openings(result),
@@ -190,9 +191,9 @@ def _kind(result: Result, name: str) -> str:
     return "n" if any(_key(row.config.get(name)) is not None for row in result.trials) else ""
 
 
-def _cells(result: Result, row: TrialRow) -> list[Cell]:
+def _cells(result: Result, row: TrialRow, judged: bool) -> list[Cell]:
     values = [row.config[name] if row.config else "" for name in _names(result)]
-    verdict = [Cell(row.verdict or "")] if any(one.verdict for one in result.trials) else []
+    verdict = [Cell(row.verdict or "")] if judged else []
     return [
         Cell(str(row.number), row.number),
         Cell(row.state),

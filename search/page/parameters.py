@@ -18,6 +18,8 @@ from search.page.figure import (
     BLUE,
     Figure,
     count,
+    drawn,
+    few,
     hover,
     log_ticks,
     plain,
@@ -32,6 +34,7 @@ from search.result.wording import shown
 from search.study.metric import Metric
 from search.study.space import Dimension
 
+RANKED = 1000  # trials that importances are reckoned from
 ENOUGH = 4  # trials, before importances mean anything
 
 
@@ -40,7 +43,8 @@ def importances(result: Result) -> list[Figure]:
     rows = tried(result)
     if len(rows) < ENOUGH or len({row.value for row in rows}) < ENOUGH:
         return []
-    study = _study(result, rows)
+    some = few(rows, RANKED)
+    study = _study(result, some)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         figure = _plotly(optuna.visualization.plot_param_importances(study))
@@ -58,10 +62,11 @@ def importances(result: Result) -> list[Figure]:
     drawn = Figure(
         "importances",
         "What mattered",
-        f"By PED-ANOVA over {count(len(rows), 'trial')}, {html.unescape(ranked[0][1])} did "
-        f"most to tell the best tenth from the rest ({100 * ranked[0][0]:.0f} % of the "
-        f"importance). Trials that ended early count with the last {result.metric.title} they "
-        "reported.",
+        f"By PED-ANOVA over {count(len(some), 'trial')}"
+        f"{'' if some is rows else f' of {len(rows):,}, evenly chosen'}, "
+        f"{html.unescape(ranked[0][1])} did most to tell the best tenth from the rest "
+        f"({100 * ranked[0][0]:.0f} % of the importance). Trials that ended early count "
+        f"with the last {result.metric.title} they reported.",
         [bars],
         {
             "xaxis": {
@@ -78,13 +83,14 @@ def importances(result: Result) -> list[Figure]:
 
 def slices(result: Result) -> list[Figure]:
     """Return for each numeric hyperparameter a figure of the score over its values."""
-    rows = tried(result)
-    if len(rows) < 2:
+    whole = tried(result)
+    if len(whole) < 2:
         return []
+    rows = few(sorted(whole, key=score))  # the best and the worst are among them
     study = _study(result, rows)
     numeric = [one for one in result.spec.search_space.dimensions if choices(one) is None]
     return [
-        _slice(study, index, dimension, rows, result.metric)
+        _slice(study, index, dimension, rows, result.metric, len(whole))
         for index, dimension in enumerate(numeric)
         if any(row.config[dimension.name] is not None for row in rows)
     ]
@@ -96,6 +102,7 @@ def _slice(
     dimension: Dimension,
     rows: Sequence[TrialRow],
     metric: Metric,
+    whole: int,
 ) -> Figure:
     name = dimension.name
     at = [row for row in rows if row.config[name] is not None]  # in the study's order
@@ -116,7 +123,7 @@ def _slice(
         f"slice-{index}",
         name,
         f"The best {metric.title}, {metric.text(score(best))}, was reached at "
-        f"{shown(best.config[name])}; {count(len(at), 'trial')}.",
+        f"{shown(best.config[name])}; {count(len(at), 'trial')}." + drawn(len(rows), whole),
         [
             {
                 "type": "scatter",
