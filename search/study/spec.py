@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from search.errors import SpecError
 from search.study import rules
-from search.study.checks import one_of, positive, whole
+from search.study.checks import is_number, one_of, positive, truth, whole
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
 from search.study.source import parts_of
@@ -36,6 +36,7 @@ PRUNERS = (
     "none",  # lets every trial train to its end
 )
 OWN_FILE = "an .npz file"  # what stands for its path in a description
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 FULL = ("epochs", "trials")  # what a study's full budget may set
 
 
@@ -50,8 +51,8 @@ class Confirm:
     def __post_init__(self) -> None:
         whole("candidates", self.candidates)
         whole("seeds", self.seeds, 2)  # the interval covers their spread
-        if not 0 < self.confidence < 1:
-            raise SpecError(f"confidence is {self.confidence}; it must be between 0 and 1")
+        if not (is_number(self.confidence) and 0 < self.confidence < 1):
+            raise SpecError(f"confidence is {self.confidence!r}; it must be between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ class StudySpec:
     full: Mapping[str, int] = field(default_factory=dict)  # the budget of ``--full``
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
+        if not (isinstance(self.name, str) and re.fullmatch(_NAME, self.name)):
             raise SpecError(
                 f"name is {self.name!r}; use up to 100 letters, digits, '.', '_' and '-'"
             )
@@ -97,10 +98,14 @@ class StudySpec:
         whole("seed", self.seed, 0)
         if self.trial_seconds is not None:
             positive("trial_seconds", self.trial_seconds)
-        if self.target is not None and not 0 < self.target <= 1:
+        if self.target is not None and not (is_number(self.target) and 0 < self.target <= 1):
             raise SpecError(
-                f"target is {self.target}; an accuracy or R² is in (0, 1], 98 % is 0.98"
+                f"target is {self.target!r}; an accuracy or R² is in (0, 1], 98 % is 0.98"
             )
+        truth("prune_unhealthy", self.prune_unhealthy)
+        for name, kind in (("training", Training), ("confirm", Confirm)):
+            if not isinstance(value := getattr(self, name), kind):
+                raise SpecError(f"{name} is {value!r}; write it as {kind.__name__}(...)")
         one_of("sampler", self.sampler, SAMPLERS)
         one_of("pruner", self.pruner, PRUNERS)
         if not isinstance(self.data, str):
@@ -114,6 +119,8 @@ class StudySpec:
         self._check_full()
 
     def _check_full(self) -> None:
+        if not isinstance(self.full, Mapping):
+            raise SpecError(f'full is {self.full!r}; write it like {{"trials": 100}}')
         if not self.full:
             return
         if unknown := self.full.keys() - set(FULL):
