@@ -1,17 +1,37 @@
 """``python -m search.run``: search, confirm and report."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from search import cli
+from search.errors import UsageError
 from search.study.checks import MOST
 from search.study.spec import PRUNERS, SAMPLERS
+from search.study.table import Table
+from search.study.task import Task
+from search.study.template import keep, parsed_columns, study_for
 
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
-@cli.study_options()
+@cli.study_options(default="the study for tables, with --data")
+@click.option("--data", metavar="FILE", help="A CSV or Parquet file; --label says what is learned.")
+@click.option("--label", metavar="COLUMN", help="The column of --data that is learned.")
+@click.option(
+    "--test", metavar="SHARE|FILE", default="0.2", help="What of --data is locked for the proof."
+)
+@click.option(
+    "--task", type=click.Choice(tuple(Task)), help="What --label holds, if that is not plain."
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=KIND",
+    help="Take a column of --data for a number, category or date, or drop it.",
+)
 @click.option("--trials", type=click.IntRange(1, MOST), help="Budget of the whole study.")
 @click.option("--epochs", type=click.IntRange(1, MOST), help="Most epochs of a trial.")
 @click.option("--full", is_flag=True, help="The study's full budget, in place of one of minutes.")
@@ -50,6 +70,11 @@ from search.study.spec import PRUNERS, SAMPLERS
 @cli.trainer_option
 @cli.lanes_option
 def run(
+    data: str | None,
+    label: str | None,
+    test: str,
+    task: str | None,
+    columns: tuple[str, ...],
     full: bool,
     timeout: float | None,
     stop_at_target: bool,
@@ -61,6 +86,12 @@ def run(
 ) -> int:
     """Run a study; return the exit status."""
     options = cli.take_options(arguments)
+    if data is not None:
+        options = _of_table(options, data, label, test, task, columns)
+    elif not options.study:
+        raise UsageError("give --study NAME, or a table: --data FILE --label COLUMN")
+    elif label is not None or task is not None or columns:
+        raise UsageError("--label, --task and --column go with --data; a study says them itself")
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
     from search.service import machine
@@ -77,6 +108,37 @@ def run(
         with progress_of(session) as progress:
             interrupted = Shift(session, plan, progress).work()
         return conclude(session, folder=True).exit_status if interrupted is None else interrupted
+
+
+def _of_table(
+    options: cli.Options,
+    data: str,
+    label: str | None,
+    test: str,
+    task: str | None,
+    columns: tuple[str, ...],
+) -> cli.Options:
+    """Write the study of a table, and return options that name it."""
+    if options.study:
+        raise UsageError("--data makes a study of its own; leave out --study")
+    if label is None:
+        raise UsageError("--data needs --label, the column that is learned")
+    from search.data.tables import rows_of
+
+    table = Table(data, label=label, test=_part(test), columns=parsed_columns(columns))
+    rows = rows_of(table, options.data_dir)
+    name, text = study_for(table, options.name, Task(task) if task else None, rows)
+    path = keep(name, text)
+    if not options.json:
+        click.echo(f"The study is {path}; keep it, and change what you like.")
+    return replace(options, study=name, name=None)
+
+
+def _part(test: str) -> float | str:
+    try:
+        return float(test)
+    except ValueError:
+        return test
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ class Session:
             "data.labels": None if dataset.labels is None else list(dataset.labels),
             "data.digests": dict(dataset.digests),
             "data.notes": list(dataset.notes),
+            "data.columns": None if dataset.table is None else dataset.table.described(),
         }
 
     def _compare(self, stored: StoredStudy) -> None:
