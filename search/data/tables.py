@@ -24,9 +24,6 @@ from search.errors import DataCorrupt, DataNotFound
 from search.study.table import Kind, Source, Table
 from search.study.task import Task
 
-if TYPE_CHECKING:
-    pass
-
 LEFT = {
     "group": "it tells the groups that stay together",
     "time": "the splits follow it; columns may say that it is learned from, too",
