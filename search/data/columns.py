@@ -20,6 +20,7 @@ MOSTLY = 0.5  # numbers in a column of text, from which text in it is a flaw
 DATE = re.compile(r"\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?\s*")
 DAY_OR_MONTH_FIRST = re.compile(r"\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([T ].*)?\s*")
 ROW_NUMBERS = re.compile(r"(|index|id|row|rownames|unnamed: ?\d+|.*[ _.]id)", re.IGNORECASE)
+TRUTH = {"true": 1, "false": 0}
 DAY = np.timedelta64(1, "D")
 
 
@@ -204,6 +205,8 @@ def _text(series: pd.Series) -> NDArray[Any]:
 
 def _numbers(series: pd.Series, name: str) -> NDArray[np.float64]:
     there = series.dropna()
+    if there.dtype.kind in "OTU" or isinstance(there.dtype, pd.StringDtype):
+        there = there.map(lambda value: TRUTH.get(str(value).casefold(), value))
     numbers = pd.to_numeric(there, errors="coerce")
     if numbers.isna().any():
         odd = there[numbers.isna()].iloc[0]

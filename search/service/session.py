@@ -32,6 +32,7 @@ from search.trainers.folds import check_folds
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
+    from search.proof.predictor import Predictor
     from search.lanes.groups import Library
     from search.trainers.contract import Trainer
 
@@ -277,6 +278,31 @@ class Session:
     def evidence(self) -> Result:
         """Read all that the report shows, which is much more than the result alone."""
         return with_evidence(self.result(), self.artifacts)
+
+    def predictor(self) -> "Predictor":
+        """Return the winner, ready to say what new rows are.
+
+        Raises:
+            UsageError: nothing is proven yet.
+
+        """
+        content = self.ledger.kept_model()
+        stored = self.leases.stored()
+        if content is None or stored is None:
+            raise UsageError(
+                f"{self.name} has no winner yet; search.run --study {self.options.study} finds and "
+                "proves one"
+            )
+        with contextlib.nullcontext() if self.options.verbose else _hushed():
+            from search.data.columns import Column
+            from search.proof.predictor import Predictor
+            from search.trainers.files import loaded
+        labels, columns = (stored.frozen.get(key) for key in ("data.labels", "data.columns"))
+        return Predictor(
+            model=loaded(content),
+            labels=None if labels is None else tuple(labels),
+            columns=None if columns is None else tuple(map(Column.from_json, columns)),
+        )
 
     def unproven(self, result: Result | None = None) -> list[TrialRow]:
         """Return the best trials while they are to be confirmed: none once they are proven.
