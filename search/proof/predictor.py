@@ -1,4 +1,4 @@
-"""The winner at work: what its model says of new rows, in the words of whoever supplied the data."""
+"""The winner at work: what its model says of new rows, in the user's own words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from search.data.columns import Column
 from search.data.frames import need
+from search.errors import DataCorrupt
 from search.study.table import Kind
 from search.study.task import Label
 from search.trainers.outputs import Outputs, answers_of
@@ -58,6 +59,10 @@ class Predictor:
     def _given(self, rows: "pd.DataFrame | NDArray[Any]") -> Any:
         if self.columns is None:
             return np.asarray(rows)
+        import pandas as pd
+
+        if not isinstance(rows, pd.DataFrame):
+            raise DataCorrupt("the winner was trained on a table; give a DataFrame of its columns")
         used = [column for column in self.columns if column.kind is not Kind.DROP]
         need([column.name for column in used], "the table of new rows", "", map(str, rows.columns))
         return {column.name: column.values(rows[column.name]) for column in used}

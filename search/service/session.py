@@ -32,8 +32,8 @@ from search.trainers.folds import check_folds
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
-    from search.proof.predictor import Predictor
     from search.lanes.groups import Library
+    from search.proof.predictor import Predictor
     from search.trainers.contract import Trainer
 
 
