@@ -3,8 +3,8 @@
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -51,15 +51,16 @@ def predict(
         predictor = session.predictor()
     data = session.spec.data
     pieces = _of_table(rows, data.reading) if isinstance(data, Table) else _of_arrays(rows)
-    said = (predictor.predict(piece) for piece in pieces)
-    first = next(said)  # complains before a file is begun
-    with _opened(out) as file:
-        for number, frame in enumerate(chain([first], said)):
-            frame.to_csv(file, index=False, header=not number)
+    with closing(pieces):
+        said = (predictor.predict(piece) for piece in pieces)
+        first = next(said)  # complains before a file is begun
+        with _opened(out) as file:
+            for number, frame in enumerate(chain([first], said)):
+                frame.to_csv(file, index=False, header=not number)
     return 0
 
 
-def _of_table(path: Path, reading: Mapping[str, Any]) -> "Iterator[pd.DataFrame]":
+def _of_table(path: Path, reading: Mapping[str, Any]) -> "Generator[pd.DataFrame]":
     from search.data.frames import pieces
 
     if not is_table(path.name):
@@ -67,7 +68,7 @@ def _of_table(path: Path, reading: Mapping[str, Any]) -> "Iterator[pd.DataFrame]
     return pieces(path, reading, PIECE)
 
 
-def _of_arrays(path: Path) -> "Iterator[NDArray[np.generic]]":
+def _of_arrays(path: Path) -> "Generator[NDArray[np.generic]]":
     import numpy as np
 
     if not path.is_file():

@@ -6,7 +6,7 @@ import gzip
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -46,7 +46,7 @@ def read_frame(path: Path, reading: Mapping[str, Any], rows: int | None = None) 
     return checked(frame, str(path))
 
 
-def pieces(path: Path, reading: Mapping[str, Any], size: int) -> Iterator[pd.DataFrame]:
+def pieces(path: Path, reading: Mapping[str, Any], size: int) -> Generator[pd.DataFrame]:
     """Yield a file's rows, so many at a time: memory does not grow with the file.
 
     The errors are those of `read_frame`.
