@@ -1,6 +1,8 @@
 """``python -m search.run``: search, confirm and report."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +14,7 @@ from search.study.checks import MOST
 from search.study.spec import PRUNERS, SAMPLERS
 from search.study.table import Table
 from search.study.task import Task
-from search.study.template import keep, parsed_columns, study_for
+from search.study.template import kept, parsed_columns, study_for
 
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
@@ -20,10 +22,12 @@ from search.study.template import keep, parsed_columns, study_for
 @click.option("--data", metavar="FILE", help="A CSV or Parquet file; --label says what is learned.")
 @click.option("--label", metavar="COLUMN", help="The column of --data that is learned.")
 @click.option(
-    "--test", metavar="SHARE|FILE", default="0.2", help="What of --data is locked for the proof."
+    "--test", metavar="SHARE|FILE", help="What is locked for the proof. [default: 0.2 of --data]"
 )
 @click.option(
-    "--task", type=click.Choice(tuple(Task)), help="What --label holds, if that is not plain."
+    "--task",
+    type=click.Choice([task.value for task in Task]),
+    help="What --label holds, if that is not plain.",
 )
 @click.option(
     "--column",
@@ -70,11 +74,6 @@ from search.study.template import keep, parsed_columns, study_for
 @cli.trainer_option
 @cli.lanes_option
 def run(
-    data: str | None,
-    label: str | None,
-    test: str,
-    task: str | None,
-    columns: tuple[str, ...],
     full: bool,
     timeout: float | None,
     stop_at_target: bool,
@@ -86,12 +85,7 @@ def run(
 ) -> int:
     """Run a study; return the exit status."""
     options = cli.take_options(arguments)
-    if data is not None:
-        options = _of_table(options, data, label, test, task, columns)
-    elif not options.study:
-        raise UsageError("give --study NAME, or a table: --data FILE --label COLUMN")
-    elif label is not None or task is not None or columns:
-        raise UsageError("--label, --task and --column go with --data; a study says them itself")
+    told = {name: arguments.pop(name) for name in ("data", "label", "test", "task", "columns")}
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
     from search.service import machine
@@ -103,35 +97,45 @@ def run(
     if workers is None and len(machine.gpus()) > 1:
         workers = len(machine.gpus())
     plan = Plan(kind, lanes, not no_confirm, deadline, stop_at_target, workers)
-    session = Session(options, settings, create=True, full=full)
+    with _study(options, **told) as options:
+        session = Session(options, settings, create=True, full=full)
     with session.store.database.errors():
         with progress_of(session) as progress:
             interrupted = Shift(session, plan, progress).work()
         return conclude(session, folder=True).exit_status if interrupted is None else interrupted
 
 
-def _of_table(
+@contextmanager
+def _study(
     options: cli.Options,
-    data: str,
+    data: str | None,
     label: str | None,
-    test: str,
+    test: str | None,
     task: str | None,
     columns: tuple[str, ...],
-) -> cli.Options:
-    """Write the study of a table, and return options that name it."""
+) -> Iterator[cli.Options]:
+    """Lend options that name a study: the one that is given, or a table's, which is written."""
+    if data is None:
+        if not options.study:
+            raise UsageError("give --study NAME, or a table: --data FILE --label COLUMN")
+        if label or test or task or columns:
+            raise UsageError("--label, --test, --task and --column go with --data")
+        yield options
+        return
     if options.study:
         raise UsageError("--data makes a study of its own; leave out --study")
     if label is None:
         raise UsageError("--data needs --label, the column that is learned")
     from search.data.tables import rows_of
 
-    table = Table(data, label=label, test=_part(test), columns=parsed_columns(columns))
+    locked = Table.test if test is None else _part(test)
+    table = Table(data, label=label, test=locked, columns=parsed_columns(columns))
     rows = rows_of(table, options.data_dir)
     name, text = study_for(table, options.name, Task(task) if task else None, rows)
-    path = keep(name, text)
+    with kept(name, text) as path:
+        yield replace(options, study=name, name=None)
     if not options.json:
         click.echo(f"The study is {path}; keep it, and change what you like.")
-    return replace(options, study=name, name=None)
 
 
 def _part(test: str) -> float | str:

@@ -104,6 +104,11 @@ def told(columns: Sequence[Column]) -> Iterator[str]:
         yield f"left out: {', '.join(left)}"
 
 
+def rows(count: int) -> str:
+    """Return a number of rows in words."""
+    return "1 row" if count == 1 else f"{count} rows"
+
+
 def _with_missing(column: Column) -> str:
     return f"{column.name} ({column.missing} missing)" if column.missing else column.name
 
@@ -158,10 +163,10 @@ def _kind_of_text(values: pd.Series, name: str) -> tuple[Kind, str]:
             return Kind.NUMBER, ""
         other = values[numbers.isna()]
         raise DataCorrupt(
-            f"the column {name!r} holds numbers, and text in {len(other)} rows "
-            f"({_shown(other.iloc[0])} in row {int(other.index[0]) + 1}); if that marks what is "
-            f"missing, say reading={{'na_values': [{other.iloc[0]!r}]}}, and if all are names, "
-            f"columns={{{name!r}: 'category'}}"
+            f"the column {name!r} holds numbers, and text in {rows(len(other))} "
+            f"({_shown(other.iloc[0])} in row {int(other.index[0]) + 1}); leave that empty if it "
+            f"marks what is missing, and if all are names, say --column {name}=category, or "
+            f"columns={{{name!r}: 'category'}} in the study"
         )
     differing = values.nunique()
     if values.str.fullmatch(DATE).all() and _dates(values).notna().all():

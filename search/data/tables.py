@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.answers import Answers
-from search.data.columns import Column, told, understand
+from search.data.columns import Column, rows, told, understand
 from search.data.deal import deal
 from search.data.encoding import Encoding, Values
 from search.data.extent import Extent
@@ -327,8 +327,8 @@ def _check_labels(series: pd.Series, name: str) -> None:
     if (missing := series.isna()).any():
         first = int(missing.to_numpy().argmax()) + 1
         raise DataCorrupt(
-            f"{name} lacks the label {series.name!r} in {int(missing.sum())} rows, the first of "
-            f"which is row {first}; leave these rows out, or write what their label is"
+            f"{name} lacks the label {series.name!r} in {rows(int(missing.sum()))}, the first "
+            f"of which is row {first}; leave these out, or write what their label is"
         )
 
 

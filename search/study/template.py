@@ -1,7 +1,8 @@
 """The study that is made for tables, as a file that its user keeps and changes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from search.errors import UsageError
@@ -56,8 +57,9 @@ def _written(table: Table) -> str:
     return "Table(\n" + "".join(f"        {word},\n" for word in words) + "    )"
 
 
-def keep(name: str, text: str) -> Path:
-    """Write a study's file where it is found by its name, and return the path.
+@contextmanager
+def kept(name: str, text: str) -> Iterator[Path]:
+    """Write a study's file where it is found by its name; take it back if it comes to nothing.
 
     Raises:
         UsageError: there is another study of that name, or it cannot be written.
@@ -67,16 +69,25 @@ def keep(name: str, text: str) -> Path:
     try:
         if path.exists():
             if path.read_text() == text:
-                return path
+                yield path
+                return
             raise UsageError(
                 f"{path} is there already, and says something else; run that one by "
                 f"--study {name}, or give this one another --name"
             )
+        made = not FOLDER.exists()
         FOLDER.mkdir(exist_ok=True)
         path.write_text(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    return path
+    try:
+        yield path
+    except BaseException:
+        path.unlink(missing_ok=True)
+        if made:
+            with suppress(OSError):  # somebody has put another study there
+                FOLDER.rmdir()
+        raise
 
 
 def parsed_columns(words: tuple[str, ...]) -> Mapping[str, str]:
