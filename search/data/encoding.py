@@ -32,6 +32,7 @@ RARE = 5  # rows that a category's value needs for a feature of its own
 MOST = 100  # such features of one column
 PERIODS = (7.0, 365.2425, 1.0)  # days of a week, a year and a day
 CLIP = 3.0  # interquartile ranges (of a normal distribution, standard deviations), roughly
+FARTHEST = np.float32(1e6)  # of these; the square of what lies beyond may not be float32's
 
 Features: TypeAlias = NDArray[np.float32]
 Values: TypeAlias = Mapping[str, NDArray[Any]]  # of each column, as `Column.values` gives them
@@ -58,7 +59,7 @@ class Scale:
         """Return them scaled; what is missing is in the middle."""
         middle, factor = np.float32(self.middle), np.float32(1 / self.width)
         filled = np.where(np.isnan(numbers), middle, numbers)
-        z = (filled - middle) * factor
+        z = np.clip((filled - middle) * factor, -FARTHEST, FARTHEST)
         clipped: Features = z / np.sqrt(1 + np.square(z / np.float32(CLIP)))
         return clipped
 
@@ -119,7 +120,7 @@ class Encoded:
                 for wave in (np.sin, np.cos):
                     parts.append(np.where(missing, np.float32(0), wave(angle)))
         if self.column.kind is Kind.CATEGORY:
-            codes = pd.Categorical(values, categories=list(self.levels)).codes
+            codes = pd.Index(np.array(self.levels, values.dtype)).get_indexer(values)
             parts.append(((codes < 0) & ~missing).astype(np.float32))
             parts.extend((codes == place).astype(np.float32) for place in range(len(self.levels)))
         return np.stack(parts, axis=1)

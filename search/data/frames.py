@@ -54,7 +54,7 @@ def pieces(path: Path, reading: Mapping[str, Any], size: int) -> Generator[pd.Da
     if not path.is_file():
         raise DataNotFound(f"there is no data file {path}")
     if path.suffix.lower() == ".parquet":
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        import pyarrow.parquet
 
         with _refusing(path), pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(size):

@@ -297,9 +297,11 @@ class Session:
             from search.data.columns import Column
             from search.proof.predictor import Predictor
             from search.trainers.files import loaded
+
+            model = loaded(content)
         labels, columns = (stored.frozen.get(key) for key in ("data.labels", "data.columns"))
         return Predictor(
-            model=loaded(content),
+            model=model,
             labels=None if labels is None else tuple(labels),
             columns=None if columns is None else tuple(map(Column.from_json, columns)),
         )

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from search.data.encoding import CLIP, PERIODS, Encoded, Encoding, Scale
+from search.data.encoding import CLIP, FARTHEST, PERIODS, Encoded, Encoding, Scale
 from search.study.table import Kind
 
 
@@ -38,10 +38,11 @@ def taking_rows(model: keras.Model, encoding: Encoding) -> keras.Model:
     x = ops.concatenate(features, axis=-1)
     x = ops.take(x, np.array(encoding.kept, np.int32), axis=-1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # names of inputs have no "/", names of columns may
+        # Names of inputs have no "/", names of columns may.
+        warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
         whole = keras.Model(inputs, model(x))
     if getattr(model, "loss", None) is not None:  # says what its outputs mean
-        whole.compile(loss=model.loss)
+        whole.compile("sgd", model.loss)  # which has nothing to keep
     return whole
 
 
@@ -81,4 +82,5 @@ def _encoded(part: Encoded, inputs: dict[str, Any]) -> list[Any]:
 def _scaled(scale: Scale | None, x: Any, missing: Any) -> Any:
     assert scale is not None, "what is no text has a scale"
     z = (ops.where(missing, scale.middle, x) - scale.middle) * float(np.float32(1 / scale.width))
+    z = ops.clip(z, -float(FARTHEST), float(FARTHEST))
     return z / ops.sqrt(1.0 + ops.square(z / CLIP))
