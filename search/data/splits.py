@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.study.metric import ACCURACY, R2, Metric
 from search.study.task import Label, Task
+
+if TYPE_CHECKING:  # pandas takes its time
+    from search.data.encoding import Values
+    from search.data.tables import Rows
+
+
+Given: TypeAlias = "NDArray[Any] | Values"  # what a finished model takes
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,7 @@ class Split:
 
     x: NDArray[Any]  # [example, ...] raw inputs, of a user's file uint8 or float32
     y: NDArray[Any]  # [example] class numbers from 0, int64; or targets in their unit, float64
+    columns: "Values | None" = None  # of a table, what x was made of, by column
 
     def __len__(self) -> int:
         return len(self.y)
@@ -28,6 +36,11 @@ class Split:
         return R2 if self.whole.y.dtype.kind == "f" else ACCURACY
 
     @property
+    def given(self) -> Given:
+        """What a finished model is given for these examples: the columns of a table, or x."""
+        return self.x if self.columns is None else self.columns
+
+    @property
     def whole(self) -> "Split":
         """The examples that these are some of, in memory once."""
         return self
@@ -35,6 +48,11 @@ class Split:
     def rows(self, examples: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
         """Return where examples of this split are in the whole."""
         return examples
+
+    def front(self, examples: int) -> "Split":
+        """Return the first examples, as models are trained on them and as they are given."""
+        columns = self.columns and {name: one[:examples] for name, one in self.columns.items()}
+        return Split(self.x[:examples], self.y[:examples], columns)
 
     def take(self, examples: NDArray[np.integer[Any]]) -> "Split":
         """Return a copy of some examples."""
@@ -99,6 +117,7 @@ class Dataset:
     digests: Mapping[str, str] = field(default_factory=dict)  # of each array of a user's file
     notes: tuple[str, ...] = ()  # what the user had better know of the file, a line each
     data_dir: Path | None = None  # that was given for its files
+    table: "Rows | None" = None  # where the data are one
 
     def __post_init__(self) -> None:
         if self.labels is None and self.classes is not None:

@@ -181,7 +181,7 @@ class Confirmation:
         """Make sure that a model scores on the validation split what it did in training."""
         split, trained = self._dataset.validation, self._validation(winner, seed)
         assert trained is not None, "it was kept with the model"
-        said = answers_of(model, split.x)
+        said = answers_of(model, split.given)
         outputs = Outputs.of(model, self._dataset.classes, said)
         score, text = outputs.score(said, split.y), outputs.metric.text
         if abs(score - trained) > outputs.slack(said) + 0.5 / len(split):
@@ -197,7 +197,7 @@ class Confirmation:
         """Return the fields of `Proof` that say what the models' answers are worth."""
         confidence = self._settings.confidence
         outputs = models[0].outputs
-        said = [answers_of(one.model, test.x) for one in models]
+        said = [answers_of(one.model, test.given) for one in models]
         per_seed = tuple(outputs.score(one, test.y) for one in said)
         if outputs.classes is None:
             predicted = np.stack([outputs.numbers(one) for one in said])

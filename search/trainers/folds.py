@@ -45,6 +45,9 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> list[Dataset]:
     """
     parts = (dataset.train, dataset.validation)
     dealt = check_folds(dataset, count, seed)
+    if dataset.table is not None:  # whose columns are encoded by what each fold trains on
+        everyone = np.arange(sum(map(len, parts)))
+        return [dataset.table.fold(dataset, np.setdiff1d(everyone, rows), rows) for rows in dealt]
     y = np.concatenate([part.y for part in parts])
     rows = np.concatenate(dealt)
     whole = replace(dataset.train, x=np.concatenate([part.x for part in parts])[rows], y=y[rows])
@@ -69,6 +72,14 @@ def check_folds(dataset: Dataset, count: int, seed: int) -> list[NDArray[np.int6
     y = np.concatenate([dataset.train.y, dataset.validation.y])
     if len(y) < count:
         raise SpecError(f"folds is {count}, but there are {len(y)} examples; take fewer folds")
+    table = dataset.table
+    if count > 1 and table is not None and table.ordered:
+        raise SpecError(
+            f"folds is {count}, but the table is split by time, and folds would let later rows "
+            "teach earlier ones; leave out folds, or time"
+        )
+    if count > 1 and table is not None and table.groups is not None:
+        return _grouped(table.groups, y, dataset.classes, count, seed)
     shuffled = np.random.default_rng(derive(seed, "folds")).permutation(len(y))
     by_label = np.argsort(y[shuffled], kind="stable")
     # In each fold as they were shuffled: sorted by class, its front would stand for one class.
@@ -79,6 +90,19 @@ def check_folds(dataset: Dataset, count: int, seed: int) -> list[NDArray[np.int6
             "targets that differ; take fewer folds"
         )
     return dealt
+
+
+def _grouped(
+    groups: NDArray[np.int64], y: NDArray[np.generic], classes: int | None, count: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """Deal whole groups to the folds, stratified where there are classes."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    if (there := len(np.unique(groups))) < count:
+        raise SpecError(f"folds is {count}, but there are {there} groups; take fewer folds")
+    kind = GroupKFold if classes is None else StratifiedGroupKFold
+    splitter = kind(count, shuffle=True, random_state=derive(seed, "folds") % 2**32)
+    return [rows for _, rows in splitter.split(groups, y, groups)]
 
 
 @dataclass
