@@ -18,7 +18,8 @@ from search.proof.mistakes import Mistakes
 from search.result import words
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
-from search.result.words import amount, commands, facts, sentences
+from search.result.words import commands, facts, sentences
+from search.study.metric import amount
 
 TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
 

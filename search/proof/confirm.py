@@ -213,6 +213,6 @@ class Confirmation:
         return {
             "per_seed": per_seed,
             "interval": accuracy_interval(guesses == test.y, confidence),
-            "f1": statistics.mean(macro_f1(guess, test.y) for guess in guesses),
+            "f1": statistics.mean(macro_f1(test.y, guess) for guess in guesses),
             "baselines": {"largest_class": float(counts.max() / len(test))},
         }

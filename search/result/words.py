@@ -1,6 +1,5 @@
 """A study's result in words, for the terminal and for the reports."""
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from search.result.factors import (
 )
 from search.result.state import ENDED
 from search.result.wording import clock, describe
-from search.study.metric import Metric
+from search.study.metric import Metric, amount
 
 if TYPE_CHECKING:
     from search.result.result import Result, TrialRow
@@ -114,12 +113,6 @@ def _counts(result: "Result") -> str:
     states = result.states
     parts = [f"{states[state]} {state}" for state in ENDED]
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
-
-
-def amount(value: float) -> str:
-    """Return a number in the targets' unit, with three or more of its digits and no exponent."""
-    digits = 3 if value == 0 else max(2 - math.floor(math.log10(abs(value))), 0)
-    return f"{value:z,.{digits}f}"
 
 
 def gradients(result: "Result") -> str:
