@@ -1,14 +1,14 @@
 """The splits of a data set, as trainers see them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.metric import ACCURACY, R2, Metric
+from search.study.metric import Metric, Weights, metric_for
 from search.study.task import Label, Task
 
 
@@ -18,14 +18,10 @@ class Split:
 
     x: NDArray[Any]  # [example, ...] raw inputs, of a user's file uint8 or float32
     y: NDArray[Any]  # [example] class numbers from 0, int64; or targets in their unit, float64
+    weight: Weights | None = None  # [example] float32, how much each counts; None = all as much
 
     def __len__(self) -> int:
         return len(self.y)
-
-    @property
-    def metric(self) -> Metric:
-        """How predictions are scored: by R² where there are targets."""
-        return R2 if self.whole.y.dtype.kind == "f" else ACCURACY
 
     @property
     def whole(self) -> "Split":
@@ -39,7 +35,9 @@ class Split:
     def take(self, examples: NDArray[np.integer[Any]]) -> "Split":
         """Return a copy of some examples."""
         rows = self.rows(examples)
-        return Split(self.whole.x[rows], self.whole.y[rows])
+        weight = self.whole.weight
+        own = None if weight is None else weight[rows]
+        return Split(self.whole.x[rows], self.whole.y[rows], weight=own)
 
 
 class Around(Split):
@@ -85,6 +83,12 @@ class Around(Split):
         y: NDArray[Any] = self._whole.y[self.rows(np.arange(len(self)))]
         return y
 
+    @property
+    def weight(self) -> Weights | None:
+        """A copy of the examples' weights."""
+        weight = self._whole.weight
+        return None if weight is None else weight[self.rows(np.arange(len(self)))]
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -99,10 +103,22 @@ class Dataset:
     digests: Mapping[str, str] = field(default_factory=dict)  # of each array of a user's file
     notes: tuple[str, ...] = ()  # what the user had better know of the file, a line each
     data_dir: Path | None = None  # that was given for its files
+    weighed: bool = False  # whether scores heed the weights; where those to test on have some
+    untested: tuple[Label, ...] = ()  # the classes of which there is nothing to test on
+    chosen: Metric | None = None  # what predictions are scored by; None = accuracy or R²
 
     def __post_init__(self) -> None:
         if self.labels is None and self.classes is not None:
             object.__setattr__(self, "labels", tuple(range(self.classes)))
+
+    def scored_by(self, name: str | None) -> Self:
+        """Return the data set with predictions that are scored by a metric; None = as they are.
+
+        Raises:
+            SpecError: it scores another task.
+
+        """
+        return replace(self, chosen=metric_for(name, self.task).measured(self.train.y))
 
     @property
     def task(self) -> Task:
@@ -112,7 +128,12 @@ class Dataset:
     @property
     def metric(self) -> Metric:
         """How predictions are scored."""
-        return self.train.metric
+        return self.chosen or metric_for(None, self.task)
+
+    @property
+    def validation_weight(self) -> Weights | None:
+        """How much each validation example counts in loss and score; None = all as much."""
+        return self.validation.weight if self.weighed else None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

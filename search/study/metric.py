@@ -292,6 +292,16 @@ METRICS = {
         *(R2, RMSE, MAE),
     )
 }
+SCORES = (
+    "accuracy",  # of classes: the share of right answers
+    "balanced_accuracy",  # of classes: the mean over them of the share that is found
+    "macro_f1",  # of classes: the mean over them of the harmonic mean of precision and recall
+    "roc_auc",  # of classes: how surely one is told from the others, whatever the threshold
+    "log_loss",  # of classes: what their probabilities cost, in nats; the lower the better
+    "r2",  # of numbers: the share of the targets' variance that is explained
+    "rmse",  # of numbers: the root of the mean squared error, in the targets' unit
+    "mae",  # of numbers: the mean error without its sign, in the targets' unit
+)
 
 
 def metric_for(name: str | None, task: Task) -> Metric:

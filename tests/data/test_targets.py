@@ -17,7 +17,6 @@ from search.data.catalog import PUBLISHED
 from search.data.formats import Arrays
 from search.data.forms import Rows
 from search.data.sources import Original
-from search.data.splits import Split
 from search.errors import DataCorrupt, DataUnavailable
 from search.study.metric import ACCURACY, R2
 from tests.data.test_data import own_arrays, own_file
@@ -185,11 +184,6 @@ def test_floats_are_targets(tmp_path: Path, dtype: str) -> None:
     # The first number of an example tells which one it is.
     for split in (dataset.train, dataset.validation, test):
         assert (split.y == split.x[:, 0] / 3 % 3 + 0.5).all()
-
-
-def test_whole_numbers_are_classes() -> None:
-    assert Split(np.zeros((2, 1)), np.array([0, 1])).metric is ACCURACY
-    assert Split(np.zeros((2, 1)), np.array([0.0, 1.0])).metric is R2
 
 
 ONES = np.ones(40)
