@@ -23,7 +23,7 @@ from search.study.spec import PRUNERS, SAMPLERS
     help="End a trial that takes longer.",
 )
 @click.option(
-    "--target", type=click.FloatRange(0, 1, min_open=True), help="Accuracy or R² to reach."
+    "--target", type=click.FloatRange(0, min_open=True), help="Score to reach, by the metric."
 )
 @click.option("--stop-at-target", is_flag=True, help="Stop searching once a trial reaches it.")
 @click.option("--sampler", type=click.Choice(SAMPLERS))

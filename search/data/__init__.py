@@ -33,13 +33,13 @@ import numpy as np
 from search.data.answers import Answers, unlearnable
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
-from search.data.formats import TEST, TRAIN, VALIDATION, Arrays
+from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHT, Arrays
 from search.data.own import OwnFile
 from search.data.sources import Found, Published, obtain
 from search.data.splits import Dataset as Dataset
 from search.data.splits import Split as Split
 from search.errors import DataCorrupt, DataNotFound
-from search.study.task import Task
+from search.study.task import Label, Task
 
 logger = logging.getLogger(__name__)
 
@@ -94,18 +94,28 @@ def load(
     labels = answers.labels
     classes = None if labels is None else len(labels)
     return Dataset(
-        name, data.sha256, train, validation, classes, labels, data.digests, notes, data_dir
+        name,
+        data.sha256,
+        train,
+        validation,
+        classes,
+        labels,
+        data.digests,
+        notes,
+        data_dir,
+        untested=data.untested(answers),
     )
 
 
 def _parts(arrays: Arrays, answers: Answers, held_out: int) -> tuple[Split, Split]:
     """Return the training and validation splits, of which each can be scored."""
     x, y = arrays["x_train"], answers.of_values("y_train", arrays["y_train"])
+    train = Split(x, y, weight=arrays.get(WEIGHT))
     if VALIDATION[0] in arrays:
         own = Split(arrays["x_val"], answers.of_values("y_val", arrays["y_val"]))
-        splits, front = (Split(x, y), own), ""
+        splits, front = (train, own), ""
     else:
-        splits = Split(x[held_out:], y[held_out:]), Split(x[:held_out], y[:held_out])
+        splits = train.part(slice(held_out, None)), train.part(slice(held_out))
         front = ", the front of y_train after a shuffle,"
     for part, split in zip(("", "validation "), splits, strict=True):
         if answers.task is Task.CLASSIFICATION:
@@ -186,6 +196,9 @@ class _Data(Protocol):
     def check(self, answers: Answers) -> None:
         """Refuse validation and test answers that cannot be compared with a network's."""
 
+    def untested(self, answers: Answers, /) -> tuple[Label, ...]:
+        """Return the classes of which there is nothing to test on."""
+
     @property
     def notes(self) -> Iterable[str]:
         """What the user had better know, a line each."""
@@ -238,6 +251,10 @@ class _Catalogued:
 
     def check(self, answers: Answers) -> None:
         """Trust what was verified."""
+
+    def untested(self, _answers: Answers) -> tuple[Label, ...]:
+        """Return nothing: there are examples of every class to test on."""
+        return ()
 
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:
         return obtain(self.dataset, keys, self.data_dir)

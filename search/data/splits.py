@@ -32,6 +32,11 @@ class Split:
         """Return where examples of this split are in the whole."""
         return examples
 
+    def part(self, examples: slice) -> "Split":
+        """Return some examples that follow one another, without a copy of them."""
+        own = None if self.weight is None else self.weight[examples]
+        return replace(self, x=self.x[examples], y=self.y[examples], weight=own)
+
     def take(self, examples: NDArray[np.integer[Any]]) -> "Split":
         """Return a copy of some examples."""
         rows = self.rows(examples)

@@ -60,7 +60,7 @@ def _by(
                 "type": "box",
                 "name": plain(label),
                 "orientation": "h",
-                "x": [stretched(score(row)) for row in own],
+                "x": [stretched(score(row), metric) for row in own],
                 "text": [f"trial {row.number}: {metric.text(row.value)}" for row in own],
                 "hovertemplate": "%{text}<extra></extra>",
                 "hoveron": "points",
@@ -101,8 +101,8 @@ def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric) -> str
     left_out = len(groups) - len(medians)
     rest = f" {count(left_out, 'choice')} with fewer than {ENOUGH} trials left aside."
     return (
-        f"The median {metric.title} is highest with {best} ({metric.text(medians[best])}, "
-        f"{count(len(groups[best]), 'trial')}) and lowest with {worst} "
+        f"The median {metric.title} is {metric.best} with {best} ({metric.text(medians[best])}, "
+        f"{count(len(groups[best]), 'trial')}) and {metric.poorest} with {worst} "
         f"({metric.text(medians[worst])}, {count(len(groups[worst]), 'trial')})."
     ) + (rest if left_out else "")
 
@@ -129,15 +129,16 @@ def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metri
         for other in across.labels
     }
     found = {place: one for place, one in spreads.items() if one is not None}
-    errors = [stretched(one.median) for one in found.values()]
+    errors = [stretched(one.median, metric) for one in found.values()]
     least, most = min(errors, default=0.0), max(errors, default=1.0)
 
     def cell(place: tuple[str, str]) -> Cell:
         one = spreads[place]
-        share = 0.0 if one is None else (most - stretched(one.median)) / ((most - least) or 1.0)
-        return Cell(one, round(100 * share))
+        if one is None:
+            return Cell(None, 0)
+        return Cell(one, round(100 * (most - stretched(one.median, metric)) / (most - least or 1)))
 
-    caption = f"{metric.title.capitalize()} by {down.name} and {across.name}."
+    caption = f"{metric.headline} by {down.name} and {across.name}."
     sure = [place for place, one in found.items() if one.trials >= ENOUGH]
     if len(sure) > 1:
         best = max(sure, key=lambda place: found[place].median)

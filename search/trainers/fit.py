@@ -220,7 +220,7 @@ class FitTrainer:
         )
         logs = {name: float(values[-1]) for name, values in history.history.items()}
         few = len(validation)
-        return logs, Split(shuffled.x[:few], shuffled.y[:few])
+        return logs, shuffled.part(slice(few))
 
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the trial stands."""

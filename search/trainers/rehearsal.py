@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.splits import Dataset, Split
+from search.data.splits import Dataset
 from search.errors import ModelError, SpecError, UsageError, reason_of
 from search.health.cadence import never
 from search.study.spec import StudySpec
@@ -49,7 +49,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
 def _few(dataset: Dataset, batch: int) -> Dataset:
     """Return a data set of one batch."""
     train = dataset.train.take(np.arange(min(batch, len(dataset.train))))
-    validation = Split(dataset.validation.x[:GLANCE], dataset.validation.y[:GLANCE])
+    validation = dataset.validation.part(slice(GLANCE))
     return replace(dataset, train=train, validation=validation)
 
 
