@@ -152,6 +152,9 @@ def test_a_dataset_has_no_place_for_the_test_split() -> None:
         "digests",
         "notes",
         "data_dir",
+        "weighed",
+        "untested",
+        "chosen",
     ]
 
 
