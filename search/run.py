@@ -47,7 +47,7 @@ from search.study.template import kept, parsed_columns, study_for
     help="End a trial that takes longer.",
 )
 @click.option(
-    "--target", type=click.FloatRange(0, 1, min_open=True), help="Accuracy or R² to reach."
+    "--target", type=click.FloatRange(0, min_open=True), help="Score to reach, by the metric."
 )
 @click.option("--stop-at-target", is_flag=True, help="Stop searching once a trial reaches it.")
 @click.option("--sampler", type=click.Choice(SAMPLERS))
@@ -126,7 +126,7 @@ def _study(
         raise UsageError("--data makes a study of its own; leave out --study")
     if label is None:
         raise UsageError("--data needs --label, the column that is learned")
-    from search.data.tables import rows_of
+    from search.data import rows_of
 
     locked = Table.test if test is None else _part(test)
     table = Table(data, label=label, test=locked, columns=parsed_columns(columns))

@@ -31,14 +31,14 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from search.data.answers import Answers
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
-from search.data.formats import TEST, TRAIN, VALIDATION, Arrays
+from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHT, Arrays
 from search.data.own import OwnFile
 from search.data.sources import Found, Published, obtain
 from search.data.splits import Dataset as Dataset
 from search.data.splits import Split as Split
 from search.errors import DataCorrupt, DataNotFound
 from search.study.table import Table
-from search.study.task import Task
+from search.study.task import Label, Task
 
 if TYPE_CHECKING:
     from search.data.tables import Opened
@@ -97,7 +97,16 @@ def load(
     classes = None if labels is None else len(labels)
     return _told(
         Dataset(
-            name, data.sha256, train, validation, classes, labels, data.digests, notes, data_dir
+            name,
+            data.sha256,
+            train,
+            validation,
+            classes,
+            labels,
+            data.digests,
+            notes,
+            data_dir,
+            untested=data.untested(answers),
         )
     )
 
@@ -120,11 +129,12 @@ def _opened(
 def _parts(arrays: Arrays, answers: Answers, held_out: int) -> tuple[Split, Split]:
     """Return the training and validation splits, of which each can be scored."""
     x, y = arrays["x_train"], answers.of_values("y_train", arrays["y_train"])
+    train = Split(x, y, weight=arrays.get(WEIGHT))
     if VALIDATION[0] in arrays:
         own = Split(arrays["x_val"], answers.of_values("y_val", arrays["y_val"]))
-        splits, validation, front = (Split(x, y), own), "y_val", ""
+        splits, validation, front = (train, own), "y_val", ""
     else:
-        splits = Split(x[held_out:], y[held_out:]), Split(x[:held_out], y[:held_out])
+        splits = train.part(slice(held_out, None)), train.part(slice(held_out))
         validation, front = "validation", ", the front of y_train after a shuffle,"
     train, held = splits
     answers.check_split("y_train", train.y, trained=True)
@@ -143,13 +153,24 @@ def open_test(dataset: Dataset) -> Split:
 
     """
     if dataset.table is not None:
-        return dataset.table.open_test(dataset)
+        return dataset.table.locked(dataset)
     data = _find(dataset.name, dataset.data_dir)
     if data.sha256 != dataset.sha256:
         raise DataCorrupt(f"{dataset.name} has changed since it was read; put it back")
     arrays, _ = data.read(TEST)
     answers = Answers(dataset.labels)
     return Split(arrays["x_test"], answers.of_values("y_test", arrays["y_test"]))
+
+
+def rows_of(table: Table, data_dir: Path | None = None) -> int:
+    """Return how many rows a table has that has all the columns that are spoken of.
+
+    Raises:
+        DataNotFound: there is no such file.
+        DataCorrupt: it is no table, or lacks a column.
+
+    """
+    return len(_opened(table, data_dir, None, None).whole)
 
 
 def fetch(name: str, data_dir: Path | None = None) -> Fetched:
@@ -195,6 +216,9 @@ class _Data(Protocol):
 
     def check(self, answers: Answers) -> None:
         """Refuse validation and test answers that cannot be compared with a network's."""
+
+    def untested(self, answers: Answers, /) -> tuple[Label, ...]:
+        """Return the classes of which there is nothing to test on."""
 
     @property
     def notes(self) -> Iterable[str]:
@@ -248,6 +272,10 @@ class _Catalogued:
 
     def check(self, answers: Answers) -> None:
         """Trust what was verified."""
+
+    def untested(self, _answers: Answers) -> tuple[Label, ...]:
+        """Return nothing: there are examples of every class to test on."""
+        return ()
 
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:
         return obtain(self.dataset, keys, self.data_dir)

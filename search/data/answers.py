@@ -168,8 +168,8 @@ def _task(name: str, differing: Array, counts: NDArray[np.int64]) -> Task:
         return Task.CLASSIFICATION
     raise DataCorrupt(
         f"{name} holds {len(differing)} different whole numbers ({_shown(_python(differing))}) "
-        f'for {counts.sum()} examples; say what they are: task="regression" in the study, for '
-        'numbers to predict, or task="classification", for classes; --task with --data'
+        f'for {counts.sum()} examples; say what they are: task="regression" for numbers to '
+        'predict, task="classification" for classes; with --data it is --task'
     )
 
 

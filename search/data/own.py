@@ -18,6 +18,7 @@ from search.data.formats import (
     TEST,
     TRAIN,
     VALIDATION,
+    WEIGHT,
     Array,
     Arrays,
     Header,
@@ -29,7 +30,7 @@ from search.data.formats import (
 )
 from search.data.sources import Found
 from search.errors import DataCorrupt, DataNotFound
-from search.study.task import Task
+from search.study.task import Label, Task
 
 PAIRS = (TRAIN, VALIDATION, TEST)
 
@@ -46,7 +47,9 @@ class OwnFile:
     def _headers(self) -> Mapping[str, Header]:
         if not self.path.is_file():
             raise DataNotFound(f"there is no data file {self.path}")
-        keys = KEYS + VALIDATION if set(VALIDATION) <= set(npz_names(self.path)) else KEYS
+        names = set(npz_names(self.path))
+        keys = [*KEYS, *(VALIDATION if set(VALIDATION) <= names else ())]
+        keys += [WEIGHT] if WEIGHT in names else []
         headers = npz_headers(self.path, keys)
         for flaw in _flaws(headers):
             raise DataCorrupt(f"{self.path}: {flaw}")
@@ -95,13 +98,19 @@ class OwnFile:
         for key, array in arrays.items():
             if key.startswith("x"):
                 arrays[key] = _converted(array)
-            if key in TRAIN:
+            if key in (*TRAIN, WEIGHT):
                 arrays[key] = arrays[key][order]
+        if WEIGHT in arrays:
+            arrays[WEIGHT] = arrays[WEIGHT].reshape(-1).astype(np.float32)
         return arrays, Found("your own file", self.path)
 
     def _check_inputs(self) -> None:
         for key, extent in self._extents.items():
             if flaw := extent.unusable():
+                raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
+        weights = read_npz(self.path, {WEIGHT} & self._headers.keys())
+        for key, array in weights.items():
+            if flaw := _flaw_of_weights(array):
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
         if flaw := self._extents["x_train"].lost():
             raise DataCorrupt(f"{self.path}: x_train holds {flaw}")
@@ -121,6 +130,18 @@ class OwnFile:
             elif flaw := unlearnable(answers.of_values(key, read_npz(self.path, [key])[key])):
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
 
+    def untested(self, answers: Answers) -> tuple[Label, ...]:
+        """Return the classes of which there is nothing to test on."""
+        if answers.labels is None:
+            return ()
+        tested: set[int] = set()
+
+        def gather(y: Array) -> None:
+            tested.update(np.unique(answers.of_values("y_test", y)).tolist())
+
+        npz_digests(self.path, {"y_test": gather})
+        return tuple(one for number, one in enumerate(answers.labels) if number not in tested)
+
     @property
     def notes(self) -> Iterator[str]:
         """Yield what the user had better know of the file, a line each."""
@@ -129,7 +150,7 @@ class OwnFile:
             one = len(unused) == 1
             yield (
                 f"{', '.join(unused)} {'is' if one else 'are'} not used; what is used is "
-                f"{', '.join(KEYS)}, and x_val with y_val"
+                f"{', '.join(KEYS)}, x_val with y_val, and {WEIGHT}"
             )
         for key, extent in self._extents.items():
             dtype = self._headers[key].dtype
@@ -150,6 +171,15 @@ def _converted(x: Array) -> Array:
     return x if x.dtype == np.uint8 else x.astype(np.float32)
 
 
+def _flaw_of_weights(weights: Array) -> str | None:
+    """Return why examples cannot have these weights, in words; None where they can."""
+    with np.errstate(over="ignore"):
+        found = weights.astype(np.float32)
+    if not np.isfinite(found).all() or found.min() < 0:
+        return "what is no number from 0 upwards"
+    return None if found.any() else "0 alone, and nothing would be learned"
+
+
 def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
     """Yield what is wrong with the arrays of a user's file, as far as their headers tell."""
     for x, y in PAIRS:
@@ -163,6 +193,12 @@ def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
                     f"y_train holds {headers['y_train'].dtype} and {y} {headers[y].dtype}; make "
                     "both text, or both numbers"
                 )
+    if WEIGHT in headers:
+        examples, header = headers["x_train"].shape[0], headers[WEIGHT]
+        if header.shape not in ((examples,), (examples, 1)):
+            yield f"{WEIGHT} has shape {header.shape} for the {examples} examples of x_train"
+        if header.dtype.kind not in "buif":
+            yield f"{WEIGHT} holds {header.dtype}; weights are numbers"
 
 
 def _flaws_of_inputs(key: str, header: Header, least: int) -> Iterator[str]:

@@ -183,8 +183,10 @@ class Confirmation:
         assert trained is not None, "it was kept with the model"
         said = answers_of(model, split.given)
         outputs = Outputs.of(model, self._dataset.classes, said)
-        score, text = outputs.score(said, split.y), outputs.metric.text
-        if abs(score - trained) > outputs.slack(said) + 0.5 / len(split):
+        metric, text = self._dataset.metric, self._dataset.metric.text
+        now = metric.score(split.y, outputs.answers(said), self._dataset.validation_weight)
+        score = max(now, metric.worst)  # as what was trained was recorded
+        if abs(score - trained) > outputs.slack(said, split.y, metric, score):
             raise SearchError(
                 f"nothing is proven, and the test split stays closed: the model of trial "
                 f"{winner.trial} with seed {seed} scored {text(trained)} on the validation split "
@@ -198,7 +200,8 @@ class Confirmation:
         confidence = self._settings.confidence
         outputs = models[0].outputs
         said = [answers_of(one.model, test.given) for one in models]
-        per_seed = tuple(outputs.score(one, test.y) for one in said)
+        metric, answers = self._dataset.metric, map(outputs.answers, said)
+        per_seed = tuple(metric.score(test.y, one, test.weight) for one in answers)
         if outputs.classes is None:
             predicted = np.stack([outputs.numbers(one) for one in said])
             interval, rmse = regression_intervals(predicted, test.y, confidence)
@@ -213,6 +216,6 @@ class Confirmation:
         return {
             "per_seed": per_seed,
             "interval": accuracy_interval(guesses == test.y, confidence),
-            "f1": statistics.mean(macro_f1(guess, test.y) for guess in guesses),
+            "f1": statistics.mean(macro_f1(test.y, guess) for guess in guesses),
             "baselines": {"largest_class": float(counts.max() / len(test))},
         }

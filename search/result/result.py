@@ -85,8 +85,13 @@ class Result:
         return Counter(row.state for row in self.counted)
 
     @property
+    def target(self) -> float | None:
+        """The score to reach; None without a target."""
+        return None if self.spec.target is None else self.metric.stored(self.spec.target)
+
+    @property
     def target_met(self) -> bool | None:
-        """Whether the interval's lower end reaches the target; None without a target."""
-        if self.spec.target is None:
+        """Whether the interval's worse end reaches the target; None without a target."""
+        if self.target is None:
             return None
-        return self.proof is not None and self.proof.interval.low >= self.spec.target
+        return self.proof is not None and self.proof.interval.low >= self.target

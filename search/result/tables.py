@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from search.result.state import ENDED
@@ -39,26 +40,31 @@ def _validation_json(result: "Result") -> dict[str, Any]:
     winner, proof = result.winner, result.proof
     return {
         "metric": result.metric.name,
-        "value": None if winner is None else winner.value,
-        "confirmed": None if proof is None else proof.validation(proof.trial),
+        "value": _shown(result, None if winner is None else winner.value),
+        "confirmed": _shown(result, None if proof is None else proof.validation(proof.trial)),
     }
+
+
+def _shown(result: "Result", score: float | None) -> float | None:
+    """Return the number that a person reads for a score: an error is none below 0."""
+    return None if score is None else result.metric.shown(score)
 
 
 def _test_json(result: "Result") -> dict[str, Any] | None:
     proof = result.proof
     if proof is None:
         return None
-    interval, rmse = proof.interval, proof.rmse
+    interval, rmse, metric = proof.interval, proof.rmse, result.metric
     beside: dict[str, Any] = {"f1": proof.f1} if rmse is None else {}
     if rmse is not None:
         beside["rmse"] = {"mean": rmse.mean, "interval": [rmse.low, rmse.high]}
     return {
-        "metric": result.metric.name,
-        "mean": interval.mean,
-        "interval": [interval.low, interval.high],
+        "metric": metric.name,
+        "mean": metric.shown(interval.mean),
+        "interval": list(map(metric.shown, metric.ordered(interval.low, interval.high))),
         "confidence": interval.confidence,
         "seeds": list(proof.seeds),
-        "per_seed": list(proof.per_seed),
+        "per_seed": list(map(metric.shown, proof.per_seed)),
         "n": proof.test_size,
         "openings": result.opened,
         "model_seed": proof.model_seed,
@@ -76,5 +82,6 @@ def trials_csv(result: "Result") -> str:
     writer.writerow([*plain, *names])
     for row in result.trials:
         values = [row.config.get(name) for name in names]
+        row = replace(row, value=_shown(result, row.value))
         writer.writerow([*(getattr(row, name) for name in plain), *values])
     return text.getvalue()

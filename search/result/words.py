@@ -1,6 +1,5 @@
 """A study's result in words, for the terminal and for the reports."""
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from search.result.factors import (
 )
 from search.result.state import ENDED
 from search.result.wording import clock, describe
-from search.study.metric import Metric
+from search.study.metric import Metric, amount
 
 if TYPE_CHECKING:
     from search.result.result import Result, TrialRow
@@ -72,8 +71,8 @@ def _proven(result: "Result") -> str:
     interval, proof, text = result.proof.interval, result.proof, result.metric.text
     again = f"Trained again with {len(proof.seeds)} fresh seeds, it "
     limits = (
-        f"({100 * interval.confidence:g} % interval: {text(result.metric.down(interval.low))} to "
-        f"{text(result.metric.up(interval.high))})"
+        f"({100 * interval.confidence:g} % interval: "
+        f"{result.metric.between(interval.low, interval.high)})"
     )
     if proof.rmse is None:
         share = f"{text(interval.mean)} of the {proof.test_size:,} test examples"
@@ -86,16 +85,17 @@ def _proven(result: "Result") -> str:
 
 
 def _target(result: "Result") -> list[str]:
-    if result.spec.target is None:
+    if result.target is None:
         return []
-    target = result.metric.text(result.spec.target)
+    target, side = result.metric.text(result.target), "below" if result.metric.error else "above"
     if result.target_met:
-        return [f"The target of {target} is met: the whole interval lies above it."]
+        return [f"The target of {target} is met: the whole interval lies {side} it."]
     if result.proof is None:
         return [f"The target of {target} is not proven."]
-    if result.proof.interval.mean >= result.spec.target:
+    if result.proof.interval.mean >= result.target:
+        side = "above" if result.metric.error else "below"
         return [
-            f"The target of {target} is not proven: the interval reaches below it. More trials "
+            f"The target of {target} is not proven: the interval reaches {side} it. More trials "
             "(--trials) may find a better configuration."
         ]
     return [f"The target of {target} is not met. More trials (--trials) may help."]
@@ -114,12 +114,6 @@ def _counts(result: "Result") -> str:
     states = result.states
     parts = [f"{states[state]} {state}" for state in ENDED]
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
-
-
-def amount(value: float) -> str:
-    """Return a number in the targets' unit, with three or more of its digits and no exponent."""
-    digits = 3 if value == 0 else max(2 - math.floor(math.log10(abs(value))), 0)
-    return f"{value:z,.{digits}f}"
 
 
 def gradients(result: "Result") -> str:
@@ -151,7 +145,8 @@ def _paid(rows: "list[TrialRow]", metric: Metric) -> list[str]:
         return []
 
     def within(one: Spread) -> str:
-        return f"{metric.text(one.median)} ({metric.text(one.least)} to {metric.text(one.most)})"
+        low, high = map(metric.text, metric.ordered(one.least, one.most))
+        return f"{metric.text(one.median)} ({low} to {high})"
 
     return [
         f"The healthy ones last reported a median validation {metric.title} of {within(healthy)}, "

@@ -24,11 +24,13 @@ from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
+from search.study.metric import METRICS, Metric, metric_for
 from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.spec import StudySpec
 from search.study.task import Task
 from search.trainers.folds import check_folds
+from search.trainers.weights import check_weights
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
@@ -164,6 +166,9 @@ class Session:
         then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
         if self.spec.task is not None:  # which may have followed from the data at first
             now["task"], then["task"] = self.spec.task, stored.frozen["data.task"]
+        task = Task(stored.frozen["data.task"])
+        now["metric"] = self.spec.metric or metric_for(None, task).name
+        then["metric"] = stored.frozen["data.metric"]
         for name in sorted(now.keys() | then.keys()):
             if now.get(name) != then.get(name):
                 raise SpecChanged(
@@ -174,11 +179,24 @@ class Session:
     def _try_out(self) -> None:
         """Refuse what could not be searched: load the data, and try a model of the study's own."""
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
+        check_weights(self.spec, self._loaded)
         if not isinstance(self.spec.model, MLP) and not self._tried:
             with contextlib.nullcontext() if self.options.verbose else _hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What the study's trials are scored by."""
+        stored = self.leases.stored()
+        assert stored is not None
+        return METRICS[stored.frozen["data.metric"]]
+
+    @property
+    def target(self) -> float | None:
+        """The score to reach; None without a target."""
+        return None if self.spec.target is None else self.metric.stored(self.spec.target)
 
     @property
     def out(self) -> Path:
@@ -190,7 +208,8 @@ class Session:
         from search import data
 
         spec, folder = self.spec, self.options.data_dir
-        return data.load(spec.data, folder, Task(spec.task) if spec.task else None, self._beside)
+        task = Task(spec.task) if spec.task else None
+        return data.load(spec.data, folder, task, self._beside).scored_by(spec.metric)
 
     @cached_property
     def dataset(self) -> "Dataset":

@@ -147,8 +147,8 @@ class Shift:
     def _enough(self) -> str | None:
         if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
             return "the timeout is reached"
-        best, target = self._progress.best, self._session.spec.target
-        if self._plan.stop_at_target and best and target and best.value >= target:
+        best, target = self._progress.best, self._session.target
+        if self._plan.stop_at_target and best and target is not None and best.value >= target:
             return f"trial {best.trial} reached the target on the validation split"
         return None
 

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from search.errors import SpecError
 from search.study import rules
-from search.study.checks import one_of, positive, whole
+from search.study.checks import is_number, one_of, positive, whole
+from search.study.metric import METRICS, SCORES, metric_for
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
 from search.study.source import parts_of
@@ -75,7 +76,8 @@ class StudySpec:
     training: Training  # how each configuration is trained
     trials: int  # budget over all workers and restarts; a grid has at most its points
     task: Task | str | None = None  # "classification" or "regression"; None = as the data tell
-    target: float | None = None  # accuracy, or R² of a regression, to reach
+    metric: str | None = None  # what scores trials and the winner; None = accuracy, or R²
+    target: float | None = None  # the metric to reach, as one reads it: 0.98, or an error of 2.5
     sampler: str = "tpe"  # chooses the configurations
     pruner: str = "asha"  # stops trials that fall behind
     reduction_factor: int = 3  # asha and hyperband keep one in so many trials at each rung
@@ -98,10 +100,6 @@ class StudySpec:
         whole("seed", self.seed, 0)
         if self.trial_seconds is not None:
             positive("trial_seconds", self.trial_seconds)
-        if self.target is not None and not 0 < self.target <= 1:
-            raise SpecError(
-                f"target is {self.target}; an accuracy or R² is in (0, 1], 98 % is 0.98"
-            )
         one_of("sampler", self.sampler, SAMPLERS)
         one_of("pruner", self.pruner, PRUNERS)
         if isinstance(self.data, str) and is_table(self.data):
@@ -114,10 +112,28 @@ class StudySpec:
         if self.task is not None:
             one_of("task", self.task, tuple(Task))
             object.__setattr__(self, "task", Task(self.task))
+        self._check_metric()
         if not isinstance(self.model, MLP):
             parts_of(self.model)
         rules.check(self.model, self.training, self.search_space, self.sampler)
         self._check_full()
+
+    def _check_metric(self) -> None:
+        if self.metric is not None:
+            one_of("metric", self.metric, SCORES)
+        if self.task is not None:
+            metric_for(self.metric, Task(self.task))
+        if self.target is None:
+            return
+        if self.metric is None and self.task is None:
+            if not is_number(self.target) or not 0 < self.target <= 1:
+                raise SpecError(
+                    f"target is {self.target!r}; an accuracy or R² is in (0, 1], 98 % is 0.98, and "
+                    "for another score say which: metric"
+                )
+            return
+        chosen = METRICS[self.metric] if self.metric else metric_for(None, Task(self.task or ""))
+        chosen.check_target(self.target)
 
     def _check_full(self) -> None:
         if not self.full:
@@ -201,11 +217,14 @@ class StudySpec:
         else:
             parts = parts_of(self.model)
             model = {f"model.{name}": digest for name, digest in parts.items()}
+        training = asdict(self.training)
+        if isinstance(self.training.class_weight, Mapping):  # JSON's keys are text
+            training["class_weight"] = [list(item) for item in self.training.class_weight.items()]
         return {
             **self._data(),
             **{f"space.{name}": value for name, value in self.search_space.describe().items()},
             **model,
-            **{f"training.{name}": value for name, value in asdict(self.training).items()},
+            **{f"training.{name}": value for name, value in training.items()},
             "sampler": self.sampler,
             "pruner": self.pruner,
             "reduction_factor": self.reduction_factor,

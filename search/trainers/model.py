@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import integrate, stats
 
 from search.data.splits import Dataset, Split
-from search.study.metric import ACCURACY, R2, Metric
+from search.study.metric import ACCURACY, Metric
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import derive
@@ -45,6 +45,7 @@ class Problem:
     by_feature: bool = False  # whether each is standardized by itself unless the study says
     target_mean: float = 0.0  # of a regression's targets of the training split
     target_scale: float = 1.0  # their standard deviation
+    metric: Metric = ACCURACY  # how predictions are scored
     encoding: "Encoding | None" = None  # of a table, how its columns become inputs
 
     @classmethod
@@ -71,6 +72,7 @@ class Problem:
             *features,
             table,
             *targets,
+            dataset.metric,
             None if dataset.table is None else dataset.table.encoding,
         )
 
@@ -89,16 +91,15 @@ class Problem:
         """Units of the output layer."""
         return 1 if self.classes is None else self.classes
 
-    @property
-    def metric(self) -> Metric:
-        """How predictions are scored."""
-        return R2 if self.classes is None else ACCURACY
-
     def answers(self, split: Split) -> NDArray[Any]:
         """Return what a network is trained on: labels, int32, or standardized targets, float32."""
         if self.classes is not None:
             return split.y.astype(np.int32)
         return ((split.y - self.target_mean) / self.target_scale).astype(np.float32)
+
+    def in_unit(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what a network says of a regression in the unit of the raw targets."""
+        return numbers * self.target_scale + self.target_mean
 
 
 def build(recipe: Recipe, problem: Problem, seed: int) -> keras.Sequential:

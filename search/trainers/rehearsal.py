@@ -48,7 +48,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
 def _few(dataset: Dataset, batch: int) -> Dataset:
     """Return a data set of one batch."""
     train = dataset.train.take(np.arange(min(batch, len(dataset.train))))
-    validation = dataset.validation.front(GLANCE)
+    validation = dataset.validation.part(slice(GLANCE))
     return replace(dataset, train=train, validation=validation)
 
 

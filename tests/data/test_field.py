@@ -288,7 +288,7 @@ def test_own_validation_arrays_are_the_validation_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "note"),
     [
-        ({"sample_weight": Y, "groups": Y}, "^sample_weight, groups are not used; what is used is"),
+        ({"weights": Y, "groups": Y}, "^weights, groups are not used; what is used is"),
         ({"x_val": XT}, "^x_val is not used; .* x_val with y_val"),
         ({"x_train": (3e9 + 1e4 * X).astype("i8")}, "beyond 32 bits"),
         ({"x_train": column(1.0)}, "x_test goes more than 100 times .* in column 5; what"),  # D34

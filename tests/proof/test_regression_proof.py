@@ -24,9 +24,9 @@ from search.proof.interval import Interval, regression_intervals
 from search.proof.proof import Proof
 from search.result.markdown import markdown
 from search.result.tables import best_json
-from search.result.words import amount, sentences
+from search.result.words import sentences
 from search.status import Status, as_json, as_text
-from search.study.metric import R2
+from search.study.metric import R2, amount
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.space import Config
