@@ -4,7 +4,7 @@ Classes may be called as the user calls them, by numbers, text or truth values. 
 them from 0, in sorted order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,20 @@ class Answers:
             )
         return np.array(numbers, np.int64)[places.reshape(-1)]
 
-    def check(self, key: str, y: Array) -> None:
-        """Refuse values as `of_values` does."""
-        self.of_values(key, y)
+    def alone(self, what: str, found: Collection[int]) -> Iterator[str]:
+        """Yield a line where a split has one class alone.
+
+        Args:
+            what: which split.
+            found: the classes, by number, that occur in it.
+
+        """
+        if self.labels is not None and len(found) == 1:
+            (number,) = found
+            yield (
+                f"{what} is of one class alone, {_shown([self.labels[number]])}; whoever always "
+                "says that is right on all of it"
+            )
 
     def check_split(self, key: str, y: NDArray[Any], trained: bool, advice: str = "") -> None:
         """Refuse a split that nothing can be learned from, or compared on.

@@ -192,7 +192,7 @@ class Opened:
             None if labels is None else len(labels),
             labels,
             self.digests,
-            tuple(self._notes(train)),
+            tuple(self._notes(train, validation, test)),
             self.data_dir,
             table=Origin(self, encoding, self._groups),
             untested=self._untested(test),
@@ -215,13 +215,15 @@ class Opened:
         """Return the test split."""
         return self._split(Part.TEST, encoding)
 
-    def _notes(self, train: Split) -> Iterator[str]:
+    def _notes(self, train: Split, validation: Split, test: Split) -> Iterator[str]:
         yield from told(self.columns)
         seen = self._seen
         for column in self.columns:
             number = column.kind is ColumnKind.NUMBER
             if number and (flaw := _blurred(seen[column.name])):
                 yield f"{column.name} holds {flaw}"
+        for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
+            yield from self.answers.alone(f"the {part} split", np.unique(split.y))
         used = [column.name for column in self.columns if column.kind is not ColumnKind.DROP]
         yield from hints(
             self.columns,

@@ -18,7 +18,7 @@ from search.proof.mistakes import Mistakes
 from search.result import words
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
-from search.result.words import commands, facts, sentences
+from search.result.words import commands, facts, openings, sentences
 from search.study.metric import amount
 
 TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
@@ -72,6 +72,7 @@ def page(result: Result) -> str:
         "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
         "facts": facts(result),
+        "openings": openings(result),
         "style": _asset("style.css"),
     }
     # Plotly is four megabytes, and a page without a figure needs none of them.
