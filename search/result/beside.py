@@ -87,7 +87,7 @@ def _comparison(result: "Result", name: str, one: Baseline) -> str:
         )
     amount, low, high = _numbers(gap, metric)
     return (
-        f"The network and {what} ({known}) cannot be told apart: it is better by {amount} "
+        f"The network and {what} ({known}) cannot be told apart: its lead is {amount} "
         f"{unit(metric)} ({low} to {high})."
     )
 

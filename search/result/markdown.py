@@ -78,7 +78,7 @@ def _confirmation(result: "Result") -> str:
 def _without(result: "Result", found: list[Line]) -> str:
     title = result.metric.title
     said = [
-        f"| model | test {title} | interval | the network is better {unit(result.metric)} | "
+        f"| model | test {title} | interval | the network's lead, {unit(result.metric)} | "
         "fitted on | seconds |",
         "|---" * 6 + "|",
     ]
