@@ -16,6 +16,7 @@ from search.page.confusion import confusion
 from search.proof.deviations import Deviations
 from search.proof.mistakes import Mistakes
 from search.result import words
+from search.result.beside import lines, unit
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
 from search.result.words import commands, facts, openings, sentences
@@ -49,6 +50,8 @@ def page(result: Result) -> str:
         "result": result,
         "sentences": sentences(result),
         "interval": _interval(result),
+        "beside": lines(result),
+        "unit": unit(result.metric),
         "history": [
             *history.figures(result),
             *parameters.importances(result),

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from search.errors import printable
+from search.result.beside import Line, lines, unit
 from search.result.factors import factors, judged, kinds, verdicts
 from search.result.wording import plain, shown
 from search.result.words import commands, facts, gradients, openings, sentences
@@ -25,6 +26,8 @@ def markdown(result: "Result") -> str:
     ]
     if result.proof is not None:
         parts += ["## Confirmation", _confirmation(result)]
+    if found := lines(result):
+        parts += ["## Without a network", _without(result, found)]
     if result.trials:
         parts += ["## How trials ended", _reasons(result)]
     if judged(result):
@@ -66,6 +69,19 @@ def _confirmation(result: "Result") -> str:
         "the choice of the winner, which never saw the test split.",
     ]
     return "\n".join(lines)
+
+
+def _without(result: "Result", found: list[Line]) -> str:
+    title = result.metric.title
+    said = [
+        f"| model | test {title} | interval | the network's lead, {unit(result.metric)} | "
+        "fitted on | seconds |",
+        "|---" * 6 + "|",
+    ]
+    for one in found:
+        cells = (one.name, one.score, one.limits, one.better, one.fitted, one.seconds)
+        said.append(f"| {' | '.join(cells)} |")
+    return "\n".join(said)
 
 
 def _reasons(result: "Result") -> str:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from search.result.state import ENDED
 
 if TYPE_CHECKING:
+    from search.proof.proof import Proof
     from search.result.result import Result
+    from search.study.metric import Metric
 
 
 def best_json(result: "Result") -> dict[str, Any]:
@@ -71,9 +73,27 @@ def _test_json(result: "Result") -> dict[str, Any] | None:
         "n": proof.test_size,
         "openings": result.opened,
         "model_seed": proof.model_seed,
-        "baselines": dict(proof.baselines),
+        "baselines": _baselines_json(result.metric, proof),
         **beside,
     }
+
+
+def _baselines_json(metric: "Metric", proof: "Proof") -> dict[str, Any]:
+    """Return what needs no network, by name; of what could not be fitted the reason."""
+    found: dict[str, Any] = {
+        name: {
+            "score": metric.shown(one.interval.mean),
+            "interval": sorted(map(metric.shown, (one.interval.low, one.interval.high))),
+            "network_better_by": {
+                "mean": one.difference.mean,
+                "interval": [one.difference.low, one.difference.high],
+            },
+            "examples": one.examples,
+            "seconds": one.seconds,
+        }
+        for name, one in proof.baselines.items()
+    }
+    return found | {name: {"reason": reason} for name, reason in proof.unfitted.items()}
 
 
 def trials_csv(result: "Result") -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from search.health.verdict import Kind
+from search.result.beside import comparisons
 from search.result.factors import (
     ENOUGH,
     Contrast,
@@ -39,23 +40,8 @@ def sentences(result: "Result") -> list[str]:
         said.append(_proven(result))
     expected = result.spec.expected
     beside = [f"Expected was: {expected}"] if expected else []
-    said += [*_baselines(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
+    said += [*comparisons(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
     return [*said, _counts(result), *beside]
-
-
-def _baselines(result: "Result") -> list[str]:
-    """Say what needs no network would score on the same examples."""
-    if result.proof is None:
-        return []
-    text, said = (
-        result.metric.text,
-        {
-            "largest_class": "Always guessing the largest class would be right on {}.",
-            "mean": "Always guessing the mean would have an R² of {}.",
-        },
-    )
-    found = result.proof.baselines.items()
-    return [said[name].format(text(score)) for name, score in found if name in said]
 
 
 def _unopened(result: "Result") -> list[str]:
