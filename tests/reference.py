@@ -45,8 +45,9 @@ INTRODUCTION = """\
 
 `python -m tests.reference --write` makes this page of the code; a test holds it to the code.
 A study is written with six names,
-`from search import MLP, Confirm, StudySpec, Table, Training, off_or`; the [README](../README.md) shows a whole one, the [glossary](glossary.md) explains the words, and
-[data.md](data.md) says what `data` may be.
+`from search import MLP, Confirm, StudySpec, Table, Training, off_or`; the [README](../README.md)
+shows a whole one, the [glossary](glossary.md) explains the words, and [data.md](data.md) says what
+`data` may be.
 
 A key of `space` that names a setting of `MLP` or `Training` is searched: each trial has a value of
 its own. The value of a key is a list of choices, a frozen `scipy.stats` distribution, or
