@@ -18,7 +18,7 @@ from types import ModuleType
 
 from search import MLP, Confirm, StudySpec, Training
 from search.errors import SpecError
-from search.study import mlp, spec, training
+from search.study import metric, mlp, spec, training
 
 PAGE = Path(__file__).parents[1] / "docs/settings.md"
 
@@ -30,6 +30,7 @@ RECORDS = {
 }
 # What a setting of a few words may be: title, module and the tuple there, and where it is used.
 NAMES: tuple[tuple[str, ModuleType, str, str], ...] = (
+    ("Scores", metric, "SCORES", "`StudySpec.metric`, each as scikit-learn defines it"),
     ("Samplers", spec, "SAMPLERS", "`StudySpec.sampler`"),
     ("Pruners", spec, "PRUNERS", "`StudySpec.pruner`"),
     ("Activations", mlp, "ACTIVATIONS", "`MLP.activation`; *z* is what the layer computes"),

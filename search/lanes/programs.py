@@ -40,31 +40,42 @@ class Data(NamedTuple):
     y: Array  # [example] labels, int32, or standardized targets, float32
     validation_x: Array  # [example, input] raw
     validation_y: Array  # [example]
+    validation_weight: Array | None  # [example], of the losses
     # What is subtracted from raw inputs, their factor then, and what is added, each [] or [input],
     # by the setting "standardize".
     scalings: dict[str, tuple[Array, ...]]
 
 
-Epoch: TypeAlias = Callable[[State, Gates, Array, Array, Array, Data], tuple[State, Array]]
+class Work(NamedTuple):
+    """What the lanes are trained on in an epoch."""
+
+    order: Array  # [step, lane, batch] examples
+    rates: Array  # [step, lane] learning rates
+    weights: Array | None  # [step, lane, batch] of these examples; None where none has any
+
+
+Epoch: TypeAlias = Callable[[State, Gates, Work, Array, Data], tuple[State, Array, Array | None]]
 Look: TypeAlias = Callable[[State, Gates, Data], Array]
 
 
 def epoch_of(structure: Structure) -> Epoch:
     """Return the function that trains all lanes for an epoch and validates them.
 
-    It takes the state, the gates, the order of the examples ``[step, lane, batch]``, the learning
-    rates ``[step, lane]``, how many of these steps to make, and the data. It returns the state and
-    ``[6, lane]``: sums over all examples of loss and score, and both of the validation
-    split; how many steps were clipped, and how many were made before the first whose loss is not
-    finite.
+    It takes the state, the gates, the epoch's work, how many of its steps to make, and the data. It
+    returns the state and ``[6, lane]``: sums over all examples of loss and score, and both of the
+    validation split; how many steps were clipped, and how many were made before the first whose
+    loss is not finite. Then, where the structure has it told, what the networks say of the
+    validation split, ``[lane, example, unit]``.
     """
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
     inputs = _scaled(structure)
 
-    def step(state: State, x: Array, y: Array, gates: Gates) -> tuple[State, Array]:
+    def step(
+        state: State, x: Array, y: Array, weights: Array | None, gates: Gates
+    ) -> tuple[State, Array]:
         (variables, statistics), slots, moment = state
         logits, passes, statistics = network.forward(variables, statistics, x, gates, moment.step)
-        loss, score, slope = judged(logits, y)
+        loss, score, slope = judged(logits, y, weights=weights)
         loss = loss + limits.penalty(variables, gates) * x.shape[1]
         gradient, _ = network.backward(variables, passes, slope, gates)
         gradient, clipped = limits.clipped(gradient, gates)
@@ -74,19 +85,20 @@ def epoch_of(structure: Structure) -> Epoch:
         return State(Kept(variables, statistics), slots, moment), ops.stack([loss, score, *counts])
 
     def epoch(
-        state: State, gates: Gates, order: Array, rates: Array, count: Array, data: Data
-    ) -> tuple[State, Array]:
+        state: State, gates: Gates, work: Work, count: Array, data: Data
+    ) -> tuple[State, Array, Array | None]:
         def body(index: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             state, sums = carry
-            chosen = rows(order, index)
-            now = gates._replace(learning_rate=rows(rates, index))
+            chosen = rows(work.order, index)
+            now = gates._replace(learning_rate=rows(work.rates, index))
             x = inputs(rows(data.x, chosen), data)
-            state, more = step(state, x, rows(data.y, chosen), now)
+            weights = None if work.weights is None else rows(work.weights, index)
+            state, more = step(state, x, rows(data.y, chosen), weights, now)
             return state, sums + more
 
-        state, sums = ops.fori_loop(0, count, body, (state, ops.zeros((4, order.shape[1]))))
-        validated = _validated(state.current, gates, inputs, data)
-        return state, ops.concatenate([sums[:2], validated, sums[2:]])
+        state, sums = ops.fori_loop(0, count, body, (state, ops.zeros((4, work.order.shape[1]))))
+        validated, told = _validated(state.current, gates, inputs, data, structure.told)
+        return state, ops.concatenate([sums[:2], validated, sums[2:]]), told
 
     return epoch
 
@@ -142,30 +154,41 @@ def _scaled(structure: Structure) -> Callable[[Array, Data], Array]:
 
 
 def _validated(
-    kept: Kept, gates: Gates, inputs: Callable[[Array, Data], Array], data: Data
-) -> Array:
-    """Return the validation split's summed loss and score, ``[2, lane]``."""
+    kept: Kept, gates: Gates, inputs: Callable[[Array, Data], Array], data: Data, telling: bool
+) -> tuple[Array, Array | None]:
+    """Return the validation split's summed loss and score, ``[2, lane]``.
+
+    And what the networks say, ``[lane, example, unit]``, where that is to be told.
+    """
     variance = ops.var(ops.cast(data.validation_y, "float32"))  # of targets
 
-    def chunk(start: Array, size: int) -> Array:
-        x = ops.slice(data.validation_x, (start, 0), (size, data.validation_x.shape[1]))
-        y = ops.slice(data.validation_y, (start,), (size,))
-        logits = network.infer(*kept, inputs(x, data), gates)
-        loss, score, _ = judged(logits, y[None], variance)
-        return ops.stack([loss, score])
+    def of_rows(array: Array, start: Array, size: int) -> Array:
+        behind = array.shape[1:]
+        return ops.slice(array, (start, *[0] * len(behind)), (size, *behind))
 
-    batch = min(VALIDATION_BATCH, data.validation_x.shape[0])
-    whole, rest = divmod(data.validation_x.shape[0], batch)
-    sums = ops.fori_loop(
-        0,
-        whole,
-        lambda index, sums: sums + chunk(index * batch, batch),
-        ops.zeros((2, kept.variables.shifts[0].shape[0])),
-    )
+    def chunk(start: Array, size: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        x, y = (of_rows(each, start, size) for each in (data.validation_x, data.validation_y))
+        weights = None
+        if data.validation_weight is not None:
+            weights = of_rows(data.validation_weight, start, size)[None]
+        logits = network.infer(*kept, inputs(x, data), gates)
+        loss, score, _ = judged(logits, y[None], variance, weights)
+        sums, *told = carry
+        told = [ops.slice_update(all_of_it, (0, start, 0), logits) for all_of_it in told]
+        return sums + ops.stack([loss, score]), *told
+
+    lanes, examples = kept.variables.shifts[0].shape[0], data.validation_x.shape[0]
+    batch = min(VALIDATION_BATCH, examples)
+    whole, rest = divmod(examples, batch)
+    units = kept.variables.shifts[-1].shape[1]
+    carry = (ops.zeros((2, lanes)), ops.zeros((lanes, examples, units)))[: 1 + telling]
+    carry = ops.fori_loop(0, whole, lambda index, carry: chunk(index * batch, batch, carry), carry)
     if rest:
-        sums = sums + chunk(whole * batch, rest)
-    penalty = limits.penalty(kept.variables, gates) * data.validation_x.shape[0]
-    return sums + ops.stack([penalty, ops.zeros_like(penalty)])
+        carry = chunk(whole * batch, rest, carry)
+    sums, *told = carry
+    penalty = limits.penalty(kept.variables, gates) * examples
+    sums = sums + ops.stack([penalty, ops.zeros_like(penalty)])
+    return sums, told[0] if told else None
 
 
 def fresh(kernels: tuple[Array, ...], structure: Structure) -> State:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from search.backend import fetch
 from search.lanes.gates import Gates, closed, set_gates
 from search.lanes.groups import Group
-from search.lanes.programs import Data, Kept
+from search.lanes.programs import Data, Kept, Work
 
 
 class Stack:
@@ -64,18 +64,17 @@ class Stack:
         self._gates.learning_rate[place] = rate
 
     def train(
-        self, order: NDArray[np.int32], rates: NDArray[np.float32], steps: int, data: Data
-    ) -> NDArray[np.float32]:
-        """Make ``steps`` steps through ``order``, ``[step, lane, batch]``, and validate.
+        self, work: Work, steps: int, data: Data
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Make ``steps`` steps of an epoch's work, and validate.
 
-        The learning rates are ``[step, lane]``.
-
-        Returns the sums of `programs.epoch_of`, ``[6, lane]``.
+        Returns the sums of `programs.epoch_of`, ``[6, lane]``, and what the networks say of the
+        validation split, ``[lane, example, unit]``, where the structure has that told.
         """
-        self._state, sums = self._programs.train(
-            self._state, self._gates, order, rates, np.int32(steps), data
+        self._state, sums, told = self._programs.train(
+            self._state, self._gates, work, np.int32(steps), data
         )
-        return fetch(sums)
+        return fetch(sums), None if told is None else fetch(told)
 
     def look(self, data: Data) -> NDArray[np.float32]:
         """Measure the health of all lanes, ``[measure, layer, lane]``."""

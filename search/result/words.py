@@ -1,10 +1,10 @@
 """A study's result in words, for the terminal and for the reports."""
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from search.health.verdict import Kind
+from search.result.beside import comparisons
 from search.result.factors import (
     ENOUGH,
     Contrast,
@@ -17,7 +17,7 @@ from search.result.factors import (
 )
 from search.result.state import ENDED
 from search.result.wording import clock, describe
-from search.study.metric import Metric
+from search.study.metric import Metric, amount
 
 if TYPE_CHECKING:
     from search.result.result import Result, TrialRow
@@ -40,31 +40,15 @@ def sentences(result: "Result") -> list[str]:
         said.append(_proven(result))
     expected = result.spec.expected
     beside = [f"Expected was: {expected}"] if expected else []
-    said += [*_baselines(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
+    said += [*comparisons(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
     return [*said, _counts(result), *beside]
-
-
-def _baselines(result: "Result") -> list[str]:
-    """Say what needs no network would score on the same examples."""
-    if result.proof is None:
-        return []
-    text, said = (
-        result.metric.text,
-        {
-            "largest_class": "Always guessing the largest class would be right on {}.",
-            "mean": "Always guessing the mean would have an R² of {}.",
-        },
-    )
-    found = result.proof.baselines.items()
-    return [said[name].format(text(score)) for name, score in found if name in said]
 
 
 def _unopened(result: "Result") -> list[str]:
     """Say where the test split was opened in vain."""
     if result.proof is not None or not result.opened:
         return []
-    times = "once" if result.opened == 1 else f"{result.opened} times"
-    return [f"The test split was opened {times} already, and nothing came of it."]
+    return [f"The test split was opened {openings(result)} already, and nothing came of it."]
 
 
 def _proven(result: "Result") -> str:
@@ -72,8 +56,8 @@ def _proven(result: "Result") -> str:
     interval, proof, text = result.proof.interval, result.proof, result.metric.text
     again = f"Trained again with {len(proof.seeds)} fresh seeds, it "
     limits = (
-        f"({100 * interval.confidence:g} % interval: {text(result.metric.down(interval.low))} to "
-        f"{text(result.metric.up(interval.high))})"
+        f"({100 * interval.confidence:g} % interval: "
+        f"{result.metric.between(interval.low, interval.high)})"
     )
     if proof.rmse is None:
         share = f"{text(interval.mean)} of the {proof.test_size:,} test examples"
@@ -86,16 +70,17 @@ def _proven(result: "Result") -> str:
 
 
 def _target(result: "Result") -> list[str]:
-    if result.spec.target is None:
+    if result.target is None:
         return []
-    target = result.metric.text(result.spec.target)
+    target, side = result.metric.text(result.target), "below" if result.metric.error else "above"
     if result.target_met:
-        return [f"The target of {target} is met: the whole interval lies above it."]
+        return [f"The target of {target} is met: the whole interval lies {side} it."]
     if result.proof is None:
         return [f"The target of {target} is not proven."]
-    if result.proof.interval.mean >= result.spec.target:
+    if result.proof.interval.mean >= result.target:
+        side = "above" if result.metric.error else "below"
         return [
-            f"The target of {target} is not proven: the interval reaches below it. More trials "
+            f"The target of {target} is not proven: the interval reaches {side} it. More trials "
             "(--trials) may find a better configuration."
         ]
     return [f"The target of {target} is not met. More trials (--trials) may help."]
@@ -116,10 +101,12 @@ def _counts(result: "Result") -> str:
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
 
 
-def amount(value: float) -> str:
-    """Return a number in the targets' unit, with three or more of its digits and no exponent."""
-    digits = 3 if value == 0 else max(2 - math.floor(math.log10(abs(value))), 0)
-    return f"{value:z,.{digits}f}"
+def openings(result: "Result") -> str:
+    """Say how often the test split was opened, and for which trials where it was not once."""
+    if result.opened == 1:
+        return "once"
+    trials = ", ".join(map(str, result.openings))
+    return f"{result.opened} times" + (f", for the trials {trials}" if trials else "")
 
 
 def gradients(result: "Result") -> str:
@@ -151,7 +138,8 @@ def _paid(rows: "list[TrialRow]", metric: Metric) -> list[str]:
         return []
 
     def within(one: Spread) -> str:
-        return f"{metric.text(one.median)} ({metric.text(one.least)} to {metric.text(one.most)})"
+        low, high = map(metric.text, metric.ordered(one.least, one.most))
+        return f"{metric.text(one.median)} ({low} to {high})"
 
     return [
         f"The healthy ones last reported a median validation {metric.title} of {within(healthy)}, "
@@ -225,6 +213,7 @@ def facts(result: "Result") -> list[tuple[str, str]]:
     """Return what the result depends on: data, versions and hardware, and the time it took."""
     return [
         ("data", f"{result.data['name']}, SHA-256 {result.data['sha256']}"),
+        *(("about the data", note) for note in result.notes),
         ("versions", ", ".join(f"{name} {value}" for name, value in result.versions.items())),
         ("hardware", ", ".join(f"{name} {value}" for name, value in result.hardware.items())),
         ("time spent", ", ".join(f"{name} {clock(s)}" for name, s in result.seconds.items())),

@@ -47,8 +47,9 @@ class EpochResult:
     """What one epoch of one trial came to.
 
     Losses are mean cross-entropies in nats, or mean squared errors of a regression's standardized
-    targets, and the penalty of the weights on top. Scores are those of the data set's
-    `search.study.metric.Metric`.
+    targets, each example's times its weight where it has one, and the penalty of the weights on
+    top. The validation score is of the data set's `search.study.metric.Metric`; that over the epoch
+    is accuracy or R² whatever it is, since no other is a mean over batches.
     """
 
     epoch: int  # epochs done, from 1

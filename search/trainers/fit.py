@@ -1,6 +1,7 @@
 """The trainer contract by `keras.Model.fit`: one trial at a time, for any Keras model."""
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from search.backend import prepare
 from search.data.splits import Dataset, Split
-from search.errors import ModelError
+from search.errors import ModelError, reason_of
 from search.health import layers as anatomy
 from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
 from search.health.snapshot import layers_of
 from search.health.steps import Tally
+from search.study.metric import Metric, Weights, metric_for
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
@@ -24,6 +26,9 @@ from search.trainers.model import Problem
 from search.trainers.outputs import Outputs, answers_of
 from search.trainers.own import own_model
 from search.trainers.schedules import is_constant, is_stepwise
+from search.trainers.weights import weights_for
+
+logger = logging.getLogger(__name__)
 
 KIND = "fit"  # of its checkpoints
 VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
@@ -42,7 +47,9 @@ class _Running:
     state: list[Any]  # all variables that training changes: weights, seeds, and the optimizer's
     tally: Tally | None  # of the epoch, where health is looked at
     problem: Problem  # whose targets are as the model is trained on
-    outputs: Outputs | None  # of a model of the study's own; None of an MLP, whose metric is known
+    outputs: Outputs
+    own: bool  # whether the model is of the study's own
+    weight: Weights | None  # of the examples to train on, [example]; None = all count as much
 
 
 class FitTrainer:
@@ -82,13 +89,16 @@ class FitTrainer:
         # Keras keeps every model it ever built in a global graph unless it is told to forget.
         keras.backend.clear_session()
         prepare()
-        problem, outputs = self._problem, None
-        if isinstance(recipe.model, MLP):
-            model: keras.Model = networks.build(recipe, problem, seed)
-            networks.compile_for(model, recipe.training, problem)
-        else:
+        problem, is_own = self._problem, not isinstance(recipe.model, MLP)
+        model: keras.Model
+        if is_own:
             own = own_model(recipe, problem, seed, self._dataset.validation.x[:GLANCE])
             model, recipe, problem, outputs = own.model, own.recipe, own.problem, own.outputs
+        else:
+            model = networks.build(recipe, problem, seed)
+            networks.compile_for(model, recipe.training, problem)
+            outputs = Outputs.of_mlp(problem.classes)
+        weight = weights_for(recipe.training, self._dataset)
         _forget_gradients()
         model.optimizer.build(model.trainable_variables)
         state = [*model.variables, *model.optimizer.variables]
@@ -101,7 +111,9 @@ class FitTrainer:
                 variable.assign(value)
             kept = list(checkpoint.arrays[len(state) :])
         tally = None if self._cadence is never else Tally(model)
-        self._running = _Running(recipe, seed, model, course, kept, state, tally, problem, outputs)
+        self._running = _Running(
+            recipe, seed, model, course, kept, state, tally, problem, outputs, is_own, weight
+        )
 
     def epoch(self) -> dict[int, EpochResult]:
         """Train the trial for one epoch, unless it has ended."""
@@ -122,32 +134,42 @@ class FitTrainer:
     ) -> tuple[float, float, float, float]:
         """Return loss and score, and both of the validation split.
 
-        What a model of the study's own reports besides its loss is its author's business: it is
-        scored by its answers, after the epoch. Of those that it has ``seen`` in the epoch it
-        answers as many as there are for validation.
+        The score over the epoch is accuracy or R², whatever the study is about. What a model of
+        the study's own reports besides its loss is its author's business: it is scored by its
+        answers, after the epoch. Of those that it has ``seen`` in the epoch it answers as many as
+        there are for validation.
         """
-        outputs, validation = running.outputs, self._dataset.validation
         if missing := {"loss", "val_loss"} - logs.keys():
             raise ModelError(
                 f"the model reports no {min(missing)}: compile it with a loss, or let its own "
                 "train_step and test_step return one by the name loss"
             )
-        if outputs is None:
-            return self._reported(logs)
-        scores = [  # of answers in the unit that the model is trained in, which changes no score
-            outputs.score(answers_of(running.model, part.x), running.problem.answers(part))
-            for part in (seen, validation)
-        ]
-        return logs["loss"], scores[0], logs["val_loss"], scores[1]
+        dataset, metric = self._dataset, self._problem.metric
+        plain, weight = metric_for(None, dataset.task), dataset.validation_weight
+        if running.own:
+            score, val_score = self._judged(running, plain, seen), None
+        else:
+            score, val_score = self._reported(logs)
+        if val_score is None or metric is not plain or weight is not None:
+            val_score = self._judged(running, metric, dataset.validation, weight)
+        return logs["loss"], score, logs["val_loss"], val_score
 
-    def _reported(self, logs: dict[str, float]) -> tuple[float, float, float, float]:
-        """Return what Keras' own metrics say of an MLP."""
+    def _reported(self, logs: dict[str, float]) -> tuple[float, float]:
+        """Return what Keras' own metrics say of an MLP, while it was trained and then."""
         if self._problem.classes is not None:
-            return logs["loss"], logs["accuracy"], logs["val_loss"], logs["val_accuracy"]
+            return logs["accuracy"], logs["val_accuracy"]
         # Standardized targets have the variance 1 over the training split.
         variance = self._problem.answers(self._dataset.validation).var(dtype=np.float64)
-        score, val_score = 1 - logs["mse"], 1 - logs["val_mse"] / float(variance)
-        return logs["loss"], score, logs["val_loss"], val_score
+        return 1 - logs["mse"], 1 - logs["val_mse"] / float(variance)
+
+    def _judged(
+        self, running: _Running, metric: Metric, split: Split, weight: Weights | None = None
+    ) -> float:
+        """Score the answers that the model gives now."""
+        answers = running.outputs.answers(answers_of(running.model, split.x))
+        if self._problem.classes is None:
+            answers = running.problem.in_unit(answers)
+        return metric.score(split.y, answers, weight)
 
     def _look(self, running: _Running) -> None:
         """Look at the trial's health if it is its turn."""
@@ -157,7 +179,15 @@ class FitTrainer:
         validation = self._dataset.validation
         x, y = validation.x[:LOOK_BATCH], _answers(running, validation)[:LOOK_BATCH]
         clipped, finite = tally.read()
-        layers = layers_of(anatomy.measure(running.model, x, y).tolist())
+        try:
+            measured = anatomy.measure(running.model, x, y)
+        except Exception as error:
+            if isinstance(running.recipe.model, MLP):
+                raise
+            running.tally = None  # a model that trains well need not bear being looked at
+            logger.warning("its model's gradients cannot be looked at: %s", reason_of(error))
+            return
+        layers = layers_of(measured.tolist())
         steps = len(self._dataset.train) // self._batch(running)
         course.look(
             layers, clipped / steps if course.epochs and tally.clips else None, finite, steps
@@ -186,19 +216,22 @@ class FitTrainer:
             keras.utils.set_random_seed(derive(running.seed, "epoch", epoch))
         if running.tally:
             running.tally.reset()
+        weight = self._dataset.validation_weight
+        beside = () if weight is None else (weight,)
         history = running.model.fit(
             shuffled.x,
             _answers(running, shuffled),
+            sample_weight=None if running.weight is None else running.weight[order],
             batch_size=batch,
             shuffle=False,
-            validation_data=(validation.x, _answers(running, validation)),
+            validation_data=(validation.x, _answers(running, validation), *beside),
             validation_batch_size=VALIDATION_BATCH,
             verbose=0,
             callbacks=callbacks,
         )
         logs = {name: float(values[-1]) for name, values in history.history.items()}
         few = len(validation)
-        return logs, Split(shuffled.x[:few], shuffled.y[:few])
+        return logs, shuffled.part(slice(few))
 
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the trial stands."""
