@@ -26,11 +26,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-import numpy as np
-
-from search.data.answers import Answers, unlearnable
+from search.data.answers import Answers
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
 from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHT, Arrays
@@ -39,7 +37,11 @@ from search.data.sources import Found, Published, obtain
 from search.data.splits import Dataset as Dataset
 from search.data.splits import Split as Split
 from search.errors import DataCorrupt, DataNotFound
+from search.study.table import Table
 from search.study.task import Label, Task
+
+if TYPE_CHECKING:
+    from search.data.tables import Opened
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class Fetched:
 
 
 def load(
-    name: str,
+    name: str | Table,
     data_dir: Path | None = None,
     task: Task | None = None,
     beside: Path | None = None,
@@ -65,11 +67,11 @@ def load(
     A user's own file is checked as a whole, its test arrays too.
 
     Args:
-        name: "mnist", "blobs" or another of the table, or the path of an ``.npz`` file.
+        name: "mnist", "blobs" or another of the catalog, the path of an ``.npz`` file, or a table.
         data_dir: a folder that holds the original files, to be used instead of all caches and
             sources. The path of an ``.npz`` file is relative to it.
         task: what is learned, where the values of y do not tell.
-        beside: where an ``.npz`` file is looked for that is not in the working directory.
+        beside: where a file is looked for that is not in the working directory.
 
     Raises:
         DataNotFound: there is no such data set or file.
@@ -77,6 +79,8 @@ def load(
         DataCorrupt: a file given by the user is not what it should be.
 
     """
+    if isinstance(name, Table):
+        return _told(_opened(name, data_dir, beside, task).dataset())
     name = _place(name, data_dir, beside)
     data = _find(name, data_dir)
     arrays, _ = data.read(data.seen)
@@ -89,22 +93,37 @@ def load(
         raise DataCorrupt(f"{name}: {error}") from error
     data.check(answers)
     notes = tuple(data.notes)
-    for note in notes:
-        logger.warning("%s: %s", name, note)
     labels = answers.labels
     classes = None if labels is None else len(labels)
-    return Dataset(
-        name,
-        data.sha256,
-        train,
-        validation,
-        classes,
-        labels,
-        data.digests,
-        notes,
-        data_dir,
-        untested=data.untested(answers),
+    return _told(
+        Dataset(
+            name,
+            data.sha256,
+            train,
+            validation,
+            classes,
+            labels,
+            data.digests,
+            notes,
+            data_dir,
+            untested=data.untested(answers),
+        )
     )
+
+
+def _told(dataset: Dataset) -> Dataset:
+    """Tell what the user had better know of the data."""
+    for note in dataset.notes:
+        logger.warning("%s: %s", dataset.name, note)
+    return dataset
+
+
+def _opened(
+    table: Table, data_dir: Path | None, beside: Path | None, task: Task | None
+) -> "Opened":
+    from search.data.tables import Opened  # here, since pandas takes its time
+
+    return Opened(table, data_dir, beside, task)
 
 
 def _parts(arrays: Arrays, answers: Answers, held_out: int) -> tuple[Split, Split]:
@@ -113,24 +132,13 @@ def _parts(arrays: Arrays, answers: Answers, held_out: int) -> tuple[Split, Spli
     train = Split(x, y, weight=arrays.get(WEIGHT))
     if VALIDATION[0] in arrays:
         own = Split(arrays["x_val"], answers.of_values("y_val", arrays["y_val"]))
-        splits, front = (train, own), ""
+        splits, validation, front = (train, own), "y_val", ""
     else:
         splits = train.part(slice(held_out, None)), train.part(slice(held_out))
-        front = ", the front of y_train after a shuffle,"
-    for part, split in zip(("", "validation "), splits, strict=True):
-        if answers.task is Task.CLASSIFICATION:
-            if not part and not np.ptp(split.y):
-                raise DataCorrupt(
-                    f"the {len(split)} examples to train on are all of one class, when others are "
-                    "held out for validation; supply more of the other classes"
-                )
-        elif not np.ptp(split.y):
-            raise DataCorrupt(
-                f"the {len(split)} {part}targets{front} are all equal: R² needs targets that "
-                "differ; supply more examples"
-            )
-        elif flaw := unlearnable(split.y):
-            raise DataCorrupt(f"y_{'val' if part else 'train'} holds {flaw}")
+        validation, front = "validation", ", the front of y_train after a shuffle,"
+    train, held = splits
+    answers.check_split("y_train", train.y, trained=True)
+    answers.check_split(validation, held.y, trained=False, advice=front)
     return splits
 
 
@@ -144,6 +152,8 @@ def open_test(dataset: Dataset) -> Split:
         DataCorrupt: it is not, or as those of `load`.
 
     """
+    if dataset.table is not None:
+        return dataset.table.open_test(dataset)
     data = _find(dataset.name, dataset.data_dir)
     if data.sha256 != dataset.sha256:
         raise DataCorrupt(f"{dataset.name} has changed since it was read; put it back")

@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.study.metric import Metric, Weights, metric_for
 from search.study.task import Label, Task
+
+if TYPE_CHECKING:  # pandas takes its time
+    from search.data.encoding import Values
+    from search.data.tables import Rows
+
+
+Given: TypeAlias = "NDArray[Any] | Values"  # what a finished model takes
 
 
 @dataclass(frozen=True)
@@ -18,10 +25,16 @@ class Split:
 
     x: NDArray[Any]  # [example, ...] raw inputs, of a user's file uint8 or float32
     y: NDArray[Any]  # [example] class numbers from 0, int64; or targets in their unit, float64
+    columns: "Values | None" = None  # of a table, what x was made of, by column
     weight: Weights | None = None  # [example] float32, how much each counts; None = all as much
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def given(self) -> Given:
+        """What a finished model is given for these examples: the columns of a table, or x."""
+        return self.x if self.columns is None else self.columns
 
     @property
     def whole(self) -> "Split":
@@ -33,9 +46,13 @@ class Split:
         return examples
 
     def part(self, examples: slice) -> "Split":
-        """Return some examples that follow one another, without a copy of them."""
-        own = None if self.weight is None else self.weight[examples]
-        return replace(self, x=self.x[examples], y=self.y[examples], weight=own)
+        """Return some examples that follow one another, as models are trained on and given them."""
+        return Split(
+            self.x[examples],
+            self.y[examples],
+            self.columns and {name: one[examples] for name, one in self.columns.items()},
+            None if self.weight is None else self.weight[examples],
+        )
 
     def take(self, examples: NDArray[np.integer[Any]]) -> "Split":
         """Return a copy of some examples."""
@@ -108,6 +125,7 @@ class Dataset:
     digests: Mapping[str, str] = field(default_factory=dict)  # of each array of a user's file
     notes: tuple[str, ...] = ()  # what the user had better know of the file, a line each
     data_dir: Path | None = None  # that was given for its files
+    table: "Rows | None" = None  # where the data are one
     weighed: bool = False  # whether scores heed the weights; where those to test on have some
     untested: tuple[Label, ...] = ()  # the classes of which there is nothing to test on
     chosen: Metric | None = None  # what predictions are scored by; None = accuracy or R²

@@ -181,7 +181,7 @@ class Confirmation:
         """Make sure that a model scores on the validation split what it did in training."""
         split, trained = self._dataset.validation, self._validation(winner, seed)
         assert trained is not None, "it was kept with the model"
-        said = answers_of(model, split.x)
+        said = answers_of(model, split.given)
         outputs = Outputs.of(model, self._dataset.classes, said)
         metric, text = self._dataset.metric, self._dataset.metric.text
         now = metric.score(split.y, outputs.answers(said), self._dataset.validation_weight)
@@ -199,7 +199,7 @@ class Confirmation:
         """Return the fields of `Proof` that say what the models' answers are worth."""
         confidence = self._settings.confidence
         outputs = models[0].outputs
-        said = [answers_of(one.model, test.x) for one in models]
+        said = [answers_of(one.model, test.given) for one in models]
         metric, answers = self._dataset.metric, map(outputs.answers, said)
         per_seed = tuple(metric.score(test.y, one, test.weight) for one in answers)
         if outputs.classes is None:

@@ -52,7 +52,7 @@ def collect(
             "trials": round(sum(row.seconds or 0.0 for row in rows), 1),
             "confirmation": ledger.seconds,
         },
-        data={"name": spec.data, "sha256": stored.frozen["data.sha256"]},
+        data={"name": spec.data_name, "sha256": stored.frozen["data.sha256"]},
         versions=where["versions"],
         hardware=where["hardware"],
         settings=settings,

@@ -35,6 +35,7 @@ from search.trainers.weights import check_weights
 if TYPE_CHECKING:
     from search.data.splits import Dataset
     from search.lanes.groups import Library
+    from search.proof.predictor import Predictor
     from search.trainers.contract import Trainer
 
 
@@ -157,6 +158,7 @@ class Session:
             "data.labels": None if dataset.labels is None else list(dataset.labels),
             "data.digests": dict(dataset.digests),
             "data.notes": list(dataset.notes),
+            "data.columns": None if dataset.table is None else dataset.table.described(),
         }
 
     def _compare(self, stored: StoredStudy) -> None:
@@ -295,6 +297,33 @@ class Session:
     def evidence(self) -> Result:
         """Read all that the report shows, which is much more than the result alone."""
         return with_evidence(self.result(), self.artifacts)
+
+    def predictor(self) -> "Predictor":
+        """Return the winner, ready to say what new rows are.
+
+        Raises:
+            UsageError: nothing is proven yet.
+
+        """
+        content = self.ledger.kept_model()
+        stored = self.leases.stored()
+        if content is None or stored is None:
+            raise UsageError(
+                f"{self.name} has no winner yet; search.run --study {self.options.study} finds and "
+                "proves one"
+            )
+        with contextlib.nullcontext() if self.options.verbose else _hushed():
+            from search.data.columns import Column
+            from search.proof.predictor import Predictor
+            from search.trainers.files import loaded
+
+            model = loaded(content)
+        labels, columns = (stored.frozen.get(key) for key in ("data.labels", "data.columns"))
+        return Predictor(
+            model=model,
+            labels=None if labels is None else tuple(labels),
+            columns=None if columns is None else tuple(map(Column.from_json, columns)),
+        )
 
     def unproven(self, result: Result | None = None) -> list[TrialRow]:
         """Return the best trials while they are to be confirmed: none once they are proven.
