@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-PIECE = 10_000  # rows at a time: memory does not grow with the file
+ROWS_AT_A_TIME = 10_000  # rows at a time: memory does not grow with the file
 
 
 @click.command(help="Write what a study's winner says of the rows of a table, or of an .npy file.")
@@ -65,7 +65,7 @@ def _of_table(path: Path, reading: Mapping[str, Any]) -> "Generator[pd.DataFrame
 
     if not is_table(path.name):
         raise UsageError(f"{path} is no table; give a CSV or Parquet file, as in training")
-    return pieces(path, reading, PIECE)
+    return pieces(path, reading, ROWS_AT_A_TIME)
 
 
 def _of_arrays(path: Path) -> "Generator[NDArray[np.generic]]":
@@ -82,7 +82,9 @@ def _of_arrays(path: Path) -> "Generator[NDArray[np.generic]]":
             f"{path} must hold one array, [row, ...], as the x_train of the study; write it with "
             "numpy.save"
         )
-    return (np.array(x[start : start + PIECE]) for start in range(0, len(x), PIECE))
+    return (
+        np.array(x[start : start + ROWS_AT_A_TIME]) for start in range(0, len(x), ROWS_AT_A_TIME)
+    )
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def _study(
         raise UsageError("--data makes a study of its own; leave out --study")
     if label is None:
         raise UsageError("--data needs --label, the column that is learned")
-    from search.data.tables import rows_of
+    from search.data import rows_of
 
     locked = Table.test if test is None else _part(test)
     table = Table(data, label=label, test=locked, columns=parsed_columns(columns))

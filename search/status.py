@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
+from search.errors import printable
 from search.result.state import State
 from search.result.wording import clock, describe
 
@@ -152,7 +153,8 @@ def as_text(status: Status) -> str:
     lines.append(f"workers: {len(status.workers)} at work, {status.former} gone")
     for worker in status.workers:
         lines.append(
-            f"  {worker.identity}: {worker.device or 'starting'}, lanes {worker.lanes or 0}, "
+            f"  {printable(worker.identity)}: {printable(worker.device or 'starting')}, "
+            f"lanes {worker.lanes or 0}, "
             f"last beat {worker.silence:.0f} s ago, {worker.done} trials, "
             f"{pace(worker):.0f} an hour"
         )
@@ -160,7 +162,7 @@ def as_text(status: Status) -> str:
         times = "once" if status.openings == 1 else f"{status.openings} times"
         lines.append(f"test split: opened {times}")
     for reason, count in status.failures.items():
-        lines.append(f"failed {count} x: {reason}")
+        lines.append(f"failed {count} x: {printable(reason)}")
     return "\n".join(lines)
 
 

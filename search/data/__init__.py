@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+import numpy as np
+
 from search.data.answers import Answers
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
@@ -91,8 +93,11 @@ def load(
         train, validation = _parts(arrays, answers, data.validation)
     except DataCorrupt as error:
         raise DataCorrupt(f"{name}: {error}") from error
-    data.check(answers)
-    notes = tuple(data.notes)
+    notes = (
+        *data.notes,
+        *answers.alone("the validation split", np.unique(validation.y)),
+        *data.check(answers),
+    )
     labels = answers.labels
     classes = None if labels is None else len(labels)
     return _told(
@@ -153,13 +158,24 @@ def open_test(dataset: Dataset) -> Split:
 
     """
     if dataset.table is not None:
-        return dataset.table.open_test(dataset)
+        return dataset.table.locked(dataset)
     data = _find(dataset.name, dataset.data_dir)
     if data.sha256 != dataset.sha256:
         raise DataCorrupt(f"{dataset.name} has changed since it was read; put it back")
     arrays, _ = data.read(TEST)
     answers = Answers(dataset.labels)
     return Split(arrays["x_test"], answers.of_values("y_test", arrays["y_test"]))
+
+
+def rows_of(table: Table, data_dir: Path | None = None) -> int:
+    """Return how many rows a table has that has all the columns that are spoken of.
+
+    Raises:
+        DataNotFound: there is no such file.
+        DataCorrupt: it is no table, or lacks a column.
+
+    """
+    return len(_opened(table, data_dir, None, None).whole)
 
 
 def fetch(name: str, data_dir: Path | None = None) -> Fetched:
@@ -203,8 +219,11 @@ class _Data(Protocol):
     def task(self) -> Task | None:
         """What is learned; None where the values must tell."""
 
-    def check(self, answers: Answers) -> None:
-        """Refuse validation and test answers that cannot be compared with a network's."""
+    def check(self, answers: Answers, /) -> Iterable[str]:
+        """Refuse validation and test answers that cannot be compared with a network's.
+
+        Return what the user had better know of them, a line each.
+        """
 
     def untested(self, answers: Answers, /) -> tuple[Label, ...]:
         """Return the classes of which there is nothing to test on."""
@@ -259,8 +278,9 @@ class _Catalogued:
     def task(self) -> Task:
         return self.dataset.task
 
-    def check(self, answers: Answers) -> None:
+    def check(self, _answers: Answers) -> Iterable[str]:
         """Trust what was verified."""
+        return ()
 
     def untested(self, _answers: Answers) -> tuple[Label, ...]:
         """Return nothing: there are examples of every class to test on."""

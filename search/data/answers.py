@@ -4,7 +4,7 @@ Classes may be called as the user calls them, by numbers, text or truth values. 
 them from 0, in sorted order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,20 @@ class Answers:
             )
         return np.array(numbers, np.int64)[places.reshape(-1)]
 
-    def check(self, key: str, y: Array) -> None:
-        """Refuse values as `of_values` does."""
-        self.of_values(key, y)
+    def alone(self, what: str, found: Collection[int]) -> Iterator[str]:
+        """Yield a line where a split has one class alone.
+
+        Args:
+            what: which split.
+            found: the classes, by number, that occur in it.
+
+        """
+        if self.labels is not None and len(found) == 1:
+            (number,) = found
+            yield (
+                f"{what} is of one class alone, {_shown([self.labels[number]])}; whoever always "
+                "says that is right on all of it"
+            )
 
     def missing(self, y: Iterable[Any]) -> tuple[Label, ...]:
         """Return the classes that do not occur among these numbers of classes."""
@@ -173,8 +184,8 @@ def _task(name: str, differing: Array, counts: NDArray[np.int64]) -> Task:
         return Task.CLASSIFICATION
     raise DataCorrupt(
         f"{name} holds {len(differing)} different whole numbers ({_shown(_python(differing))}) "
-        f'for {counts.sum()} examples; say what they are: task="regression" in the study, for '
-        'numbers to predict, or task="classification", for classes; --task with --data'
+        f'for {counts.sum()} examples; say what they are: task="regression" for numbers to '
+        'predict, task="classification" for classes; with --data it is --task'
     )
 
 

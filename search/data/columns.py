@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from search.data.extent import LARGEST
 from search.errors import DataCorrupt
-from search.study.table import Kind
+from search.study.table import ColumnKind
 
 FEW_LEVELS = 10  # whole numbers are categories when no more of them differ
 EACH_LEVEL = 10  # and when each has so many rows on average
@@ -29,7 +29,7 @@ class Column:
     """A column of a table, and what it was taken for."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     text: bool = False  # its values are text; numbers otherwise, of dates days since 1970
     missing: int = 0  # rows of training and validation without a value
     note: str = ""  # why it is left out, or what else there is to say
@@ -41,7 +41,7 @@ class Column:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Return the column that `to_json` gave."""
-        return cls(**{**stored, "kind": Kind(stored["kind"])})
+        return cls(**{**stored, "kind": ColumnKind(stored["kind"])})
 
     def values(self, series: pd.Series) -> NDArray[Any]:
         """Return the column's values as models take them, ``[row]``.
@@ -55,7 +55,7 @@ class Column:
         """
         if self.text:
             return _text(series)
-        if self.kind is Kind.DATE:
+        if self.kind is ColumnKind.DATE:
             return _days(series, self.name).astype(np.float32)
         numbers = _numbers(series, self.name)
         with np.errstate(invalid="ignore"):
@@ -85,7 +85,7 @@ def understand(
 
     """
     columns = tuple(_understood(frame[name], overruled.get(name), leave) for name in frame.columns)
-    if all(column.kind is Kind.DROP for column in columns):
+    if all(column.kind is ColumnKind.DROP for column in columns):
         left = "; ".join(f"{column.name}: {column.note}" for column in columns[:3])
         raise DataCorrupt(f"there is no column to learn from ({left or 'only the label'})")
     return columns
@@ -94,17 +94,17 @@ def understand(
 def told(columns: Sequence[Column]) -> Iterator[str]:
     """Yield what columns were taken for, a line each."""
     for kind, words in (
-        (Kind.NUMBER, "numbers"),
-        (Kind.CATEGORY, "categories"),
-        (Kind.DATE, "dates"),
+        (ColumnKind.NUMBER, "numbers"),
+        (ColumnKind.CATEGORY, "categories"),
+        (ColumnKind.DATE, "dates"),
     ):
         if names := [_with_missing(one) for one in columns if one.kind is kind]:
             yield f"taken for {words}: {', '.join(names)}"
-    if left := [f"{one.name} ({one.note})" for one in columns if one.kind is Kind.DROP]:
+    if left := [f"{one.name} ({one.note})" for one in columns if one.kind is ColumnKind.DROP]:
         yield f"left out: {', '.join(left)}"
 
 
-def rows(count: int) -> str:
+def rows_in_words(count: int) -> str:
     """Return a number of rows in words."""
     return "1 row" if count == 1 else f"{count} rows"
 
@@ -117,65 +117,65 @@ def _understood(series: pd.Series, said: str | None, leave: Mapping[str, str]) -
     name = str(series.name)
     missing = int(series.isna().sum())
     if name in leave and said is None:
-        return Column(name=name, kind=Kind.DROP, missing=missing, note=leave[name])
-    kind, note = (Kind(said), "") if said is not None else _kind(series)
-    if said is not None and kind is Kind.DROP:
+        return Column(name=name, kind=ColumnKind.DROP, missing=missing, note=leave[name])
+    kind, note = (ColumnKind(said), "") if said is not None else _kind(series)
+    if said is not None and kind is ColumnKind.DROP:
         note = "the study says so"
-    text = kind is Kind.CATEGORY and not _is_number(series)
+    text = kind is ColumnKind.CATEGORY and not _is_number(series)
     column = Column(name=name, kind=kind, text=text, missing=missing, note=note)
-    if kind is not Kind.DROP:
+    if kind is not ColumnKind.DROP:
         column.values(series)  # refuses what it cannot be
     return column
 
 
-def _kind(series: pd.Series) -> tuple[Kind, str]:
+def _kind(series: pd.Series) -> tuple[ColumnKind, str]:
     """Return what a column is, and why it is left out where it is."""
     values = series.dropna()
     if not len(values):
-        return Kind.DROP, "empty"
+        return ColumnKind.DROP, "empty"
     differing = values.nunique()
     if differing == 1 and not series.isna().any():
-        return Kind.DROP, f"always {_shown(values.iloc[0])}"
+        return ColumnKind.DROP, f"always {_shown(values.iloc[0])}"
     if not _is_number(series) and not _is_date(series):
         if not all(isinstance(value, str) for value in values.iloc[:1000]):
             values = values.astype(str)
         return _kind_of_text(values, str(series.name))
     if _is_date(series):
-        return Kind.DATE, ""
+        return ColumnKind.DATE, ""
     if series.dtype.kind == "b" or _is_bool(values):
-        return Kind.NUMBER, ""
+        return ColumnKind.NUMBER, ""
     numbers = values.to_numpy(np.float64)
     whole = bool((numbers == np.floor(numbers)).all())
     if whole and differing == len(series) > 2:
         if numbers.max() - numbers.min() == len(series) - 1:
-            return Kind.DROP, "it numbers the rows"
+            return ColumnKind.DROP, "it numbers the rows"
         if ROW_NUMBERS.fullmatch(str(series.name)):
-            return Kind.DROP, "it identifies the rows"
+            return ColumnKind.DROP, "it identifies the rows"
     if whole and differing <= FEW_LEVELS and len(values) >= EACH_LEVEL * differing:
-        return Kind.CATEGORY, ""
-    return Kind.NUMBER, ""
+        return ColumnKind.CATEGORY, ""
+    return ColumnKind.NUMBER, ""
 
 
-def _kind_of_text(values: pd.Series, name: str) -> tuple[Kind, str]:
+def _kind_of_text(values: pd.Series, name: str) -> tuple[ColumnKind, str]:
     numbers = pd.to_numeric(values, errors="coerce")
     if (share := float(numbers.notna().mean())) > MOSTLY:
         if share == 1:
-            return Kind.NUMBER, ""
+            return ColumnKind.NUMBER, ""
         other = values[numbers.isna()]
         raise DataCorrupt(
-            f"the column {name!r} holds numbers, and text in {rows(len(other))} "
+            f"the column {name!r} holds numbers, and text in {rows_in_words(len(other))} "
             f"({_shown(other.iloc[0])} in row {int(other.index[0]) + 1}); leave that empty if it "
             f"marks what is missing, and if all are names, say --column {name}=category, or "
             f"columns={{{name!r}: 'category'}} in the study"
         )
     differing = values.nunique()
     if values.str.fullmatch(DATE).all() and _dates(values).notna().all():
-        return Kind.DATE, ""
+        return ColumnKind.DATE, ""
     if values.str.fullmatch(DAY_OR_MONTH_FIRST).all():
-        return Kind.DROP, "dates are read where the year comes first, like 2026-01-31"
+        return ColumnKind.DROP, "dates are read where the year comes first, like 2026-01-31"
     if differing > OWN_TEXT * len(values) and differing > FEW_LEVELS:
-        return Kind.DROP, "text of its own in most rows"
-    return Kind.CATEGORY, ""
+        return ColumnKind.DROP, "text of its own in most rows"
+    return ColumnKind.CATEGORY, ""
 
 
 def _is_number(series: pd.Series) -> bool:

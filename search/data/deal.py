@@ -1,6 +1,7 @@
 """Which rows of a table are for which split: by chance, by group, or by time."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 import numpy as np
 import pandas as pd
@@ -9,14 +10,22 @@ from numpy.typing import NDArray
 from search.errors import DataCorrupt
 from search.study.table import Table
 
-Rows = NDArray[np.int64]
-SEED = 0  # of the shuffle, which is always the same
-FEWEST = 4  # rows of a class from which it is dealt to all splits; rarer ones are trained on
+Places = NDArray[np.int64]
+SHUFFLE = 0  # its seed, which is always the same
+FEWEST_OF_A_CLASS = 4  # rows; a class with fewer is not dealt to all splits but trained on
+
+
+class Part(StrEnum):
+    """What rows are for."""
+
+    TRAIN = "training"
+    VALIDATION = "validation"
+    TEST = "test"
 
 
 def deal(
-    frame: pd.DataFrame, spec: Table, shares: Mapping[str, float], classes: bool
-) -> tuple[Rows, dict[str, Rows]]:
+    frame: pd.DataFrame, spec: Table, shares: Mapping[Part, float], classes: bool
+) -> tuple[Places, dict[Part, Places]]:
     """Deal the rows of a table.
 
     Args:
@@ -53,7 +62,7 @@ def deal(
     return rest, dealt
 
 
-def _shuffled(rows: int, labels: pd.Series | None, share: float) -> Rows:
+def _shuffled(rows: int, labels: pd.Series | None, share: float) -> Places:
     """Return rows by chance; of each class the same share, but for the rarest ones."""
     from sklearn.model_selection import train_test_split
 
@@ -61,20 +70,20 @@ def _shuffled(rows: int, labels: pd.Series | None, share: float) -> Rows:
     eligible, codes = np.arange(rows), None
     if labels is not None:
         codes = pd.factorize(labels)[0]
-        eligible = np.flatnonzero(np.bincount(codes)[codes] >= FEWEST)
+        eligible = np.flatnonzero(np.bincount(codes)[codes] >= FEWEST_OF_A_CLASS)
         kinds = len(np.unique(codes[eligible]))
         if not kinds <= count <= len(eligible) - kinds:
             eligible, codes = np.arange(rows), None  # fewer places than classes
     if count >= len(eligible):
         return np.arange(rows)
     stratify = None if codes is None else codes[eligible]
-    _, chosen = train_test_split(eligible, test_size=count, random_state=SEED, stratify=stratify)
+    _, chosen = train_test_split(eligible, test_size=count, random_state=SHUFFLE, stratify=stratify)
     return np.sort(chosen)
 
 
 def _groups(
-    groups: pd.Series, labels: pd.Series | None, share: float, name: str, part: str
-) -> Rows:
+    groups: pd.Series, labels: pd.Series | None, share: float, name: str, part: Part
+) -> Places:
     """Return whole groups by chance."""
     from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
@@ -88,15 +97,15 @@ def _groups(
     if labels is not None and 2 <= folds <= codes.max() + 1:
         kinds = pd.factorize(labels)[0]
         if np.bincount(kinds).min() >= folds:
-            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=SEED)
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=SHUFFLE)
             _, chosen = next(splitter.split(kinds, kinds, codes))
             return np.sort(chosen)
-    shuffle = GroupShuffleSplit(1, test_size=share, random_state=SEED)
+    shuffle = GroupShuffleSplit(1, test_size=share, random_state=SHUFFLE)
     _, chosen = next(shuffle.split(codes, groups=codes))
     return np.sort(chosen)
 
 
-def _last(moments: pd.Series, share: float, name: str) -> Rows:
+def _last(moments: pd.Series, share: float, name: str) -> Places:
     """Return the last rows in time; rows of one moment stay together."""
     if moments.isna().any():
         raise DataCorrupt(f"the column {name!r} lacks the time of some rows; leave these rows out")

@@ -26,10 +26,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.columns import Column
-from search.study.table import Kind
+from search.study.table import ColumnKind
 
 RARE = 5  # rows that a category's value needs for a feature of its own
-MOST = 100  # such features of one column
+MOST_LEVELS = 100  # such features of one column
 PERIODS = (7.0, 365.2425, 1.0)  # days of a week, a year and a day
 CLIP = 3.0  # interquartile ranges (of a normal distribution, standard deviations), roughly
 FARTHEST = np.float32(1e6)  # of these; the square of what lies beyond may not be float32's
@@ -76,13 +76,13 @@ class Encoded:
     def of(cls, column: Column, values: NDArray[Any]) -> "Encoded":
         """Learn from the column's values in the training rows."""
         scale = None if column.text else Scale.of(values)
-        if column.kind is not Kind.CATEGORY:
+        if column.kind is not ColumnKind.CATEGORY:
             return cls(column=column, scale=scale)
         there = values[values != ""] if column.text else values[~np.isnan(values)]
         differing, counts = np.unique(
             there.astype(str) if column.text else there, return_counts=True
         )
-        order = np.argsort(-counts, kind="stable")[:MOST]
+        order = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
         kept = [differing[one].item() for one in order if counts[one] >= RARE]
         return cls(column=column, scale=scale, levels=tuple(sorted(kept)))
 
@@ -90,9 +90,9 @@ class Encoded:
     def names(self) -> list[str]:
         """What the features are called, in the order of `apply`."""
         name, missing = self.column.name, f"{self.column.name} is missing"
-        if self.column.kind is Kind.NUMBER:
+        if self.column.kind is ColumnKind.NUMBER:
             return [name, missing]
-        if self.column.kind is Kind.DATE:
+        if self.column.kind is ColumnKind.DATE:
             waves = [
                 f"{name}: {wave} of the {period}"
                 for period in ("week", "year", "day")
@@ -113,13 +113,13 @@ class Encoded:
         if self.scale is not None:
             parts.append(self.scale.apply(values))
         parts.append(missing.astype(np.float32))
-        if self.column.kind is Kind.DATE:
+        if self.column.kind is ColumnKind.DATE:
             days = np.where(missing, np.float32(0), values)
             for period in PERIODS:
                 angle = np.mod(days, np.float32(period)) * np.float32(2 * np.pi / period)
                 for wave in (np.sin, np.cos):
                     parts.append(np.where(missing, np.float32(0), wave(angle)))
-        if self.column.kind is Kind.CATEGORY:
+        if self.column.kind is ColumnKind.CATEGORY:
             codes = pd.Index(np.array(self.levels, values.dtype)).get_indexer(values)
             parts.append(((codes < 0) & ~missing).astype(np.float32))
             parts.extend((codes == place).astype(np.float32) for place in range(len(self.levels)))
@@ -136,7 +136,7 @@ class Encoding:
     @classmethod
     def of(cls, columns: Sequence[Column], values: Values) -> "Encoding":
         """Learn from the values of the training rows."""
-        used = [column for column in columns if column.kind is not Kind.DROP]
+        used = [column for column in columns if column.kind is not ColumnKind.DROP]
         parts = tuple(Encoded.of(column, values[column.name]) for column in used)
         varies = [np.ptp(part.apply(values[part.column.name]), axis=0) > 0 for part in parts]
         return cls(parts=parts, kept=tuple(np.flatnonzero(np.concatenate(varies)).tolist()))

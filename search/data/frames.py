@@ -18,7 +18,7 @@ from search.errors import DataCorrupt, DataNotFound, reason_of
 SNIFFED = 64 * 1024  # characters from which the separator follows
 SEPARATORS = ",;\t|"
 FALLBACK = "cp1252"  # what spreadsheets write where it is not UTF-8
-SHOWN = 3  # values in a message
+CLOSE = 3  # names in a message
 
 
 def read_frame(path: Path, reading: Mapping[str, Any], rows: int | None = None) -> pd.DataFrame:
@@ -94,9 +94,9 @@ def need(columns: Iterable[str], name: str, role: str, there: Iterable[str]) -> 
     for column in columns:
         if column not in there:
             folded = {known.casefold(): known for known in reversed(there)}
-            near = difflib.get_close_matches(column.casefold(), folded, n=SHOWN, cutoff=0.5)
-            close = [folded[one] for one in near] or there[:SHOWN]
-            more = "" if len(there) <= SHOWN or near else ", ..."
+            near = difflib.get_close_matches(column.casefold(), folded, n=CLOSE, cutoff=0.5)
+            close = [folded[one] for one in near] or there[:CLOSE]
+            more = "" if len(there) <= CLOSE or near else ", ..."
             raise DataCorrupt(
                 f"{name} has no column {column!r}{role}; it has {', '.join(map(repr, close))}{more}"
             )

@@ -8,14 +8,14 @@ import pandas as pd
 
 from search.data.columns import Column
 from search.data.encoding import Encoding
-from search.study.table import Kind
+from search.study.table import ColumnKind
 
 if TYPE_CHECKING:
     from search.data.splits import Split
 
 SURE = 0.999  # share of the label, or of its variance, from which a column gives it away
 LOOKED_AT = 4000  # rows
-FEWEST = 40
+FEWEST_ROWS = 40
 
 
 def hints(
@@ -51,7 +51,7 @@ def _known(seen: pd.DataFrame, test: pd.DataFrame) -> int:
 
 def _tells(column: Column, train: "Split") -> bool:
     """Say whether a tree that sees one column alone is right on rows that it has not seen."""
-    if column.kind is Kind.DROP or len(train) < FEWEST:
+    if column.kind is ColumnKind.DROP or len(train) < FEWEST_ROWS:
         return False
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 

@@ -115,8 +115,11 @@ class OwnFile:
         if flaw := self._extents["x_train"].lost():
             raise DataCorrupt(f"{self.path}: x_train holds {flaw}")
 
-    def check(self, answers: Answers) -> None:
+    def check(self, answers: Answers) -> Iterator[str]:
         """Refuse validation and test answers that cannot be compared with a network's.
+
+        Yields:
+            What the user had better know of the test split, a line each.
 
         Raises:
             DataCorrupt: there is a class that y_train lacks, or targets that do not differ.
@@ -126,7 +129,10 @@ class OwnFile:
             if key not in self._headers:
                 continue
             if answers.task is Task.CLASSIFICATION:
-                npz_digests(self.path, {key: partial(answers.check, key)})
+                found: set[int] = set()
+                npz_digests(self.path, {key: partial(_gather, answers, key, found)})
+                if key in TEST:
+                    yield from answers.alone("the test split", found)
             elif flaw := unlearnable(answers.of_values(key, read_npz(self.path, [key])[key])):
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
 
@@ -166,6 +172,10 @@ class OwnFile:
             )
 
 
+def _gather(answers: Answers, key: str, found: set[int], y: Array) -> None:
+    found.update(np.unique(answers.of_values(key, y)).tolist())
+
+
 def _converted(x: Array) -> Array:
     """Return inputs as networks are given them: bytes as they are, all else as float32."""
     return x if x.dtype == np.uint8 else x.astype(np.float32)
@@ -202,10 +212,13 @@ def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
 
 
 def _flaws_of_inputs(key: str, header: Header, least: int) -> Iterator[str]:
-    if len(header.shape) < 2:
-        yield f"{key} has shape {header.shape}; it must be [example, ...]"
     if header.dtype.kind not in "buif":
         yield f"{key} holds {header.dtype}; inputs are numbers{_way_out(header)}"
+    if len(header.shape) < 2:
+        yield (
+            f"{key} has shape {header.shape}; it must be [example, ...], a single column "
+            "[example, 1]"
+        )
     if header.shape[0] < least:
         yield f"{key} has {header.shape[0]} examples; it needs {least}"
     if 0 in header.shape[1:]:
@@ -230,6 +243,12 @@ def _flaws_of_answers(key: str, header: Header, x: str, examples: int) -> Iterat
     yield f"{key} has shape {shape} for the {examples} examples of {x}{advice}"
 
 
+_FROM_TEXT = (
+    "; turn text into numbers first, like the word numbers of a TextVectorization that was adapted "
+    "to x_train, and leave that layer out of the model"
+)
+
+
 def _way_out(header: Header) -> str:
     """Return what to do about a type that no network takes, where it is known."""
     ways = {
@@ -237,6 +256,8 @@ def _way_out(header: Header) -> str:
         "M": "; turn dates into numbers first, like the days since the first",
         "m": "; turn durations into numbers first, like their seconds",
         "c": "; split complex numbers into two columns",
+        "S": _FROM_TEXT,
+        "U": _FROM_TEXT,
         "V": "; put the fields of its records side by side as columns",
     }
     return ways.get(header.dtype.kind, "")

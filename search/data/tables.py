@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.answers import Answers
-from search.data.columns import Column, rows, told, understand
-from search.data.deal import deal
+from search.data.columns import Column, rows_in_words, told, understand
+from search.data.deal import Part, deal
 from search.data.encoding import Encoding, Values
 from search.data.extent import Extent
 from search.data.formats import combine
@@ -21,15 +21,14 @@ from search.data.frames import checked, need, read_frame
 from search.data.hints import hints
 from search.data.splits import Dataset, Split
 from search.errors import DataCorrupt, DataNotFound
-from search.study.table import Kind, Source, Table
+from search.study.table import ColumnKind, Table, TableSource
 from search.study.task import Task
 
-LEFT = {
+PURPOSES = {
     "group": "it tells the groups that stay together",
     "time": "the splits follow it; columns may say that it is learned from, too",
     "weight": "it says how much rows count",
 }
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Opened:
 
     # -- its rows ----------------------------------------------------------------------------
 
-    def _read(self, source: Source) -> pd.DataFrame:
+    def _read(self, source: TableSource) -> pd.DataFrame:
         if not isinstance(source, str):
             return checked(source, "the frame")
         return read_frame(place(source, self.data_dir, self.beside), self.spec.reading)
@@ -85,12 +84,12 @@ class Opened:
         return whole
 
     @cached_property
-    def _frames(self) -> Mapping[str, pd.DataFrame]:
+    def _frames(self) -> Mapping[Part, pd.DataFrame]:
         """The rows of each split, all columns, numbered as in their file."""
         spec, whole = self.spec, self.whole
         own = {
             part: self._read(source)
-            for part, source in ((VALIDATION, spec.validation), (TEST, spec.test))
+            for part, source in ((Part.VALIDATION, spec.validation), (Part.TEST, spec.test))
             if not isinstance(source, float)
         }
         for part, frame in own.items():
@@ -99,11 +98,11 @@ class Opened:
             _check_labels(frame[spec.label], self.name)
         shares = {
             part: share
-            for part, share in ((TEST, spec.test), (VALIDATION, spec.validation))
+            for part, share in ((Part.TEST, spec.test), (Part.VALIDATION, spec.validation))
             if isinstance(share, float)
         }
         rest, dealt = deal(whole, spec, shares, self._is_classification(whole))
-        frames = {TRAIN: whole.iloc[rest]}
+        frames = {Part.TRAIN: whole.iloc[rest]}
         frames |= {part: whole.iloc[rows] for part, rows in dealt.items()}
         return frames | {part: frame[list(whole.columns)] for part, frame in own.items()}
 
@@ -114,12 +113,12 @@ class Opened:
     @property
     def _seen(self) -> pd.DataFrame:
         """All rows that may be seen while searching."""
-        return pd.concat([self._frames[TRAIN], self._frames[VALIDATION]])
+        return pd.concat([self._frames[Part.TRAIN], self._frames[Part.VALIDATION]])
 
     @cached_property
     def digests(self) -> Mapping[str, str]:
         """The digest of each column over all splits."""
-        whole = pd.concat([self._frames[part] for part in (TRAIN, VALIDATION, TEST)])
+        whole = pd.concat([self._frames[part] for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)])
         return {name: _digest(whole[name]) for name in whole.columns}
 
     # -- its columns -------------------------------------------------------------------------
@@ -128,7 +127,7 @@ class Opened:
     def columns(self) -> tuple[Column, ...]:
         """What the columns are, by what may be seen."""
         spec = self.spec
-        leave = {getattr(spec, role): why for role, why in LEFT.items() if getattr(spec, role)}
+        leave = {getattr(spec, role): why for role, why in PURPOSES.items() if getattr(spec, role)}
         return understand(self._seen.drop(columns=spec.label), spec.columns, leave)
 
     def values(self, frame: pd.DataFrame) -> Values:
@@ -138,7 +137,7 @@ class Opened:
             DataCorrupt: a value is not what its column holds.
 
         """
-        used = [column for column in self.columns if column.kind is not Kind.DROP]
+        used = [column for column in self.columns if column.kind is not ColumnKind.DROP]
         return {column.name: column.values(frame[column.name]) for column in used}
 
     # -- its splits --------------------------------------------------------------------------
@@ -148,13 +147,27 @@ class Opened:
         """What is learned, by what may be seen."""
         return Answers.of(labels_of(self._seen[self.spec.label]), self.task, self.spec.label)
 
-    def _split(self, part: str, encoding: Encoding) -> Split:
+    def _split(self, part: Part, encoding: Encoding) -> Split:
         frame = self._frames[part]
         y = self.answers.of_values(self._label_of(part), labels_of(frame[self.spec.label]))
         values = self.values(frame)
-        return Split(encoding.apply(values), y, values)
+        weight = None if part == Part.TEST else self._weights(frame)
+        return Split(encoding.apply(values), y, weight, values)
 
-    def _label_of(self, part: str) -> str:
+    def _weights(self, frame: pd.DataFrame) -> NDArray[np.float32] | None:
+        """Return how much rows count in training; all that may be seen is trained on in folds."""
+        name = self.spec.weight
+        if name is None:
+            return None
+        weights = Column(name=name, kind=ColumnKind.NUMBER).values(frame[name])
+        if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+            raise DataCorrupt(
+                f"the column {name!r} has weights that are missing or below 0, or 0 throughout; "
+                "each row needs one from 0 upwards"
+            )
+        return weights
+
+    def _label_of(self, part: Part) -> str:
         return f"{self.spec.label} of the {part} rows"
 
     def dataset(self) -> Dataset:
@@ -164,12 +177,12 @@ class Opened:
             DataCorrupt: the table cannot be used, the rows of the test split included.
 
         """
-        encoding = Encoding.of(self.columns, self.values(self._frames[TRAIN]))
+        encoding = Encoding.of(self.columns, self.values(self._frames[Part.TRAIN]))
         train, validation, test = (
-            self._split(part, encoding) for part in (TRAIN, VALIDATION, TEST)
+            self._split(part, encoding) for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)
         )
-        for part, split in ((TRAIN, train), (VALIDATION, validation), (TEST, test)):
-            self.answers.check_split(self._label_of(part), split.y, trained=part is TRAIN)
+        for part, split in ((Part.TRAIN, train), (Part.VALIDATION, validation), (Part.TEST, test)):
+            self.answers.check_split(self._label_of(part), split.y, trained=part is Part.TRAIN)
         labels = self.answers.labels
         return Dataset(
             self.name,
@@ -179,9 +192,9 @@ class Opened:
             None if labels is None else len(labels),
             labels,
             self.digests,
-            tuple(self._notes(train)),
+            tuple(self._notes(train, validation, test)),
             self.data_dir,
-            Rows(self, encoding, self._groups),
+            table=Origin(self, encoding, self._groups),
             untested=self.answers.missing(test.y),
         )
 
@@ -194,33 +207,35 @@ class Opened:
 
     def test(self, encoding: Encoding) -> Split:
         """Return the test split."""
-        return self._split(TEST, encoding)
+        return self._split(Part.TEST, encoding)
 
-    def _notes(self, train: Split) -> Iterator[str]:
+    def _notes(self, train: Split, validation: Split, test: Split) -> Iterator[str]:
         yield from told(self.columns)
         seen = self._seen
         for column in self.columns:
-            number = column.kind is Kind.NUMBER
+            number = column.kind is ColumnKind.NUMBER
             if number and (flaw := _blurred(seen[column.name])):
                 yield f"{column.name} holds {flaw}"
-        used = [column.name for column in self.columns if column.kind is not Kind.DROP]
+        for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
+            yield from self.answers.alone(f"the {part} split", np.unique(split.y))
+        used = [column.name for column in self.columns if column.kind is not ColumnKind.DROP]
         yield from hints(
             self.columns,
             train,
             seen[[*used, self.spec.label]],
-            self._frames[TEST][[*used, self.spec.label]],
+            self._frames[Part.TEST][[*used, self.spec.label]],
         )
 
 
 @dataclass(frozen=True)
-class Rows:
+class Origin:
     """What a data set remembers of the table it was made of."""
 
     opened: Opened
     encoding: Encoding
     groups: NDArray[np.int64] | None  # of the rows of training and validation, in this order
 
-    def open_test(self, dataset: Dataset) -> Split:
+    def locked(self, dataset: Dataset) -> Split:
         """Return the test split, of the same table as at first.
 
         Raises:
@@ -258,26 +273,17 @@ class Rows:
             column.name: np.concatenate([(split.columns or {})[column.name] for split in both])
             for column in self.encoding.columns
         }
+        weights = [split.weight for split in both if split.weight is not None]
+        weight = np.concatenate(weights) if weights else None
         parts = [{name: one[rows] for name, one in values.items()} for rows in (train, validation)]
         encoding = Encoding.of(self.encoding.columns, parts[0])
         splits = [
-            Split(encoding.apply(part), y[rows], part)
+            Split(encoding.apply(part), y[rows], None if weight is None else weight[rows], part)
             for part, rows in zip(parts, (train, validation), strict=True)
         ]
         return replace(
             dataset, train=splits[0], validation=splits[1], table=replace(self, encoding=encoding)
         )
-
-
-def rows_of(table: Table, data_dir: Path | None) -> int:
-    """Return how many rows a table has, of which everything can be learned that a study needs.
-
-    Raises:
-        DataNotFound: there is no such file.
-        DataCorrupt: it is no table, or lacks a column.
-
-    """
-    return len(Opened(table, data_dir, None, None).whole)
 
 
 def place(source: str, data_dir: Path | None, beside: Path | None) -> Path:
@@ -328,8 +334,8 @@ def _check_labels(series: pd.Series, name: str) -> None:
     if (missing := series.isna()).any():
         first = int(missing.to_numpy().argmax()) + 1
         raise DataCorrupt(
-            f"{name} lacks the label {series.name!r} in {rows(int(missing.sum()))}, the first "
-            f"of which is row {first}; leave these out, or write what their label is"
+            f"{name} lacks the label {series.name!r} in {rows_in_words(int(missing.sum()))}, the "
+            f"first of which is row {first}; leave these out, or write what their label is"
         )
 
 

@@ -16,16 +16,17 @@ from search.page.confusion import confusion
 from search.proof.deviations import Deviations
 from search.proof.mistakes import Mistakes
 from search.result import words
+from search.result.beside import lines, unit
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
-from search.result.words import commands, facts, sentences
+from search.result.words import commands, facts, openings, sentences
 from search.study.metric import amount
 
 TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
 
 
 @dataclass(frozen=True)
-class Column:
+class Heading:
     """A column of the table of trials."""
 
     name: str
@@ -49,6 +50,8 @@ def page(result: Result) -> str:
         "result": result,
         "sentences": sentences(result),
         "interval": _interval(result),
+        "beside": lines(result),
+        "unit": unit(result.metric),
         "history": [
             *history.figures(result),
             *parameters.importances(result),
@@ -72,6 +75,7 @@ def page(result: Result) -> str:
         "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
         "facts": facts(result),
+        "openings": openings(result),
         "style": _asset("style.css"),
     }
     # Plotly is four megabytes, and a page without a figure needs none of them.
@@ -175,18 +179,18 @@ def _names(result: Result) -> list[str]:
     return [dimension.name for dimension in result.spec.search_space.dimensions]
 
 
-def _columns(result: Result) -> list[Column]:
+def _columns(result: Result) -> list[Heading]:
     """Return the columns of the table of trials; the reason comes last, since it may be long."""
-    verdict = [Column("gradients")] if any(row.verdict for row in result.trials) else []
+    verdict = [Heading("gradients")] if any(row.verdict for row in result.trials) else []
     return [
-        Column("trial", "n"),
-        Column("state"),
-        Column(result.metric.title, "n"),
-        *(Column(name, _kind(result, name)) for name in _names(result)),
+        Heading("trial", "n"),
+        Heading("state"),
+        Heading(result.metric.title, "n"),
+        *(Heading(name, _kind(result, name)) for name in _names(result)),
         *verdict,
-        Column("epochs", "n"),
-        Column("seconds", "n"),
-        Column("reason", "words"),
+        Heading("epochs", "n"),
+        Heading("seconds", "n"),
+        Heading("reason", "words"),
     ]
 
 

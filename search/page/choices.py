@@ -18,7 +18,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ChoiceTable:
     """The score by two factors."""
 
     down: str
@@ -107,18 +107,18 @@ def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric) -> str
     ) + (rest if left_out else "")
 
 
-def tables(result: Result) -> list[Table]:
+def tables(result: Result) -> list[ChoiceTable]:
     """Return a table for each pair of factors, of which at least two cells were tried."""
     rows = tried(result)
     made = [_table(down, across, rows, result.metric) for down, across in pairs(result)]
     return [table for table in made if sum(_filled(table)) > 1]
 
 
-def _filled(table: Table) -> list[bool]:
+def _filled(table: ChoiceTable) -> list[bool]:
     return [cell.spread is not None for _, cells in table.lines for cell in cells]
 
 
-def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metric) -> Table:
+def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metric) -> ChoiceTable:
     if len(across.labels) > len(down.labels):  # long tables are easier to read than wide ones
         down, across = across, down
     spreads = {
@@ -148,7 +148,7 @@ def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metri
             f"{down.name} {best[0]} with {across.name} {best[1]}."
         )
     lines = [(one, [cell((one, other)) for other in across.labels]) for one in down.labels]
-    return Table(down.name, across.name, across.labels, lines, caption)
+    return ChoiceTable(down.name, across.name, across.labels, lines, caption)
 
 
 def _median(rows: Sequence[TrialRow]) -> float:

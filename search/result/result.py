@@ -54,6 +54,7 @@ class Result:
     metric: Metric = ACCURACY  # of all scores
     openings: tuple[int, ...] = ()  # the trials for which the test split was opened
     task: Task = Task.CLASSIFICATION
+    notes: tuple[str, ...] = ()  # what the user had better know of the data
     labels: tuple[Label, ...] | None = None  # what the user calls the classes, by their number
 
     @property

@@ -2,13 +2,18 @@
 
 import csv
 import io
+import json
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from search.result.state import ENDED
 
 if TYPE_CHECKING:
+    from search.proof.proof import Proof
     from search.result.result import Result
+    from search.study.metric import Metric
 
 
 def best_json(result: "Result") -> dict[str, Any]:
@@ -27,7 +32,7 @@ def best_json(result: "Result") -> dict[str, Any]:
             **{state: states[state] for state in ENDED},
         },
         "seconds": dict(result.seconds),
-        "data": dict(result.data),
+        "data": {**result.data, "notes": list(result.notes)},
         "task": result.task.value,
         "classes": None if result.labels is None else list(result.labels),
         "versions": dict(result.versions),
@@ -68,20 +73,78 @@ def _test_json(result: "Result") -> dict[str, Any] | None:
         "n": proof.test_size,
         "openings": result.opened,
         "model_seed": proof.model_seed,
-        "baselines": dict(proof.baselines),
+        "baselines": _baselines_json(result.metric, proof),
         **beside,
     }
 
 
+def _baselines_json(metric: "Metric", proof: "Proof") -> dict[str, Any]:
+    """Return what needs no network, by name; of what could not be fitted the reason."""
+    found: dict[str, Any] = {
+        name: {
+            "score": metric.shown(one.interval.mean),
+            "interval": sorted(map(metric.shown, (one.interval.low, one.interval.high))),
+            "network_better_by": {
+                "mean": one.difference.mean,
+                "interval": [one.difference.low, one.difference.high],
+            },
+            "examples": one.examples,
+            "seconds": one.seconds,
+        }
+        for name, one in proof.baselines.items()
+    }
+    return found | {name: {"reason": reason} for name, reason in proof.unfitted.items()}
+
+
 def trials_csv(result: "Result") -> str:
-    """Return the contents of ``trials.csv``: one row for each trial, hyperparameters last."""
+    """Return the contents of ``trials.csv``: one row for each trial, hyperparameters last.
+
+    A hyperparameter that has the name of a column before it is called ``space.NAME`` there, as the
+    study calls it. What is off, or was not chosen before the trial ended, is empty; see `_cell`.
+    """
     names = [dimension.name for dimension in result.spec.search_space.dimensions]
-    plain = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*plain, *names])
+    writer.writerow([*_PLAIN, *map(_cell, _columns(names))])
     for row in result.trials:
         values = [row.config.get(name) for name in names]
         row = replace(row, value=_shown(result, row.value))
-        writer.writerow([*(getattr(row, name) for name in plain), *values])
+        plain = [getattr(row, name) for name in _PLAIN]
+        writer.writerow(map(_cell, [*plain, *values]))
     return text.getvalue()
+
+
+_PLAIN = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")
+# What a spreadsheet would reckon out, and what would read as another value or as a quoted text.
+_UNLIKE_TEXT = re.compile(r"[=+\-@\t\r\n\"].*|\s*|True|False", re.DOTALL)
+
+
+def _columns(names: Iterable[str]) -> list[str]:
+    """Return the hyperparameters' columns, none of which is called as another."""
+    names = list(names)
+    columns: list[str] = []
+    for name in names:
+        column = name
+        if name in _PLAIN:
+            while column in {*_PLAIN, *names, *columns}:
+                column = f"space.{column}"
+        columns.append(column)
+    return columns
+
+
+def _cell(value: Any) -> Any:
+    """Return a value so that no text is taken for a number, for nothing or for a formula.
+
+    Such a text stands in double quotes, and backslashes before its own, as in JSON.
+    """
+    if not isinstance(value, str) or not (_UNLIKE_TEXT.fullmatch(value) or _is_number(value)):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from search.health.verdict import Kind
+from search.result.beside import comparisons
 from search.result.factors import (
     ENOUGH,
     Contrast,
@@ -39,31 +40,15 @@ def sentences(result: "Result") -> list[str]:
         said.append(_proven(result))
     expected = result.spec.expected
     beside = [f"Expected was: {expected}"] if expected else []
-    said += [*_baselines(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
+    said += [*comparisons(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
     return [*said, _counts(result), *beside]
-
-
-def _baselines(result: "Result") -> list[str]:
-    """Say what needs no network would score on the same examples."""
-    if result.proof is None:
-        return []
-    text, said = (
-        result.metric.text,
-        {
-            "largest_class": "Always guessing the largest class would be right on {}.",
-            "mean": "Always guessing the mean would have an R² of {}.",
-        },
-    )
-    found = result.proof.baselines.items()
-    return [said[name].format(text(score)) for name, score in found if name in said]
 
 
 def _unopened(result: "Result") -> list[str]:
     """Say where the test split was opened in vain."""
     if result.proof is not None or not result.opened:
         return []
-    times = "once" if result.opened == 1 else f"{result.opened} times"
-    return [f"The test split was opened {times} already, and nothing came of it."]
+    return [f"The test split was opened {openings(result)} already, and nothing came of it."]
 
 
 def _proven(result: "Result") -> str:
@@ -114,6 +99,14 @@ def _counts(result: "Result") -> str:
     states = result.states
     parts = [f"{states[state]} {state}" for state in ENDED]
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
+
+
+def openings(result: "Result") -> str:
+    """Say how often the test split was opened, and for which trials where it was not once."""
+    if result.opened == 1:
+        return "once"
+    trials = ", ".join(map(str, result.openings))
+    return f"{result.opened} times" + (f", for the trials {trials}" if trials else "")
 
 
 def gradients(result: "Result") -> str:
@@ -220,6 +213,7 @@ def facts(result: "Result") -> list[tuple[str, str]]:
     """Return what the result depends on: data, versions and hardware, and the time it took."""
     return [
         ("data", f"{result.data['name']}, SHA-256 {result.data['sha256']}"),
+        *(("about the data", note) for note in result.notes),
         ("versions", ", ".join(f"{name} {value}" for name, value in result.versions.items())),
         ("hardware", ", ".join(f"{name} {value}" for name, value in result.hardware.items())),
         ("time spent", ", ".join(f"{name} {clock(s)}" for name, s in result.seconds.items())),

@@ -58,6 +58,7 @@ def collect(
         settings=settings,
         metric=METRICS[stored.frozen["data.metric"]],
         openings=ledger.openings,
+        notes=tuple(stored.frozen["data.notes"]),
         task=Task(stored.frozen["data.task"]),
         labels=None if labels is None else tuple(labels),
     )

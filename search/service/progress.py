@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.errors import printable
 from search.result.wording import clock, describe
 from search.store.attributes import END, FAILURE
 from search.study.metric import ACCURACY, Metric
@@ -64,6 +65,9 @@ class Lines:
     ) -> None:
         return None
 
+    def stop(self) -> None:
+        """Leave the terminal in order."""
+
     def say(self, message: str) -> None:
         """Print one line."""
         self._console.print(message, highlight=False, markup=False, soft_wrap=True)
@@ -92,7 +96,7 @@ class Lines:
             assert trial.value is not None
             if self.best is None or trial.value > self.best.value:
                 self.best = Best(trial.number, trial.value)
-        self.say(_sentence(trial, config, self.best, self._metric))
+        self.say(printable(_sentence(trial, config, self.best, self._metric)))
 
     def confirmed(self, run: "Run") -> None:
         """A candidate was trained once more."""
@@ -142,6 +146,10 @@ class LiveTable(Lines):
         traceback: TracebackType | None,
     ) -> None:
         self._live.__exit__(kind, error, traceback)
+
+    def stop(self) -> None:
+        """Draw no more."""
+        self._live.stop()
 
     def trained(self, lane: int, result: EpochResult) -> None:
         """The trial in a lane was trained for one epoch."""

@@ -121,7 +121,8 @@ class Session:
             self.leases.create(
                 StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
             )
-            open_study(self.store, self.name, self.spec, seed=0)
+            study = open_study(self.store, self.name, self.spec, seed=0)
+            self.store.name_values(study, METRICS[frozen["data.metric"]].title)
 
     def _agree(
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None

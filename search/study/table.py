@@ -12,13 +12,13 @@ from search.study.checks import one_of
 if TYPE_CHECKING:  # a study's file opens without pandas
     import pandas as pd
 
-Source: TypeAlias = "str | pd.DataFrame"
-Part: TypeAlias = "float | Source"  # of the rows: a share of them, or rows of their own
+TableSource: TypeAlias = "str | pd.DataFrame"
+TablePart: TypeAlias = "float | TableSource"  # of the rows: a share of them, or rows of their own
 
 ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet")  # of files that are read as tables
 
 
-class Kind(StrEnum):
+class ColumnKind(StrEnum):
     """What a column is taken for."""
 
     NUMBER = "number"
@@ -49,10 +49,10 @@ class Table:
 
     """
 
-    source: Source
+    source: TableSource
     label: str = field(kw_only=True)
-    test: Part = field(default=0.2, kw_only=True)
-    validation: Part = field(default=0.15, kw_only=True)
+    test: TablePart = field(default=0.2, kw_only=True)
+    validation: TablePart = field(default=0.15, kw_only=True)
     columns: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     group: str | None = field(default=None, kw_only=True)
     time: str | None = field(default=None, kw_only=True)
@@ -71,7 +71,7 @@ class Table:
         for name, kind in self.columns.items():
             if name == self.label:
                 raise SpecError(f"columns says what {name} is, and it is the label; see task")
-            one_of(f"columns: the kind of {name},", kind, tuple(Kind))
+            one_of(f"columns: the kind of {name},", kind, tuple(ColumnKind))
 
     def _check_source(self, name: str, value: object) -> None:
         if type(value).__name__ == "DataFrame":

@@ -89,7 +89,19 @@ def check_folds(dataset: Dataset, count: int, seed: int) -> list[NDArray[np.int6
             f"folds is {count}, but the validation examples, which folds train on too, have no "
             "weights; put them into the training arrays, or leave out folds"
         )
-    dealt = _dealt(dataset, y, count, seed)
+    table = dataset.table
+    if count > 1 and table is not None and table.ordered:
+        raise SpecError(
+            f"folds is {count}, but the table is split by time, and folds would let later rows "
+            "teach earlier ones; leave out folds, or time"
+        )
+    if count > 1 and table is not None and table.groups is not None:
+        dealt = _grouped(table.groups, y, dataset.classes, count, seed)
+    else:
+        shuffled = np.random.default_rng(derive(seed, "folds")).permutation(len(y))
+        by_label = np.argsort(y[shuffled], kind="stable")
+        # In each fold as they were shuffled: sorted by class, its front would stand for one class.
+        dealt = [shuffled[np.sort(by_label[fold::count])] for fold in range(count)]
     if dataset.classes is None and count > 1 and not all(np.ptp(y[fold]) for fold in dealt):
         raise SpecError(
             f"folds is {count}, but the targets of a fold are all equal then, and R² needs "
@@ -99,22 +111,17 @@ def check_folds(dataset: Dataset, count: int, seed: int) -> list[NDArray[np.int6
     return dealt
 
 
-def _dealt(
-    dataset: Dataset, y: NDArray[np.generic], count: int, seed: int
+def _grouped(
+    groups: NDArray[np.int64], y: NDArray[np.generic], classes: int | None, count: int, seed: int
 ) -> list[NDArray[np.int64]]:
-    """Deal all examples, or whole groups, to the folds."""
-    table = dataset.table
-    if count > 1 and table is not None and table.ordered:
-        raise SpecError(
-            f"folds is {count}, but the table is split by time, and folds would let later rows "
-            "teach earlier ones; leave out folds, or time"
-        )
-    if count > 1 and table is not None and table.groups is not None:
-        return _grouped(table.groups, y, dataset.classes, count, seed)
-    shuffled = np.random.default_rng(derive(seed, "folds")).permutation(len(y))
-    by_label = np.argsort(y[shuffled], kind="stable")
-    # In each fold as they were shuffled: sorted by class, its front would stand for one class.
-    return [shuffled[np.sort(by_label[fold::count])] for fold in range(count)]
+    """Deal whole groups to the folds, stratified where there are classes."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    if (there := len(np.unique(groups))) < count:
+        raise SpecError(f"folds is {count}, but there are {there} groups; take fewer folds")
+    kind = GroupKFold if classes is None else StratifiedGroupKFold
+    splitter = kind(count, shuffle=True, random_state=derive(seed, "folds") % 2**32)
+    return [rows for _, rows in splitter.split(groups, y, groups)]
 
 
 def _check_classes(
@@ -133,19 +140,6 @@ def _check_classes(
             f"metric is {metric.name}, which needs examples of every class, and {where} has none "
             f"of {label!r}; supply more of them, or take another metric"
         )
-
-
-def _grouped(
-    groups: NDArray[np.int64], y: NDArray[np.generic], classes: int | None, count: int, seed: int
-) -> list[NDArray[np.int64]]:
-    """Deal whole groups to the folds, stratified where there are classes."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
-    if (there := len(np.unique(groups))) < count:
-        raise SpecError(f"folds is {count}, but there are {there} groups; take fewer folds")
-    kind = GroupKFold if classes is None else StratifiedGroupKFold
-    splitter = kind(count, shuffle=True, random_state=derive(seed, "folds") % 2**32)
-    return [rows for _, rows in splitter.split(groups, y, groups)]
 
 
 @dataclass

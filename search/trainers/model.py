@@ -45,8 +45,8 @@ class Problem:
     by_feature: bool = False  # whether each is standardized by itself unless the study says
     target_mean: float = 0.0  # of a regression's targets of the training split
     target_scale: float = 1.0  # their standard deviation
-    encoding: "Encoding | None" = None  # of a table, how its columns become inputs
     metric: Metric = ACCURACY  # how predictions are scored
+    encoding: "Encoding | None" = None  # of a table, how its columns become inputs
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Problem":
@@ -72,8 +72,8 @@ class Problem:
             *features,
             table,
             *targets,
-            None if dataset.table is None else dataset.table.encoding,
             dataset.metric,
+            None if dataset.table is None else dataset.table.encoding,
         )
 
     def scaling(self, standardize: bool | str) -> tuple[Scaling, Scaling, Scaling]:

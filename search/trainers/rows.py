@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from search.data.encoding import CLIP, FARTHEST, PERIODS, Encoded, Encoding, Scale
-from search.study.table import Kind
+from search.study.table import ColumnKind
 
 
 def taking_rows(model: keras.Model, encoding: Encoding) -> keras.Model:
@@ -66,12 +66,12 @@ def _encoded(part: Encoded, inputs: dict[str, Any]) -> list[Any]:
         return [ops.take(lookup, np.array([1, 0], np.int32), axis=-1), lookup[:, 2:]]
     missing = ops.isnan(x)
     features = [_scaled(part.scale, x, missing), ops.cast(missing, "float32")]
-    if part.column.kind is Kind.DATE:
+    if part.column.kind is ColumnKind.DATE:
         days = ops.where(missing, 0.0, x)
         for period in PERIODS:
             angle = ops.mod(days, np.float32(period)) * np.float32(2 * np.pi / period)
             features += [ops.where(missing, 0.0, wave(angle)) for wave in (ops.sin, ops.cos)]
-    if part.column.kind is Kind.CATEGORY:
+    if part.column.kind is ColumnKind.CATEGORY:
         equal = ops.equal(x, np.array([part.levels], np.float32))
         levels = ops.cast(equal, "float32")
         known = ops.logical_or(missing, ops.any(equal, axis=-1, keepdims=True))

