@@ -22,7 +22,7 @@ from search.data.hints import hints
 from search.data.splits import Dataset, Split
 from search.errors import DataCorrupt, DataNotFound
 from search.study.table import ColumnKind, Table, TableSource
-from search.study.task import Label, Task
+from search.study.task import Task
 
 PURPOSES = {
     "group": "it tells the groups that stay together",
@@ -195,14 +195,8 @@ class Opened:
             tuple(self._notes(train, validation, test)),
             self.data_dir,
             table=Origin(self, encoding, self._groups),
-            untested=self._untested(test),
+            untested=self.answers.missing(test.y),
         )
-
-    def _untested(self, test: Split) -> tuple[Label, ...]:
-        """Return the classes of which there is nothing to test on."""
-        there = set(np.unique(test.y).tolist())
-        labels = self.answers.labels or ()
-        return tuple(label for number, label in enumerate(labels) if number not in there)
 
     @property
     def _groups(self) -> NDArray[np.int64] | None:
