@@ -4,7 +4,8 @@
 PYTHON ?= python3
 STAMP := .venv/.installed
 # What runs on JAX too: the trainers' contract, and what only the compiled programs can break.
-ON_JAX := (test_contract and stack) or (follows_keras and nesterov) or diverging_neighbour or compiles
+ON_JAX := (test_contract and stack) or (follows_keras and nesterov) or diverging_neighbour or compiles \
+	or (plain_keras and (functional-logit or softplus))
 
 help:  ## list the targets
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -28,6 +29,7 @@ quick: $(STAMP)  ## run the tests that need no TensorFlow, PostgreSQL or browser
 test: $(STAMP)  ## run all tests
 	.venv/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations=15
 	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/trainers/test_contract.py tests/lanes/test_lanes.py \
+		tests/acceptance/test_field_models.py \
 		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'
 
 check: $(STAMP)  ## format, lint and types

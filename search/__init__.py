@@ -1,6 +1,6 @@
 """Hyperparameter search that proves its winner: what a study is written with.
 
-    from search import MLP, Confirm, StudySpec, Training, off_or
+    from search import MLP, Confirm, StudySpec, Table, Training, off_or
 
 Importing it loads none of the libraries that train or store: a study's file opens at once.
 """
@@ -8,6 +8,7 @@ Importing it loads none of the libraries that train or store: a study's file ope
 from search.study.mlp import MLP
 from search.study.space import off_or
 from search.study.spec import Confirm, StudySpec
+from search.study.table import Table
 from search.study.training import Training
 
-__all__ = ["MLP", "Confirm", "StudySpec", "Training", "off_or"]
+__all__ = ["MLP", "Confirm", "StudySpec", "Table", "Training", "off_or"]

@@ -10,6 +10,7 @@ COMMANDS = {
     "search.report": "write a study's report again from the store",
     "search.replay": "train a trial again and compare its score with the recorded one",
     "search.findings": "compare the arms of an experiment, with intervals",
+    "search.predict": "say what a study's winner makes of new rows",
     "search.dashboard": "show a store's studies in the browser",
     "search.data": "fetch and verify a data set",
 }

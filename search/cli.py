@@ -114,19 +114,34 @@ lanes_option = click.option(
 )
 
 
-def study_options(required: bool = True) -> Callable[[Function], Function]:
-    """Add the options of `Options` to a command, which gets them as keyword arguments."""
-    default = {"required": True} if required else {"default": ""}
-    every = "" if required else " [default: every study of the store]"
+def study_option(default: str | None = None) -> Callable[[Function], Function]:
+    """Return the option that names the study.
+
+    Args:
+        default: what stands for a study that is not given, in words; None where it must be.
+
+    """
+    settings = {"required": True} if default is None else {"default": ""}
+    stands = "" if default is None else f" [default: {default}]"
+    return click.option(
+        "--study", metavar="NAME", help=f"A study's name or its file.{stands}", **settings
+    )
+
+
+name_option = click.option("--name", metavar="NAME", help="The study's name in the store.")
+
+
+def study_options(default: str | None = None) -> Callable[[Function], Function]:
+    """Add the options of `Options` to a command, which gets them as keyword arguments.
+
+    Args:
+        default: as in `study_option`.
+
+    """
     options = [
-        click.option(
-            "--study",
-            metavar="NAME",
-            help=f"A study's name or its file.{every}",
-            **default,
-        ),
+        study_option(default),
         storage_option,
-        click.option("--name", metavar="NAME", help="The study's name in the store."),
+        name_option,
         click.option(
             "--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: runs/NAME]"
         ),

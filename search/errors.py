@@ -15,6 +15,7 @@ SearchError                  exit status 1
 ├── LanesExhausted               the caller halves the lanes and goes on
 ├── ModelError                   costs a trial; before a study's first trial it is a SpecError
 ├── StoreError
+│   └── StoreGone
 └── TrialLost                never reaches the user: the worker drops the trial
 
 The docstring of a class is its default message. A message is one line that says what is wrong
@@ -29,20 +30,25 @@ _PREAMBLE = r"Exception encountered when calling [\w.]+\(\)\.\s*"  # of Keras
 
 
 def one_line(message: object, longest: int = LONGEST_LINE) -> str:
-    """Return what somebody else said in one line that any terminal can show.
-
-    Line breaks become spaces, colours go, and what is not to be printed, another escape sequence
-    say, becomes what Python would write for it.
-    """
+    """Return what somebody else said as `printable` does, without its middle if it is long."""
     try:
-        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(message)).split())
+        shown = printable(str(message))
     except Exception:  # an exception of a user's own may be unable to say anything
-        text = "it cannot be said what"
-    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+        shown = "it cannot be said what"
     if len(shown) <= longest:
         return shown
     half = longest // 2
     return f"{shown[:half]} ... {shown[-half:]}"
+
+
+def printable(text: str) -> str:
+    """Return a text in one line that any terminal can show.
+
+    Line breaks become spaces, colours go, and what is not to be printed, another escape sequence
+    say, becomes what Python would write for it.
+    """
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def reason_of(error: BaseException) -> str:
@@ -125,6 +131,10 @@ class ModelError(SearchError):
 
 class StoreError(SearchError):
     """The store cannot be used."""
+
+
+class StoreGone(StoreError):
+    """The store was deleted or replaced while a process worked on it."""
 
 
 class TrialLost(SearchError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
+from search.errors import printable
 from search.result.state import State
 from search.result.wording import clock, describe
 
@@ -101,7 +102,11 @@ def as_json(status: Status) -> dict[str, Any]:
         "trials": dict(status.states),
         "best": None
         if best is None
-        else {"trial": best.number, "value": best.value, "config": dict(best.config)},
+        else {
+            "trial": best.number,
+            "value": None if best.value is None else status.metric.shown(best.value),
+            "config": dict(best.config),
+        },
         "metric": status.metric.name,
         "target": status.target,
         "target_met": status.target_met,
@@ -134,9 +139,10 @@ def as_text(status: Status) -> str:
     ]
     lines.append("trials: " + (_listed(status.states) or "none yet"))
     if status.best is not None:
+        value = status.best.value
         lines.append(
             f"best: trial {status.best.number}, validation {status.metric.title} "
-            f"{status.best.value:.4f}, "
+            f"{'unknown' if value is None else status.metric.digits_of(value)}, "
             f"{describe(status.best.config)}"
         )
     if status.seconds_left is not None and done < status.budget:
@@ -147,7 +153,8 @@ def as_text(status: Status) -> str:
     lines.append(f"workers: {len(status.workers)} at work, {status.former} gone")
     for worker in status.workers:
         lines.append(
-            f"  {worker.identity}: {worker.device or 'starting'}, lanes {worker.lanes or 0}, "
+            f"  {printable(worker.identity)}: {printable(worker.device or 'starting')}, "
+            f"lanes {worker.lanes or 0}, "
             f"last beat {worker.silence:.0f} s ago, {worker.done} trials, "
             f"{pace(worker):.0f} an hour"
         )
@@ -155,7 +162,7 @@ def as_text(status: Status) -> str:
         times = "once" if status.openings == 1 else f"{status.openings} times"
         lines.append(f"test split: opened {times}")
     for reason, count in status.failures.items():
-        lines.append(f"failed {count} x: {reason}")
+        lines.append(f"failed {count} x: {printable(reason)}")
     return "\n".join(lines)
 
 

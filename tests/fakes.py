@@ -117,6 +117,9 @@ class Notes:
         self.runs: list[Run] = []
         self.said: list[str] = []
 
+    def stop(self) -> None:
+        pass
+
     def say(self, message: str) -> None:
         self.said.append(message)
 

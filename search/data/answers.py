@@ -4,7 +4,7 @@ Classes may be called as the user calls them, by numbers, text or truth values. 
 them from 0, in sorted order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ class Answers:
     """How the values of y become what a network is trained on."""
 
     labels: tuple[Label, ...] | None  # the classes, sorted; None of a regression
+    name: str = "y_train"  # what messages call the values that settled it
 
     @property
     def task(self) -> Task:
@@ -35,7 +36,7 @@ class Answers:
         return Task.REGRESSION if self.labels is None else Task.CLASSIFICATION
 
     @classmethod
-    def of(cls, y: Array, task: Task | None) -> "Answers":
+    def of(cls, y: Array, task: Task | None, name: str = "y_train") -> "Answers":
         """Settle what the training values of y are.
 
         The rule, where the study does not say: text and truth values are classes. Numbers with a
@@ -45,19 +46,20 @@ class Answers:
         Args:
             y: of all training examples, ``[example]`` or ``[example, 1]``.
             task: what the study says they are.
+            name: what messages call them.
 
         Raises:
             DataCorrupt: they cannot be learned, or it is not plain what they are.
 
         """
         values = plain(y)
-        _check_finite("y_train", values)
+        _check_finite(name, values)
         differing, counts = np.unique(values, return_counts=True)
-        if (task or _task(differing, counts)) is Task.REGRESSION:
+        if (task or _task(name, differing, counts)) is Task.REGRESSION:
             if values.dtype.kind == "U":
-                raise DataCorrupt("y_train holds text; the targets of a regression are numbers")
-            return cls(None)
-        return cls(_classes(differing, len(values)))
+                raise DataCorrupt(f"{name} holds text; the targets of a regression are numbers")
+            return cls(None, name)
+        return cls(_classes(name, differing, len(values)), name)
 
     @classmethod
     def known(cls, y: Array, task: Task) -> "Answers":
@@ -85,13 +87,51 @@ class Answers:
         if -1 in numbers:
             unknown = _shown([_python(differing)[numbers.index(-1)]])
             raise DataCorrupt(
-                f"{key} holds {unknown}, a class that y_train has not: {_shown(self.labels)}"
+                f"{key} holds {unknown}, a class that {self.name} has not: {_shown(self.labels)}"
             )
         return np.array(numbers, np.int64)[places.reshape(-1)]
 
-    def check(self, key: str, y: Array) -> None:
-        """Refuse values as `of_values` does."""
-        self.of_values(key, y)
+    def alone(self, what: str, found: Collection[int]) -> Iterator[str]:
+        """Yield a line where a split has one class alone.
+
+        Args:
+            what: which split.
+            found: the classes, by number, that occur in it.
+
+        """
+        if self.labels is not None and len(found) == 1:
+            (number,) = found
+            yield (
+                f"{what} is of one class alone, {_shown([self.labels[number]])}; whoever always "
+                "says that is right on all of it"
+            )
+
+    def check_split(self, key: str, y: NDArray[Any], trained: bool, advice: str = "") -> None:
+        """Refuse a split that nothing can be learned from, or compared on.
+
+        Args:
+            key: what the values are called.
+            y: as `of_values` returns them.
+            trained: whether networks are trained on them.
+            advice: what else to say of them, behind a comma.
+
+        Raises:
+            DataCorrupt: it is such a one.
+
+        """
+        if self.task is Task.CLASSIFICATION:
+            if trained and not np.ptp(y):
+                raise DataCorrupt(
+                    f"the {len(y)} examples to train on are all of one class, when others are "
+                    "held out; supply more of the other classes"
+                )
+        elif not np.ptp(y):
+            raise DataCorrupt(
+                f"the {len(y)} targets of {key}{advice} are all equal: R² needs targets that "
+                "differ; supply more examples"
+            )
+        elif flaw := unlearnable(y):
+            raise DataCorrupt(f"{key} holds {flaw}")
 
 
 def plain(y: Array) -> Array:
@@ -126,7 +166,7 @@ def _check_finite(key: str, values: Array) -> None:
         )
 
 
-def _task(differing: Array, counts: NDArray[np.int64]) -> Task:
+def _task(name: str, differing: Array, counts: NDArray[np.int64]) -> Task:
     if differing.dtype.kind in "bU":
         return Task.CLASSIFICATION
     if differing.dtype.kind == "f":
@@ -138,22 +178,22 @@ def _task(differing: Array, counts: NDArray[np.int64]) -> Task:
     if few or counts.min() >= ENOUGH:
         return Task.CLASSIFICATION
     raise DataCorrupt(
-        f"y_train holds {len(differing)} different whole numbers ({_shown(_python(differing))}) "
-        f'for {counts.sum()} examples; say in the study what they are: task="regression" for '
-        'numbers to predict, task="classification" for classes'
+        f"{name} holds {len(differing)} different whole numbers ({_shown(_python(differing))}) "
+        f'for {counts.sum()} examples; say what they are: task="regression" for numbers to '
+        'predict, task="classification" for classes; with --data it is --task'
     )
 
 
-def _classes(differing: Array, examples: int) -> tuple[Label, ...]:
+def _classes(name: str, differing: Array, examples: int) -> tuple[Label, ...]:
     labels = _python(differing)
     if len(labels) == 1:
-        raise DataCorrupt(f"y_train holds one class only, {labels[0]!r}; supply two or more")
+        raise DataCorrupt(f"{name} holds one class only, {labels[0]!r}; supply two or more")
     if 2 * len(labels) > examples:
         remedy = "supply more examples of each"
         if differing.dtype.kind in "iuf":
             remedy = 'say task="regression" in the study if they are numbers to predict'
         raise DataCorrupt(
-            f"y_train holds {len(labels)} classes ({_shown(labels)}) for {examples} examples, "
+            f"{name} holds {len(labels)} classes ({_shown(labels)}) for {examples} examples, "
             f"fewer than two for each; {remedy}"
         )
     return labels

@@ -32,6 +32,7 @@ TEST = ("x_test", "y_test")
 KEYS = TRAIN + TEST
 # What a user may add to them.
 VALIDATION = ("x_val", "y_val")
+WEIGHT = "sample_weight"  # of the training examples, as Keras and scikit-learn call it
 
 PIECE = 1 << 18  # bytes that are read at a time
 

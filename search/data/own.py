@@ -18,6 +18,7 @@ from search.data.formats import (
     TEST,
     TRAIN,
     VALIDATION,
+    WEIGHT,
     Array,
     Arrays,
     Header,
@@ -29,7 +30,7 @@ from search.data.formats import (
 )
 from search.data.sources import Found
 from search.errors import DataCorrupt, DataNotFound
-from search.study.task import Task
+from search.study.task import Label, Task
 
 PAIRS = (TRAIN, VALIDATION, TEST)
 
@@ -46,7 +47,9 @@ class OwnFile:
     def _headers(self) -> Mapping[str, Header]:
         if not self.path.is_file():
             raise DataNotFound(f"there is no data file {self.path}")
-        keys = KEYS + VALIDATION if set(VALIDATION) <= set(npz_names(self.path)) else KEYS
+        names = set(npz_names(self.path))
+        keys = [*KEYS, *(VALIDATION if set(VALIDATION) <= names else ())]
+        keys += [WEIGHT] if WEIGHT in names else []
         headers = npz_headers(self.path, keys)
         for flaw in _flaws(headers):
             raise DataCorrupt(f"{self.path}: {flaw}")
@@ -95,19 +98,28 @@ class OwnFile:
         for key, array in arrays.items():
             if key.startswith("x"):
                 arrays[key] = _converted(array)
-            if key in TRAIN:
+            if key in (*TRAIN, WEIGHT):
                 arrays[key] = arrays[key][order]
+        if WEIGHT in arrays:
+            arrays[WEIGHT] = arrays[WEIGHT].reshape(-1).astype(np.float32)
         return arrays, Found("your own file", self.path)
 
     def _check_inputs(self) -> None:
         for key, extent in self._extents.items():
             if flaw := extent.unusable():
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
+        weights = read_npz(self.path, {WEIGHT} & self._headers.keys())
+        for key, array in weights.items():
+            if flaw := _flaw_of_weights(array):
+                raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
         if flaw := self._extents["x_train"].lost():
             raise DataCorrupt(f"{self.path}: x_train holds {flaw}")
 
-    def check(self, answers: Answers) -> None:
+    def check(self, answers: Answers) -> Iterator[str]:
         """Refuse validation and test answers that cannot be compared with a network's.
+
+        Yields:
+            What the user had better know of the test split, a line each.
 
         Raises:
             DataCorrupt: there is a class that y_train lacks, or targets that do not differ.
@@ -117,9 +129,24 @@ class OwnFile:
             if key not in self._headers:
                 continue
             if answers.task is Task.CLASSIFICATION:
-                npz_digests(self.path, {key: partial(answers.check, key)})
+                found: set[int] = set()
+                npz_digests(self.path, {key: partial(_gather, answers, key, found)})
+                if key in TEST:
+                    yield from answers.alone("the test split", found)
             elif flaw := unlearnable(answers.of_values(key, read_npz(self.path, [key])[key])):
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
+
+    def untested(self, answers: Answers) -> tuple[Label, ...]:
+        """Return the classes of which there is nothing to test on."""
+        if answers.labels is None:
+            return ()
+        tested: set[int] = set()
+
+        def gather(y: Array) -> None:
+            tested.update(np.unique(answers.of_values("y_test", y)).tolist())
+
+        npz_digests(self.path, {"y_test": gather})
+        return tuple(one for number, one in enumerate(answers.labels) if number not in tested)
 
     @property
     def notes(self) -> Iterator[str]:
@@ -129,7 +156,7 @@ class OwnFile:
             one = len(unused) == 1
             yield (
                 f"{', '.join(unused)} {'is' if one else 'are'} not used; what is used is "
-                f"{', '.join(KEYS)}, and x_val with y_val"
+                f"{', '.join(KEYS)}, x_val with y_val, and {WEIGHT}"
             )
         for key, extent in self._extents.items():
             dtype = self._headers[key].dtype
@@ -145,9 +172,22 @@ class OwnFile:
             )
 
 
+def _gather(answers: Answers, key: str, found: set[int], y: Array) -> None:
+    found.update(np.unique(answers.of_values(key, y)).tolist())
+
+
 def _converted(x: Array) -> Array:
     """Return inputs as networks are given them: bytes as they are, all else as float32."""
     return x if x.dtype == np.uint8 else x.astype(np.float32)
+
+
+def _flaw_of_weights(weights: Array) -> str | None:
+    """Return why examples cannot have these weights, in words; None where they can."""
+    with np.errstate(over="ignore"):
+        found = weights.astype(np.float32)
+    if not np.isfinite(found).all() or found.min() < 0:
+        return "what is no number from 0 upwards"
+    return None if found.any() else "0 alone, and nothing would be learned"
 
 
 def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
@@ -163,13 +203,22 @@ def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
                     f"y_train holds {headers['y_train'].dtype} and {y} {headers[y].dtype}; make "
                     "both text, or both numbers"
                 )
+    if WEIGHT in headers:
+        examples, header = headers["x_train"].shape[0], headers[WEIGHT]
+        if header.shape not in ((examples,), (examples, 1)):
+            yield f"{WEIGHT} has shape {header.shape} for the {examples} examples of x_train"
+        if header.dtype.kind not in "buif":
+            yield f"{WEIGHT} holds {header.dtype}; weights are numbers"
 
 
 def _flaws_of_inputs(key: str, header: Header, least: int) -> Iterator[str]:
-    if len(header.shape) < 2:
-        yield f"{key} has shape {header.shape}; it must be [example, ...]"
     if header.dtype.kind not in "buif":
         yield f"{key} holds {header.dtype}; inputs are numbers{_way_out(header)}"
+    if len(header.shape) < 2:
+        yield (
+            f"{key} has shape {header.shape}; it must be [example, ...], a single column "
+            "[example, 1]"
+        )
     if header.shape[0] < least:
         yield f"{key} has {header.shape[0]} examples; it needs {least}"
     if 0 in header.shape[1:]:
@@ -194,6 +243,12 @@ def _flaws_of_answers(key: str, header: Header, x: str, examples: int) -> Iterat
     yield f"{key} has shape {shape} for the {examples} examples of {x}{advice}"
 
 
+_FROM_TEXT = (
+    "; turn text into numbers first, like the word numbers of a TextVectorization that was adapted "
+    "to x_train, and leave that layer out of the model"
+)
+
+
 def _way_out(header: Header) -> str:
     """Return what to do about a type that no network takes, where it is known."""
     ways = {
@@ -201,6 +256,8 @@ def _way_out(header: Header) -> str:
         "M": "; turn dates into numbers first, like the days since the first",
         "m": "; turn durations into numbers first, like their seconds",
         "c": "; split complex numbers into two columns",
+        "S": _FROM_TEXT,
+        "U": _FROM_TEXT,
         "V": "; put the fields of its records side by side as columns",
     }
     return ways.get(header.dtype.kind, "")

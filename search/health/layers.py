@@ -166,7 +166,7 @@ def _derivatives(run: _Run, wanted: list[int]) -> list[Array]:
 
     def total(arguments: list[Array], _: object) -> tuple[Array, None]:
         parts = [run.activations[i].function(z) for i, z in zip(wanted, arguments, strict=True)]
-        return sum(map(ops.sum, parts)), None
+        return sum(ops.cast(ops.sum(part), "float32") for part in parts), None
 
     slopes: list[Array] = gradients(total, [run.passed[index][0] for index in wanted])[0]
     return slopes
@@ -180,10 +180,11 @@ def _changes(model: keras.Model, slopes: list[Array], wanted: list[int]) -> dict
     chosen = [weights[number] for number in wanted]
     state = [*chosen, *optimizer.variables]
     before = [ops.copy(variable.value) for variable in state]
-    # The class's own, which nobody counts.
-    type(optimizer).apply(optimizer, [slopes[number] for number in wanted], chosen)
-    pairs = zip(wanted, chosen, before, strict=False)
-    changes = {number: weight.value - old for number, weight, old in pairs}
-    for variable, value in zip(state, before, strict=True):
-        variable.assign(value)
-    return changes
+    try:
+        # The class's own, which nobody counts.
+        type(optimizer).apply(optimizer, [slopes[number] for number in wanted], chosen)
+        pairs = zip(wanted, chosen, before, strict=False)
+        return {number: weight.value - old for number, weight, old in pairs}
+    finally:
+        for variable, value in zip(state, before, strict=True):
+            variable.assign(value)

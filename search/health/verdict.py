@@ -90,6 +90,17 @@ def judge(health: Health, thresholds: Thresholds | None = None) -> Verdict:
     )
 
 
+KEY_NUMBERS = (
+    "diverged_step",
+    "slope",
+    "update_ratio",
+    "dead",
+    "saturated",
+    "distance",
+    "clipped",
+)
+
+
 def key_numbers(health: Health) -> dict[str, Any]:
     """Return a few numbers of the latest snapshot, to filter and colour trials by.
 

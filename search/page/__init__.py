@@ -19,14 +19,14 @@ from search.result import words
 from search.result.beside import lines, unit
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
-from search.result.words import commands, facts, sentences
+from search.result.words import commands, facts, openings, sentences
 from search.study.metric import amount
 
 TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
 
 
 @dataclass(frozen=True)
-class Column:
+class Heading:
     """A column of the table of trials."""
 
     name: str
@@ -75,6 +75,7 @@ def page(result: Result) -> str:
         "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
         "facts": facts(result),
+        "openings": openings(result),
         "style": _asset("style.css"),
     }
     # Plotly is four megabytes, and a page without a figure needs none of them.
@@ -130,30 +131,34 @@ def _interval(result: Result) -> Interval | None:
     proof = result.proof
     if proof is None:
         return None
-    interval, target, text = proof.interval, result.spec.target, result.metric.text
+    metric, target = result.metric, result.target
+    interval, text = proof.interval, metric.text
     marks = [interval.low, interval.high, *proof.per_seed]
     if target is not None:
         marks.append(target)
-    least, most = min(marks), max(marks)
-    margin = max(0.12 * (most - least), 0.0005)
-    left, right = max(least - margin, min(0.0, least)), min(most + margin, 1.0)
+    numbers = list(map(metric.shown, marks))
+    least, most = min(numbers), max(numbers)
+    margin = max(0.12 * (most - least), 0.0005 * (most if metric.error else 1.0))
+    left = max(least - margin, min(0.0, least))
+    right = most + margin if metric.error else min(most + margin, 1.0)
 
-    def place(share: float) -> int:
-        return round(1000 * (share - left) / (right - left))
+    def place(score: float) -> int:
+        return round(1000 * (metric.shown(score) - left) / (right - left))
 
+    low, high = metric.ordered(interval.low, interval.high)
     caption = (
-        f"The test {result.metric.title} {text(interval.mean)} with its "
-        f"{100 * interval.confidence:g} % interval from {text(interval.low)} to "
-        f"{text(interval.high)}, and those of {len(proof.seeds)} seeds"
+        f"The test {metric.title} {text(interval.mean)} with its "
+        f"{100 * interval.confidence:g} % interval from {text(low)} to {text(high)}, and those of "
+        f"{len(proof.seeds)} seeds"
     )
     caption += "." if target is None else f"; the target is {text(target)}."
     return Interval(
-        place(interval.low),
+        place(low),
         place(interval.mean),
-        place(interval.high),
+        place(high),
         None if target is None else place(target),
         [place(share) for share in proof.per_seed],
-        (text(left), text(right)),
+        (text(metric.stored(left)), text(metric.stored(right))),
         caption,
     )
 
@@ -174,18 +179,18 @@ def _names(result: Result) -> list[str]:
     return [dimension.name for dimension in result.spec.search_space.dimensions]
 
 
-def _columns(result: Result) -> list[Column]:
+def _columns(result: Result) -> list[Heading]:
     """Return the columns of the table of trials; the reason comes last, since it may be long."""
-    verdict = [Column("gradients")] if any(row.verdict for row in result.trials) else []
+    verdict = [Heading("gradients")] if any(row.verdict for row in result.trials) else []
     return [
-        Column("trial", "n"),
-        Column("state"),
-        Column(result.metric.title, "n"),
-        *(Column(name, _kind(result, name)) for name in _names(result)),
+        Heading("trial", "n"),
+        Heading("state"),
+        Heading(result.metric.title, "n"),
+        *(Heading(name, _kind(result, name)) for name in _names(result)),
         *verdict,
-        Column("epochs", "n"),
-        Column("seconds", "n"),
-        Column("reason", "words"),
+        Heading("epochs", "n"),
+        Heading("seconds", "n"),
+        Heading("reason", "words"),
     ]
 
 
@@ -196,10 +201,11 @@ def _kind(result: Result, name: str) -> str:
 def _cells(result: Result, row: TrialRow) -> list[Cell]:
     values = [row.config[name] if row.config else "" for name in _names(result)]
     verdict = [Cell(row.verdict or "")] if any(one.verdict for one in result.trials) else []
+    metric = result.metric
     return [
         Cell(str(row.number), row.number),
         Cell(row.state),
-        Cell("" if row.value is None else result.metric.text(row.value), row.value),
+        Cell("") if row.value is None else Cell(metric.text(row.value), metric.shown(row.value)),
         *(Cell(shown(value), _key(value)) for value in values),
         *verdict,
         Cell(str(row.epochs), row.epochs),

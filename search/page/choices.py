@@ -18,7 +18,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ChoiceTable:
     """The score by two factors."""
 
     down: str
@@ -60,7 +60,7 @@ def _by(
                 "type": "box",
                 "name": plain(label),
                 "orientation": "h",
-                "x": [stretched(score(row)) for row in own],
+                "x": [stretched(score(row), metric) for row in own],
                 "text": [f"trial {row.number}: {metric.text(row.value)}" for row in own],
                 "hovertemplate": "%{text}<extra></extra>",
                 "hoveron": "points",
@@ -101,24 +101,24 @@ def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric) -> str
     left_out = len(groups) - len(medians)
     rest = f" {count(left_out, 'choice')} with fewer than {ENOUGH} trials left aside."
     return (
-        f"The median {metric.title} is highest with {best} ({metric.text(medians[best])}, "
-        f"{count(len(groups[best]), 'trial')}) and lowest with {worst} "
+        f"The median {metric.title} is {metric.best} with {best} ({metric.text(medians[best])}, "
+        f"{count(len(groups[best]), 'trial')}) and {metric.poorest} with {worst} "
         f"({metric.text(medians[worst])}, {count(len(groups[worst]), 'trial')})."
     ) + (rest if left_out else "")
 
 
-def tables(result: Result) -> list[Table]:
+def tables(result: Result) -> list[ChoiceTable]:
     """Return a table for each pair of factors, of which at least two cells were tried."""
     rows = tried(result)
     made = [_table(down, across, rows, result.metric) for down, across in pairs(result)]
     return [table for table in made if sum(_filled(table)) > 1]
 
 
-def _filled(table: Table) -> list[bool]:
+def _filled(table: ChoiceTable) -> list[bool]:
     return [cell.spread is not None for _, cells in table.lines for cell in cells]
 
 
-def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metric) -> Table:
+def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metric) -> ChoiceTable:
     if len(across.labels) > len(down.labels):  # long tables are easier to read than wide ones
         down, across = across, down
     spreads = {
@@ -129,15 +129,16 @@ def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metri
         for other in across.labels
     }
     found = {place: one for place, one in spreads.items() if one is not None}
-    errors = [stretched(one.median) for one in found.values()]
+    errors = [stretched(one.median, metric) for one in found.values()]
     least, most = min(errors, default=0.0), max(errors, default=1.0)
 
     def cell(place: tuple[str, str]) -> Cell:
         one = spreads[place]
-        share = 0.0 if one is None else (most - stretched(one.median)) / ((most - least) or 1.0)
-        return Cell(one, round(100 * share))
+        if one is None:
+            return Cell(None, 0)
+        return Cell(one, round(100 * (most - stretched(one.median, metric)) / (most - least or 1)))
 
-    caption = f"{metric.title.capitalize()} by {down.name} and {across.name}."
+    caption = f"{metric.headline} by {down.name} and {across.name}."
     sure = [place for place, one in found.items() if one.trials >= ENOUGH]
     if len(sure) > 1:
         best = max(sure, key=lambda place: found[place].median)
@@ -147,7 +148,7 @@ def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metri
             f"{down.name} {best[0]} with {across.name} {best[1]}."
         )
     lines = [(one, [cell((one, other)) for other in across.labels]) for one in down.labels]
-    return Table(down.name, across.name, across.labels, lines, caption)
+    return ChoiceTable(down.name, across.name, across.labels, lines, caption)
 
 
 def _median(rows: Sequence[TrialRow]) -> float:

@@ -107,7 +107,7 @@ def _strands(
         "mode": "lines",
         "name": name,
         "x": [x for _ in rows for x in (*places, None)],
-        "y": [y for row in rows for y in (*_heights(row, dimensions, ends), None)],
+        "y": [y for row in rows for y in (*_heights(row, dimensions, ends, metric), None)],
         "text": [text for row in rows for text in (*([hover(row, metric)] * len(places)), "")],
         "hovertemplate": "%{text}<extra></extra>",
         "line": {"color": colour, "width": width},
@@ -115,12 +115,12 @@ def _strands(
 
 
 def _heights(
-    row: TrialRow, dimensions: Sequence[Dimension], ends: Sequence[float]
+    row: TrialRow, dimensions: Sequence[Dimension], ends: Sequence[float], metric: Metric
 ) -> Iterator[float]:
     for dimension in dimensions:
         yield round(height(dimension, row.config[dimension.name]), 4)
     low, high = ends
-    yield round((math.log10(stretched(score(row))) - low) / (high - low), 4)
+    yield round((math.log10(stretched(score(row), metric)) - low) / (high - low), 4)
 
 
 def _labels(dimensions: Sequence[Dimension], axis: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -103,7 +103,7 @@ def _slice(
         optuna.visualization.plot_slice(
             study,
             [plain(name)],
-            target=lambda trial: stretched(trial.value or 0.0),
+            target=lambda trial: stretched(trial.value or 0.0, metric),
             target_name=metric.title,
         )
     )

@@ -187,7 +187,7 @@ class Confirmation:
         """Make sure that a model scores on the validation split what it did in training."""
         split, trained = self._dataset.validation, self._validation(winner, seed)
         assert trained is not None, "it was kept with the model"
-        said = answers_of(model, split.x)
+        said = answers_of(model, split.given)
         outputs = Outputs.of(model, self._dataset.classes, said)
         metric, text = self._dataset.metric, self._dataset.metric.text
         now = metric.score(split.y, outputs.answers(said), self._dataset.validation_weight)
@@ -211,7 +211,7 @@ class Confirmation:
         """Return the fields of `Proof` that say what the models' answers are worth."""
         outputs = models[0].outputs
         scored = Scored(self._dataset.metric, test.y, test.weight, self._settings.confidence)
-        said = np.stack([outputs.answers(answers_of(one.model, test.x)) for one in models])
+        said = np.stack([outputs.answers(answers_of(one.model, test.given)) for one in models])
         baselines = {}
         for one in beside:
             try:

@@ -63,7 +63,7 @@ def measure(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> 
 
     """
     split = dataset.validation
-    said = answers_of(model, split.x)
+    said = answers_of(model, split.given)
     predicted = Outputs.of(model, None, said).numbers(said)
     sizes = np.abs(predicted - split.y)
     order = np.argsort(-sizes, kind="stable")[:SHOWN]

@@ -82,7 +82,7 @@ def examine(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> 
 
     """
     split = dataset.validation
-    said = answers_of(model, split.x)
+    said = answers_of(model, split.given)
     outputs = Outputs.of(model, dataset.classes, said)
     scores, guesses = outputs.probabilities(said), outputs.guesses(said)
     pairs, counts = np.unique(np.stack([split.y, guesses]), axis=1, return_counts=True)

@@ -58,7 +58,7 @@ def arms(
         result: the study's result.
         examples: in its training split.
         by: the hyperparameters that tell arms apart; without any, all that have a few choices.
-        reach: the score to which steps are counted, in whole epochs.
+        reach: the score, as a person reads it, to which steps are counted, in whole epochs.
 
     Raises:
         UsageError: the study has no such hyperparameter, or it has no few choices.
@@ -73,7 +73,7 @@ def arms(
         if row.curve:
             groups.setdefault(tuple(factor.label(row) for factor in chosen), []).append(row)
     made = [_arm(result, examples, chosen, rows, reach) for rows in groups.values()]
-    return sorted(made, key=lambda arm: -arm.score.mean)
+    return sorted(made, key=lambda arm: -result.metric.stored(arm.score.mean))
 
 
 def _arm(
@@ -83,6 +83,7 @@ def _arm(
     rows: "Sequence[TrialRow]",
     reach: float | None,
 ) -> Arm:
+    reach = None if reach is None else result.metric.stored(reach)
     best = [1 + row.curve.index(max(row.curve)) for row in rows]
     steps = [_steps(result, row, examples) for row in rows]
     shares = [
@@ -98,7 +99,7 @@ def _arm(
     return Arm(
         choices={factor.name: factor.label(rows[0]) for factor in chosen},
         trials=len(rows),
-        score=estimate([max(row.curve) for row in rows]),
+        score=estimate([result.metric.shown(max(row.curve)) for row in rows]),
         epochs=estimate(best),
         steps=statistics.fmean(one * epoch for one, epoch in zip(steps, best, strict=True)),
         seconds=statistics.fmean(shares) if shares else None,

@@ -3,10 +3,11 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from search.errors import printable
 from search.result.beside import Line, lines, unit
 from search.result.factors import factors, judged, kinds, verdicts
-from search.result.wording import shown
-from search.result.words import commands, facts, gradients, sentences
+from search.result.wording import plain, shown
+from search.result.words import commands, facts, gradients, openings, sentences
 
 if TYPE_CHECKING:
     from search.result.result import Result
@@ -18,8 +19,8 @@ TOP = 10  # trials in the report's table
 def markdown(result: "Result") -> str:
     """Return the contents of ``report.md``."""
     parts = [
-        f"# {result.name}",
-        "\n".join(sentences(result)),
+        f"# {plain(result.name)}",
+        "\n".join(map(plain, sentences(result))),
         "## Best trials",
         _table(result),
     ]
@@ -30,7 +31,7 @@ def markdown(result: "Result") -> str:
     if result.trials:
         parts += ["## How trials ended", _reasons(result)]
     if judged(result):
-        parts += ["## Gradients", gradients(result), *_verdicts(result)]
+        parts += ["## Gradients", plain(gradients(result)), *_verdicts(result)]
     parts += ["## Do it again", _commands(result)]
     return "\n\n".join(parts) + "\n"
 
@@ -41,20 +42,15 @@ def _table(result: "Result") -> str:
         return "No trial has completed."
     names = list(rows[0].config)
     lines = [
-        f"| trial | validation {result.metric.title} | epochs | {' | '.join(map(_cell, names))} |",
+        f"| trial | validation {result.metric.title} | epochs | {' | '.join(map(plain, names))} |",
         "|---" * (3 + len(names)) + "|",
     ]
     for row in rows:
-        values = " | ".join(_cell(shown(row.config.get(name))) for name in names)
+        values = " | ".join(plain(shown(row.config.get(name))) for name in names)
         lines.append(
             f"| {row.number} | {result.metric.text(row.value)} | {row.epochs} | {values} |"
         )
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """Return a text as it may stand in a table's cell."""
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _confirmation(result: "Result") -> str:
@@ -67,7 +63,7 @@ def _confirmation(result: "Result") -> str:
     lines += [
         "",
         f"The winner's models score {per_seed} ({metric.title}) on the test split, which was "
-        f"opened {_times(result)}.",
+        f"opened {openings(result)}.",
         *([] if proof.f1 is None else [f"Their macro F1 over the classes is {proof.f1:.4f}."]),
         "The interval covers the finite test split and the spread over seeds; it does not cover "
         "the choice of the winner, which never saw the test split.",
@@ -88,18 +84,11 @@ def _without(result: "Result", found: list[Line]) -> str:
     return "\n".join(said)
 
 
-def _times(result: "Result") -> str:
-    if result.opened == 1:
-        return "once"
-    trials = ", ".join(map(str, result.openings))
-    return f"{result.opened} times" + (f", for the trials {trials}" if trials else "")
-
-
 def _reasons(result: "Result") -> str:
     reasons = Counter((row.state, row.reason or "") for row in result.trials)
     lines = ["| state | reason | trials |", "|---|---|---|"]
     for (state, reason), count in reasons.most_common():
-        lines.append(f"| {state} | {_cell(reason)} | {count} |")
+        lines.append(f"| {state} | {plain(reason)} | {count} |")
     return "\n".join(lines)
 
 
@@ -108,15 +97,18 @@ def _verdicts(result: "Result") -> list[str]:
     found = kinds(judged(result))
     tables = []
     for factor in factors(result):
-        lines = [f"| {_cell(factor.name)} | {' | '.join(found)} |", "|---" * (1 + len(found)) + "|"]
+        lines = [
+            f"| {plain(factor.name)} | {' | '.join(map(plain, found))} |",
+            "|---" * (1 + len(found)) + "|",
+        ]
         for label, counts in verdicts(result, factor).items():
             numbers = " | ".join(str(counts[kind]) for kind in found)
-            lines.append(f"| {_cell(label)} | {numbers} |")
+            lines.append(f"| {plain(label)} | {numbers} |")
         tables.append("\n".join(lines))
     return tables
 
 
 def _commands(result: "Result") -> str:
-    lines = [f"{title}:\n\n    {command}" for title, command in commands(result)]
-    lines.append("\n".join(f"- {name}: {text}" for name, text in facts(result)))
+    lines = [f"{title}:\n\n    {printable(command)}" for title, command in commands(result)]
+    lines.append("\n".join(f"- {name}: {plain(text)}" for name, text in facts(result)))
     return "\n\n".join(lines)

@@ -54,6 +54,7 @@ class Result:
     metric: Metric = ACCURACY  # of all scores
     openings: tuple[int, ...] = ()  # the trials for which the test split was opened
     task: Task = Task.CLASSIFICATION
+    notes: tuple[str, ...] = ()  # what the user had better know of the data
     labels: tuple[Label, ...] | None = None  # what the user calls the classes, by their number
 
     @property
@@ -85,8 +86,13 @@ class Result:
         return Counter(row.state for row in self.counted)
 
     @property
+    def target(self) -> float | None:
+        """The score to reach; None without a target."""
+        return None if self.spec.target is None else self.metric.stored(self.spec.target)
+
+    @property
     def target_met(self) -> bool | None:
-        """Whether the interval's lower end reaches the target; None without a target."""
-        if self.spec.target is None:
+        """Whether the interval's worse end reaches the target; None without a target."""
+        if self.target is None:
             return None
-        return self.proof is not None and self.proof.interval.low >= self.spec.target
+        return self.proof is not None and self.proof.interval.low >= self.target

@@ -2,6 +2,10 @@
 
 import csv
 import io
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from search.result.state import ENDED
@@ -28,7 +32,7 @@ def best_json(result: "Result") -> dict[str, Any]:
             **{state: states[state] for state in ENDED},
         },
         "seconds": dict(result.seconds),
-        "data": dict(result.data),
+        "data": {**result.data, "notes": list(result.notes)},
         "task": result.task.value,
         "classes": None if result.labels is None else list(result.labels),
         "versions": dict(result.versions),
@@ -41,26 +45,31 @@ def _validation_json(result: "Result") -> dict[str, Any]:
     winner, proof = result.winner, result.proof
     return {
         "metric": result.metric.name,
-        "value": None if winner is None else winner.value,
-        "confirmed": None if proof is None else proof.validation(proof.trial),
+        "value": _shown(result, None if winner is None else winner.value),
+        "confirmed": _shown(result, None if proof is None else proof.validation(proof.trial)),
     }
+
+
+def _shown(result: "Result", score: float | None) -> float | None:
+    """Return the number that a person reads for a score: an error is none below 0."""
+    return None if score is None else result.metric.shown(score)
 
 
 def _test_json(result: "Result") -> dict[str, Any] | None:
     proof = result.proof
     if proof is None:
         return None
-    interval, rmse = proof.interval, proof.rmse
+    interval, rmse, metric = proof.interval, proof.rmse, result.metric
     beside: dict[str, Any] = {"f1": proof.f1} if rmse is None else {}
     if rmse is not None:
         beside["rmse"] = {"mean": rmse.mean, "interval": [rmse.low, rmse.high]}
     return {
-        "metric": result.metric.name,
-        "mean": interval.mean,
-        "interval": [interval.low, interval.high],
+        "metric": metric.name,
+        "mean": metric.shown(interval.mean),
+        "interval": list(map(metric.shown, metric.ordered(interval.low, interval.high))),
         "confidence": interval.confidence,
         "seeds": list(proof.seeds),
-        "per_seed": list(proof.per_seed),
+        "per_seed": list(map(metric.shown, proof.per_seed)),
         "n": proof.test_size,
         "openings": result.opened,
         "model_seed": proof.model_seed,
@@ -88,13 +97,54 @@ def _baselines_json(metric: "Metric", proof: "Proof") -> dict[str, Any]:
 
 
 def trials_csv(result: "Result") -> str:
-    """Return the contents of ``trials.csv``: one row for each trial, hyperparameters last."""
+    """Return the contents of ``trials.csv``: one row for each trial, hyperparameters last.
+
+    A hyperparameter that has the name of a column before it is called ``space.NAME`` there, as the
+    study calls it. What is off, or was not chosen before the trial ended, is empty; see `_cell`.
+    """
     names = [dimension.name for dimension in result.spec.search_space.dimensions]
-    plain = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*plain, *names])
+    writer.writerow([*_PLAIN, *map(_cell, _columns(names))])
     for row in result.trials:
         values = [row.config.get(name) for name in names]
-        writer.writerow([*(getattr(row, name) for name in plain), *values])
+        row = replace(row, value=_shown(result, row.value))
+        plain = [getattr(row, name) for name in _PLAIN]
+        writer.writerow(map(_cell, [*plain, *values]))
     return text.getvalue()
+
+
+_PLAIN = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")
+# What a spreadsheet would reckon out, and what would read as another value or as a quoted text.
+_UNLIKE_TEXT = re.compile(r"[=+\-@\t\r\n\"].*|\s*|True|False", re.DOTALL)
+
+
+def _columns(names: Iterable[str]) -> list[str]:
+    """Return the hyperparameters' columns, none of which is called as another."""
+    names = list(names)
+    columns: list[str] = []
+    for name in names:
+        column = name
+        if name in _PLAIN:
+            while column in {*_PLAIN, *names, *columns}:
+                column = f"space.{column}"
+        columns.append(column)
+    return columns
+
+
+def _cell(value: Any) -> Any:
+    """Return a value so that no text is taken for a number, for nothing or for a formula.
+
+    Such a text stands in double quotes, and backslashes before its own, as in JSON.
+    """
+    if not isinstance(value, str) or not (_UNLIKE_TEXT.fullmatch(value) or _is_number(value)):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,12 +1,15 @@
 """Values, configurations and time spans as a person reads them."""
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from search.errors import printable
 from search.study.space import Config
 
-if TYPE_CHECKING:  # the report's command shares this module, and --help needs no Optuna
-    pass
+# What begins markup in Markdown wherever it stands; an underscore does so beside a word only, and
+# a colon before slashes makes a link.
+_MARKUP = re.compile(r"[\\`*<>\[\]|&~]|(?<!\w)_|_(?!\w)|:(?=//)")
 
 
 def describe(config: Config | Mapping[str, Any]) -> str:
@@ -20,7 +23,12 @@ def shown(value: Any) -> str:
         return "off"
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value)) or '""'
+
+
+def plain(text: str) -> str:
+    """Return a text so that Markdown shows it as it is, in one line."""
+    return _MARKUP.sub(r"\\\g<0>", printable(text))
 
 
 def clock(seconds: float) -> str:

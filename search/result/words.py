@@ -48,8 +48,7 @@ def _unopened(result: "Result") -> list[str]:
     """Say where the test split was opened in vain."""
     if result.proof is not None or not result.opened:
         return []
-    times = "once" if result.opened == 1 else f"{result.opened} times"
-    return [f"The test split was opened {times} already, and nothing came of it."]
+    return [f"The test split was opened {openings(result)} already, and nothing came of it."]
 
 
 def _proven(result: "Result") -> str:
@@ -57,8 +56,8 @@ def _proven(result: "Result") -> str:
     interval, proof, text = result.proof.interval, result.proof, result.metric.text
     again = f"Trained again with {len(proof.seeds)} fresh seeds, it "
     limits = (
-        f"({100 * interval.confidence:g} % interval: {text(result.metric.down(interval.low))} to "
-        f"{text(result.metric.up(interval.high))})"
+        f"({100 * interval.confidence:g} % interval: "
+        f"{result.metric.between(interval.low, interval.high)})"
     )
     if proof.rmse is None:
         share = f"{text(interval.mean)} of the {proof.test_size:,} test examples"
@@ -71,16 +70,17 @@ def _proven(result: "Result") -> str:
 
 
 def _target(result: "Result") -> list[str]:
-    if result.spec.target is None:
+    if result.target is None:
         return []
-    target = result.metric.text(result.spec.target)
+    target, side = result.metric.text(result.target), "below" if result.metric.error else "above"
     if result.target_met:
-        return [f"The target of {target} is met: the whole interval lies above it."]
+        return [f"The target of {target} is met: the whole interval lies {side} it."]
     if result.proof is None:
         return [f"The target of {target} is not proven."]
-    if result.proof.interval.mean >= result.spec.target:
+    if result.proof.interval.mean >= result.target:
+        side = "above" if result.metric.error else "below"
         return [
-            f"The target of {target} is not proven: the interval reaches below it. More trials "
+            f"The target of {target} is not proven: the interval reaches {side} it. More trials "
             "(--trials) may find a better configuration."
         ]
     return [f"The target of {target} is not met. More trials (--trials) may help."]
@@ -99,6 +99,14 @@ def _counts(result: "Result") -> str:
     states = result.states
     parts = [f"{states[state]} {state}" for state in ENDED]
     return f"{len(result.counted)} of {result.budget} trials done: {', '.join(parts)}."
+
+
+def openings(result: "Result") -> str:
+    """Say how often the test split was opened, and for which trials where it was not once."""
+    if result.opened == 1:
+        return "once"
+    trials = ", ".join(map(str, result.openings))
+    return f"{result.opened} times" + (f", for the trials {trials}" if trials else "")
 
 
 def gradients(result: "Result") -> str:
@@ -130,7 +138,8 @@ def _paid(rows: "list[TrialRow]", metric: Metric) -> list[str]:
         return []
 
     def within(one: Spread) -> str:
-        return f"{metric.text(one.median)} ({metric.text(one.least)} to {metric.text(one.most)})"
+        low, high = map(metric.text, metric.ordered(one.least, one.most))
+        return f"{metric.text(one.median)} ({low} to {high})"
 
     return [
         f"The healthy ones last reported a median validation {metric.title} of {within(healthy)}, "
@@ -204,6 +213,7 @@ def facts(result: "Result") -> list[tuple[str, str]]:
     """Return what the result depends on: data, versions and hardware, and the time it took."""
     return [
         ("data", f"{result.data['name']}, SHA-256 {result.data['sha256']}"),
+        *(("about the data", note) for note in result.notes),
         ("versions", ", ".join(f"{name} {value}" for name, value in result.versions.items())),
         ("hardware", ", ".join(f"{name} {value}" for name, value in result.hardware.items())),
         ("time spent", ", ".join(f"{name} {clock(s)}" for name, s in result.seconds.items())),

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
-from search.errors import LanesExhausted, SearchError, TrialLost, UsageError, reason_of
+from search.errors import LanesExhausted, SearchError, StoreGone, TrialLost, UsageError, reason_of
 from search.service.trials import Assignment, TrialQueue
 from search.trainers import checkpoint as checkpoints
 from search.trainers.contract import EpochResult, Trainer
@@ -21,6 +21,9 @@ BROKEN_AFTER = 3  # failures of one kind in a row: the worker is at fault, not t
 
 class Progress(Protocol):
     """Is told what happens to trials, in order."""
+
+    def stop(self) -> None:
+        """Leave the terminal in order."""
 
     def say(self, message: str) -> None:
         """Print one line."""
@@ -87,7 +90,9 @@ class Loop:
         """
         reason: str | None = None
         self._queue.reap()
-        with beating(self._timing.beat, self._queue.beat, self._queue.watch, self._watch):
+        with beating(
+            self._timing.beat, self._progress, self._queue.beat, self._queue.watch, self._watch
+        ):
             try:
                 while not (reason := self._stop()):
                     self._fill()
@@ -193,11 +198,11 @@ class Loop:
         if self._limit is None or since is None or time.monotonic() - since <= self._limit:
             return
         reason = f"hung: no epoch ended within the time limit of {self._limit:g} s"
+        error = SearchError(f"{reason}; this worker ends and its trials go to others")
         try:
             self._queue.surrender(reason)
-            self._progress.say(f"error: {reason}; this worker ends and its trials go to others")
         finally:
-            os._exit(1)
+            _leave(self._progress, error)
 
     @contextlib.contextmanager
     def _blaming(self, lanes: list[int]) -> Iterator[None]:
@@ -231,9 +236,21 @@ class Loop:
         self._held.clear()
 
 
+def _leave(progress: Progress, error: SearchError) -> None:
+    try:
+        progress.stop()
+        progress.say(f"error: {error}")
+    finally:
+        os._exit(error.exit_status)
+
+
 @contextlib.contextmanager
-def beating(seconds: float, *duties: Callable[[], None]) -> Iterator[None]:
-    """Do these duties every so many seconds in a thread of its own, until the block is left."""
+def beating(seconds: float, progress: Progress, *duties: Callable[[], None]) -> Iterator[None]:
+    """Do these duties every so many seconds in a thread of its own, until the block is left.
+
+    The process ends where there is no store any more: nothing else ends what it trains, for
+    nobody.
+    """
     stopped = threading.Event()
 
     def loop() -> None:
@@ -241,7 +258,10 @@ def beating(seconds: float, *duties: Callable[[], None]) -> Iterator[None]:
             for duty in duties:
                 # What the store refuses now must not end the beating; next time it may succeed.
                 with contextlib.suppress(Exception):
-                    duty()
+                    try:
+                        duty()
+                    except StoreGone as error:
+                        _leave(progress, error)
 
     thread = threading.Thread(target=loop, name="heart", daemon=True)
     thread.start()

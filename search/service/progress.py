@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.errors import printable
 from search.result.wording import clock, describe
 from search.store.attributes import END, FAILURE
 from search.study.metric import ACCURACY, Metric
@@ -64,6 +65,9 @@ class Lines:
     ) -> None:
         return None
 
+    def stop(self) -> None:
+        """Leave the terminal in order."""
+
     def say(self, message: str) -> None:
         """Print one line."""
         self._console.print(message, highlight=False, markup=False, soft_wrap=True)
@@ -92,13 +96,13 @@ class Lines:
             assert trial.value is not None
             if self.best is None or trial.value > self.best.value:
                 self.best = Best(trial.number, trial.value)
-        self.say(_sentence(trial, config, self.best))
+        self.say(printable(_sentence(trial, config, self.best, self._metric)))
 
     def confirmed(self, run: "Run") -> None:
         """A candidate was trained once more."""
         self.say(
             f"Confirming trial {run.trial} with seed {run.seed}: "
-            f"validation {self._metric.title} {run.validation:.4f}."
+            f"validation {self._metric.title} {self._metric.digits_of(run.validation)}."
         )
 
 
@@ -143,6 +147,10 @@ class LiveTable(Lines):
     ) -> None:
         self._live.__exit__(kind, error, traceback)
 
+    def stop(self) -> None:
+        """Draw no more."""
+        self._live.stop()
+
     def trained(self, lane: int, result: EpochResult) -> None:
         """The trial in a lane was trained for one epoch."""
         self._results[lane] = result
@@ -175,7 +183,7 @@ class LiveTable(Lines):
                 else (
                     f"{result.epoch}/{assignment.recipe.training.epochs}",
                     f"{result.loss:.4f}",
-                    f"{result.val_score:.4f}",
+                    self._metric.digits_of(result.val_score),
                 )
             )
             # As text, because a choice in brackets is not to be taken for markup.
@@ -187,7 +195,8 @@ class LiveTable(Lines):
         seconds = time.monotonic() - self._began
         parts = [f"{self._done} of {self._budget} trials"]
         if self.best is not None:
-            parts.append(f"best {self.best.value:.4f} (trial {self.best.trial})")
+            best = self._metric.digits_of(self.best.value)
+            parts.append(f"best {best} (trial {self.best.trial})")
         parts.append(f"{self._epochs / max(seconds, 1e-9):.2f} trial-epochs/s")
         if done := self._done - self._done_before:
             left = (self._budget - self._done) * seconds / done
@@ -209,16 +218,18 @@ def progress_for(
     return Lines(console, best, metric)
 
 
-def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
+def _sentence(trial: "FrozenTrial", config: Config, best: Best | None, metric: Metric) -> str:
     if trial.state.name == "FAIL":
         return f"Trial {trial.number} failed: {trial.user_attrs.get(FAILURE)}."
     if trial.state.name == "PRUNED":
         end = trial.user_attrs.get(END, "pruned")
         return f"Trial {trial.number} {end} at epoch {trial.last_step}."
     assert best is not None
+    assert trial.value is not None
     return (
-        f"Trial {trial.number} finished with value: {trial.value:.4f} and parameters: "
-        f"{dict(config)}. Best is trial {best.trial} with value: {best.value:.4f}."
+        f"Trial {trial.number} finished with value: {metric.digits_of(trial.value)} and "
+        f"parameters: {dict(config)}. Best is trial {best.trial} with value: "
+        f"{metric.digits_of(best.value)}."
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from search.errors import SearchError, reason_of
+from search.errors import SearchError, printable, reason_of
 from search.result.markdown import markdown
 from search.result.tables import best_json, trials_csv
 from search.result.words import sentences
@@ -110,7 +110,7 @@ class Report:
         if as_json:
             click.echo(_as_json(self.result), nl=False)
             return
-        click.echo("\n".join(sentences(self.result)))
+        click.echo("\n".join(map(printable, sentences(self.result))))
         click.echo("Files: " + ", ".join(str(written.out / name) for name in written.files))
 
     @property

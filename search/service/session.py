@@ -24,15 +24,18 @@ from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
+from search.study.metric import METRICS, Metric, metric_for
 from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.spec import StudySpec
 from search.study.task import Task
 from search.trainers.folds import check_folds
+from search.trainers.weights import check_weights
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
     from search.lanes.groups import Library
+    from search.proof.predictor import Predictor
     from search.trainers.contract import Trainer
 
 
@@ -118,7 +121,8 @@ class Session:
             self.leases.create(
                 StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
             )
-            open_study(self.store, self.name, self.spec, seed=0)
+            study = open_study(self.store, self.name, self.spec, seed=0)
+            self.store.name_values(study, METRICS[frozen["data.metric"]].title)
 
     def _agree(
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
@@ -155,6 +159,7 @@ class Session:
             "data.labels": None if dataset.labels is None else list(dataset.labels),
             "data.digests": dict(dataset.digests),
             "data.notes": list(dataset.notes),
+            "data.columns": None if dataset.table is None else dataset.table.described(),
         }
 
     def _compare(self, stored: StoredStudy) -> None:
@@ -162,6 +167,9 @@ class Session:
         then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
         if self.spec.task is not None:  # which may have followed from the data at first
             now["task"], then["task"] = self.spec.task, stored.frozen["data.task"]
+        task = Task(stored.frozen["data.task"])
+        now["metric"] = self.spec.metric or metric_for(None, task).name
+        then["metric"] = stored.frozen["data.metric"]
         for name in sorted(now.keys() | then.keys()):
             if now.get(name) != then.get(name):
                 raise SpecChanged(
@@ -172,11 +180,24 @@ class Session:
     def _try_out(self) -> None:
         """Refuse what could not be searched: load the data, and try a model of the study's own."""
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
+        check_weights(self.spec, self._loaded)
         if not isinstance(self.spec.model, MLP) and not self._tried:
             with contextlib.nullcontext() if self.options.verbose else _hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What the study's trials are scored by."""
+        stored = self.leases.stored()
+        assert stored is not None
+        return METRICS[stored.frozen["data.metric"]]
+
+    @property
+    def target(self) -> float | None:
+        """The score to reach; None without a target."""
+        return None if self.spec.target is None else self.metric.stored(self.spec.target)
 
     @property
     def out(self) -> Path:
@@ -188,7 +209,8 @@ class Session:
         from search import data
 
         spec, folder = self.spec, self.options.data_dir
-        return data.load(spec.data, folder, Task(spec.task) if spec.task else None, self._beside)
+        task = Task(spec.task) if spec.task else None
+        return data.load(spec.data, folder, task, self._beside).scored_by(spec.metric)
 
     @cached_property
     def dataset(self) -> "Dataset":
@@ -276,6 +298,33 @@ class Session:
     def evidence(self) -> Result:
         """Read all that the report shows, which is much more than the result alone."""
         return with_evidence(self.result(), self.artifacts)
+
+    def predictor(self) -> "Predictor":
+        """Return the winner, ready to say what new rows are.
+
+        Raises:
+            UsageError: nothing is proven yet.
+
+        """
+        content = self.ledger.kept_model()
+        stored = self.leases.stored()
+        if content is None or stored is None:
+            raise UsageError(
+                f"{self.name} has no winner yet; search.run --study {self.options.study} finds and "
+                "proves one"
+            )
+        with contextlib.nullcontext() if self.options.verbose else _hushed():
+            from search.data.columns import Column
+            from search.proof.predictor import Predictor
+            from search.trainers.files import loaded
+
+            model = loaded(content)
+        labels, columns = (stored.frozen.get(key) for key in ("data.labels", "data.columns"))
+        return Predictor(
+            model=model,
+            labels=None if labels is None else tuple(labels),
+            columns=None if columns is None else tuple(map(Column.from_json, columns)),
+        )
 
     def unproven(self, result: Result | None = None) -> list[TrialRow]:
         """Return the best trials while they are to be confirmed: none once they are proven.

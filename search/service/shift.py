@@ -105,7 +105,7 @@ class Shift:
         limit = self._session.spec.trial_seconds
         while True:
             # The trainer first: calibrating it takes a while, and the worker is alive meanwhile.
-            with beating(self._timing.beat, queue.beat):
+            with beating(self._timing.beat, self._progress, queue.beat):
                 trainer = self._trainer
             self._session.leases.equip(queue.worker, machine.device(), trainer.lanes)
             try:
@@ -126,7 +126,7 @@ class Shift:
         trials = session.study.get_trials(deepcopy=False)
         shown = {trial.number for trial in trials if trial.state.is_finished()}
         session.leases.equip(queue.worker, "follows", 0)
-        with crew, beating(self._timing.beat, queue.beat, queue.watch):
+        with crew, beating(self._timing.beat, self._progress, queue.beat, queue.watch):
             while not (reason := stop()):
                 counts = session.leases.counts()
                 self._follow(shown)
@@ -147,8 +147,8 @@ class Shift:
     def _enough(self) -> str | None:
         if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
             return "the timeout is reached"
-        best, target = self._progress.best, self._session.spec.target
-        if self._plan.stop_at_target and best and target and best.value >= target:
+        best, target = self._progress.best, self._session.target
+        if self._plan.stop_at_target and best and target is not None and best.value >= target:
             return f"trial {best.trial} reached the target on the validation split"
         return None
 
@@ -157,7 +157,7 @@ class Shift:
     def _prove(self, queue: TrialQueue) -> None:
         """See to it that the best trials are confirmed."""
         leases = self._session.leases
-        with beating(self._timing.beat, queue.beat, queue.watch):
+        with beating(self._timing.beat, self._progress, queue.beat, queue.watch):
             while self._session.unproven():
                 if leases.confirm(queue.worker):
                     # Another worker may have finished between the look and the lease.

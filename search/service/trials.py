@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import TrialLost
 from search.health.snapshot import Health
-from search.health.verdict import judge, key_numbers
+from search.health.verdict import KEY_NUMBERS, judge, key_numbers
 from search.store import Store, attributes
 from search.store.artifacts import Artifacts
 from search.store.keys import health_key
@@ -32,11 +32,13 @@ from search.store.leases import Leases, Loss, Ticket
 from search.store.process import identity
 from search.study.recipe import Recipe
 from search.study.seeds import derive
-from search.study.space import Choice, Parameter
+from search.study.space import Choice, Config, Parameter, Space
 from search.study.spec import StudySpec
 from search.trainers.contract import End, EpochResult, Label, Outcome
 
 MAX_ATTEMPTS = 3  # a trial that took that many workers down with it is given up
+# The names of the attributes that a trial has of us.
+OURS = attributes.OF_TRIALS.union(KEY_NUMBERS)
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -133,13 +135,16 @@ class TrialQueue:
             values = {
                 name: suggest(trial, name, space.parameters[name]) for name in space.parameters
             }
+            config = space.config(values)
+            for name, value in _used(space, config).items():
+                trial.set_user_attr(name, value)
             trial.set_user_attr(attributes.SEED, seed)
             trial.set_user_attr(attributes.WORKER, identity(self.worker))
             trial.set_user_attr(attributes.TRAINER, str(trainer))
             if before is not None:
                 trial.set_user_attr(attributes.ATTEMPT, ticket.attempt)
         checkpoint = None if before is None else self._leases.saved(ticket.number)
-        recipe = self._spec.recipe(space.config(values))
+        recipe = self._spec.recipe(config)
         return Assignment(ticket.number, trial, recipe, seed, checkpoint)
 
     # -- while it trains -----------------------------------------------------------------------
@@ -333,6 +338,19 @@ class TrialQueue:
     @cached_property
     def _study_id(self) -> int:
         return self._store.storage.get_study_id_from_name(self._study.study_name)
+
+
+def _used(space: Space, config: Config) -> dict[str, Any]:
+    """Return the attributes that say what is not to be seen of a trial's parameters.
+
+    A parameter may be a quantile, or say only that the hyperparameter is off. What has the name of
+    an attribute of ours is called ``space.NAME``.
+    """
+    return {
+        f"space.{one.name}" if one.name in OURS else one.name: config[one.name]
+        for one in space.dimensions
+        if not one.plain
+    }
 
 
 def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:

@@ -2,9 +2,11 @@
 
 import contextlib
 import logging
+import warnings
 from contextlib import AbstractContextManager
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
@@ -48,6 +50,13 @@ class Store:
             sampler=sampler,
             pruner=pruner,
         )
+
+    def name_values(self, study: optuna.Study, title: str) -> None:
+        """Let plain Optuna and its dashboard call the trials' values by their name."""
+        if study.metric_names != [title]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names([title])
 
     def has(self, name: str) -> bool:
         """Say whether there is an Optuna study of that name."""

@@ -12,6 +12,9 @@ END = "end"  # why a trial that did not fail needed no further epoch
 KEPT_EPOCH = "kept_epoch"  # whose weights are its result
 VERDICT = "verdict"  # a `search.health.verdict.Kind`
 VERDICT_REASON = "verdict_reason"  # one sentence
+OF_TRIALS = frozenset(
+    (SEED, WORKER, TRAINER, ATTEMPT, REPEATS, FAILURE, END, KEPT_EPOCH, VERDICT, VERDICT_REASON)
+)
 
 FIXED = "fixed_params"  # Optuna's own, a system attribute: what a user or a repeat has fixed
 

@@ -6,6 +6,7 @@ being although many start at once, and how writers take turns.
 
 import contextlib
 import logging
+import os
 import random
 import shutil
 import time
@@ -16,10 +17,10 @@ import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from search.errors import StoreError, StoreNotFound
+from search.errors import StoreError, StoreGone, StoreNotFound
 from search.store import tables
 from search.store.address import Address
-from search.store.lock import lock_of
+from search.store.lock import is_there, lock_of
 from search.store.patience import STORE_ERRORS, Patience, reading, reason
 from search.store.statements import OPTUNA_SCHEMA
 from search.store.timing import Timing
@@ -53,7 +54,8 @@ class Database:
         self.timing = timing or Timing.from_environment()
         self._address = Address.parse(url)
         self.shown_url = self._address.shown
-        self.patience = Patience(self.timing)
+        self.patience = Patience(self.timing, self.check)
+        self._file: os.stat_result | None = None  # of SQLite, since it is open
         if self.sqlite and not create and not self._address.file.exists():
             raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
         try:
@@ -64,11 +66,31 @@ class Database:
                 f"the store {self.shown_url} cannot be opened: {error}; name another with --storage"
             ) from error
         self.engine: sa.Engine = self.rdb.engine
+        if self.sqlite:
+            self._file = self._address.file.stat()
 
     @property
     def sqlite(self) -> bool:
         """Whether it is a file of this machine."""
         return self._address.sqlite
+
+    def check(self) -> None:
+        """Make sure that a file is still the one that was opened: SQLite would go on without it.
+
+        Raises:
+            StoreGone: it is not.
+
+        """
+        if self._file is not None and not is_there(self._file, self._address.file):
+            raise self.gone()
+
+    def gone(self) -> StoreGone:
+        """Return what there is to say where the store is not the one that was opened."""
+        return StoreGone(
+            f"the store {self.shown_url} is no longer the one that this process opened: it, or the "
+            "study in it, was deleted or replaced; put it back, or run the command again to begin "
+            "anew"
+        )
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ import sqlalchemy as sa
 from sqlalchemy import Float
 
 from search.store.database import Database
+from search.store.patience import STORE_ERRORS, lost
 from search.store.process import host, named, process, seen_gone
 from search.store.tables import checkpoints, studies, tickets, workers
 
@@ -101,6 +102,7 @@ class Leases:
     """The leases of one study."""
 
     def __init__(self, database: Database, study: str) -> None:
+        self._database = database
         self._engine = database.engine
         self._patience = database.patience
         self._grace = database.timing.grace
@@ -207,13 +209,26 @@ class Leases:
         """Say that the worker is alive, also where it was believed dead.
 
         Without patience: a beat that comes late is worth nothing.
-        """
-        with self._engine.begin() as connection:
-            self._beat(connection, worker)
 
-    def _beat(self, connection: sa.Connection, worker: str) -> None:
+        Raises:
+            StoreGone: the store is another one, or does not know the worker any more.
+
+        """
+        self._database.check()
+        try:
+            with self._engine.begin() as connection:
+                known = self._beat(connection, worker)
+        except STORE_ERRORS as error:
+            if lost(error):
+                raise self._database.gone() from error
+            raise
+        if not known:
+            raise self._database.gone()
+
+    def _beat(self, connection: sa.Connection, worker: str) -> bool:
         alive = workers.update().where(workers.c.id == worker)
-        connection.execute(alive.values(beat=_clock(connection), ended=None))
+        beat = connection.execute(alive.values(beat=_clock(connection), ended=None))
+        return beat.rowcount > 0
 
     @_patiently
     def leave(self, worker: str) -> None:

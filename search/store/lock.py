@@ -43,7 +43,7 @@ class FileLock:
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o660)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            taken = _is_there(descriptor, self._path)
+            taken = is_there(os.fstat(descriptor), self._path)
         except BlockingIOError:
             taken = False
         if taken:
@@ -59,10 +59,10 @@ class FileLock:
             self._descriptor = None
 
 
-def _is_there(descriptor: int, path: Path) -> bool:
+def is_there(file: os.stat_result, path: Path) -> bool:
     """Say whether a file that was opened is still the one of its path, or was deleted."""
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        return os.path.samestat(file, path.stat())
     except FileNotFoundError:
         return False
 

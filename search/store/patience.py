@@ -35,6 +35,8 @@ _FOR_GOOD = (
     "not permitted to log in",
     "does not support SSL",
 )
+# What is said of a table or a database that was dropped, and of a file that was written over.
+_LOST = ("does not exist", "no such table", "is malformed", "is not a database")
 
 
 class Patience:
@@ -45,11 +47,15 @@ class Patience:
 
     Args:
         timing: when silence is said, and when a process gives up.
+        check: called before each try; what it raises is raised.
 
     """
 
-    def __init__(self, timing: Timing | None = None) -> None:
+    def __init__(
+        self, timing: Timing | None = None, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._timing = timing or Timing()
+        self._check = check
         self._say: Callable[[str], None] = _to_standard_error
         self._hurried: Callable[[], bool] = lambda: False
         self._abandon: Callable[[], None] = lambda: None
@@ -96,6 +102,7 @@ class Patience:
         began, pause = time.monotonic(), PAUSE_SECONDS[0]
         self._watched()
         while True:
+            self._check()
             tried = self._asking[threading.get_ident()] = time.monotonic()
             try:
                 result = do()
@@ -185,6 +192,11 @@ def transient(error: BaseException) -> bool:
                 return False
             return cause.connection_invalidated or isinstance(cause, away) or state in _AGAIN
     return False
+
+
+def lost(error: BaseException) -> bool:
+    """Say whether a database, or what a store has in it, is no longer there."""
+    return any(text in reason(error) for text in _LOST)
 
 
 def reason(error: BaseException) -> str:

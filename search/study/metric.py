@@ -99,11 +99,19 @@ class Metric:
         number = self.factor * self.shown(score)
         return amount(number) if self.digits is None else f"{number:z.{self.digits}f}"
 
+    def digits_of(self, score: float) -> str:
+        """Return a score with four digits behind the point, or as many as `amount` writes."""
+        number = self.shown(score)
+        return amount(number) if self.digits is None else f"{number:.4f}"
+
     def between(self, low: float, high: float) -> str:
         """Return the limits of an interval, rounded outwards, the smaller number first."""
-        texts = self.text(self.down(low)), self.text(self.up(high))
-        first, last = reversed(texts) if self.error else texts
+        first, last = map(self.text, self.ordered(self.down(low), self.up(high)))
         return f"{first} to {last}"
+
+    def ordered(self, low: float, high: float) -> tuple[float, float]:
+        """Return two scores, the one whose number is smaller first."""
+        return (high, low) if self.error else (low, high)
 
     def down(self, score: float) -> float:
         """Round down to what `text` shows."""
@@ -116,9 +124,24 @@ class Metric:
         return -self.down(-score)
 
     @property
+    def headline(self) -> str:
+        """The title with a capital, as a sentence begins with it."""
+        return self.title[0].upper() + self.title[1:]
+
+    @property
+    def stored_title(self) -> str:
+        """What the stored scores are, for whoever reads them as they are."""
+        return f"negative {self.title}" if self.error else self.title
+
+    @property
     def best(self) -> str:
         """What a person calls the best of several."""
         return "lowest" if self.error else "highest"
+
+    @property
+    def poorest(self) -> str:
+        """What a person calls the poorest of several."""
+        return "highest" if self.error else "lowest"
 
     @property
     def bettered(self) -> str:

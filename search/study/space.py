@@ -103,6 +103,11 @@ class Dimension:
     switched: bool = False  # a parameter of its own says whether it is on
     quantile_of: "Distribution | None" = None  # the parameter is a quantile of this distribution
 
+    @property
+    def plain(self) -> bool:
+        """Whether its one parameter is the hyperparameter itself."""
+        return self.parameters.keys() == {self.name}
+
     def value(self, values: Mapping[str, Any]) -> Any:
         """Return the hyperparameter's value at the point ``values`` (parameter name -> value)."""
         if self.switched and not values[f"{self.name}_on"]:

@@ -19,6 +19,7 @@ from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
 from search.study.source import parts_of
 from search.study.space import Choice, Config, Space
+from search.study.table import Table, is_table
 from search.study.task import Task
 from search.study.training import Training
 
@@ -69,7 +70,7 @@ class StudySpec:
     """
 
     name: str  # what the store and the folder of its files call it
-    data: str  # the name of a data set, or the path of a file
+    data: str | Table  # the name of a data set, the path of an .npz file, or a table
     space: Mapping[str, Any]  # hyperparameter -> choices, a distribution or `off_or(...)`
     model: MLP | BuildModel  # an MLP, or a function from a configuration to a Keras model
     training: Training  # how each configuration is trained
@@ -101,8 +102,13 @@ class StudySpec:
             positive("trial_seconds", self.trial_seconds)
         one_of("sampler", self.sampler, SAMPLERS)
         one_of("pruner", self.pruner, PRUNERS)
-        if not isinstance(self.data, str):
-            raise SpecError(f"data is {self.data!r}; give a data set's name, or the path of a file")
+        if isinstance(self.data, str) and is_table(self.data):
+            raise SpecError(f"data is {self.data!r}; say what is learned: Table(..., label=...)")
+        if not isinstance(self.data, str | Table):
+            raise SpecError(
+                f"data is {str(self.data)[:80]!r}; give a data set's name, the path of an .npz "
+                "file, or Table(..., label=...)"
+            )
         if self.task is not None:
             one_of("task", self.task, tuple(Task))
             object.__setattr__(self, "task", Task(self.task))
@@ -188,6 +194,17 @@ class StudySpec:
             training = replace(training, epochs=settings["epochs"])
         return replace(self, training=training, **own)
 
+    @property
+    def data_name(self) -> str:
+        """What people call the data."""
+        return self.data if isinstance(self.data, str) else self.data.name
+
+    def _data(self) -> dict[str, Any]:
+        """Describe the data; a user's own are known by their digest, wherever they are."""
+        if isinstance(self.data, Table):
+            return {"data": "a table", **self.data.describe()}
+        return {"data": OWN_FILE if self.data.endswith(".npz") else self.data}
+
     def describe(self) -> dict[str, Any]:
         """Return what defines a trial's result, in flat JSON: equal for equal studies.
 
@@ -204,8 +221,7 @@ class StudySpec:
         if isinstance(self.training.class_weight, Mapping):  # JSON's keys are text
             training["class_weight"] = [list(item) for item in self.training.class_weight.items()]
         return {
-            # A user's file is known by its digest, wherever it is.
-            "data": OWN_FILE if self.data.endswith(".npz") else self.data,
+            **self._data(),
             **{f"space.{name}": value for name, value in self.search_space.describe().items()},
             **model,
             **{f"training.{name}": value for name, value in training.items()},

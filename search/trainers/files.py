@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,9 +31,14 @@ def loaded(content: bytes) -> keras.Model:
         SearchError: the temporary folder does not hold it.
 
     """
-    with _file() as path:
+    with _file() as path, warnings.catch_warnings():
+        # Names of inputs have no "/", names of columns may; it is the columns' names that count.
+        warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
         path.write_bytes(content)
-        return keras.models.load_model(path)
+        with warnings.catch_warnings():
+            # Keras cannot give an optimizer that scales losses its state back; nobody trains on.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            return keras.models.load_model(path)
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -1,6 +1,7 @@
 """The trainer contract by `keras.Model.fit`: one trial at a time, for any Keras model."""
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from search.backend import prepare
 from search.data.splits import Dataset, Split
-from search.errors import ModelError
+from search.errors import ModelError, reason_of
 from search.health import layers as anatomy
 from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
 from search.health.snapshot import layers_of
@@ -26,6 +27,8 @@ from search.trainers.outputs import Outputs, answers_of
 from search.trainers.own import own_model
 from search.trainers.schedules import is_constant, is_stepwise
 from search.trainers.weights import weights_for
+
+logger = logging.getLogger(__name__)
 
 KIND = "fit"  # of its checkpoints
 VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
@@ -176,7 +179,15 @@ class FitTrainer:
         validation = self._dataset.validation
         x, y = validation.x[:LOOK_BATCH], _answers(running, validation)[:LOOK_BATCH]
         clipped, finite = tally.read()
-        layers = layers_of(anatomy.measure(running.model, x, y).tolist())
+        try:
+            measured = anatomy.measure(running.model, x, y)
+        except Exception as error:
+            if isinstance(running.recipe.model, MLP):
+                raise
+            running.tally = None  # a model that trains well need not bear being looked at
+            logger.warning("its model's gradients cannot be looked at: %s", reason_of(error))
+            return
+        layers = layers_of(measured.tolist())
         steps = len(self._dataset.train) // self._batch(running)
         course.look(
             layers, clipped / steps if course.epochs and tally.clips else None, finite, steps
@@ -220,7 +231,7 @@ class FitTrainer:
         )
         logs = {name: float(values[-1]) for name, values in history.history.items()}
         few = len(validation)
-        return logs, Split(shuffled.x[:few], shuffled.y[:few])
+        return logs, shuffled.part(slice(few))
 
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the trial stands."""

@@ -8,7 +8,7 @@ penalties mean the same whatever the targets' unit. `finished` adds the layer th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -21,7 +21,11 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.study.training import Training
+from search.trainers.rows import taking_rows
 from search.trainers.schedules import is_stepwise
+
+if TYPE_CHECKING:
+    from search.data.encoding import Encoding
 
 Scaling: TypeAlias = float | list[float]
 
@@ -42,6 +46,7 @@ class Problem:
     target_mean: float = 0.0  # of a regression's targets of the training split
     target_scale: float = 1.0  # their standard deviation
     metric: Metric = ACCURACY  # how predictions are scored
+    encoding: "Encoding | None" = None  # of a table, how its columns become inputs
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Problem":
@@ -59,8 +64,17 @@ class Problem:
         if dataset.classes is None:
             targets = float(dataset.train.y.mean()), float(dataset.train.y.std())
         mean = float(np.mean(x, dtype=np.float64))
-        shapes = dataset.input_shape, dataset.classes
-        return cls(*shapes, mean, scale, *features, table, *targets, dataset.metric)
+        return cls(
+            dataset.input_shape,
+            dataset.classes,
+            mean,
+            scale,
+            *features,
+            table,
+            *targets,
+            dataset.metric,
+            None if dataset.table is None else dataset.table.encoding,
+        )
 
     def scaling(self, standardize: bool | str) -> tuple[Scaling, Scaling, Scaling]:
         """Return how raw inputs are standardized: subtract, multiply, then add.
@@ -242,15 +256,16 @@ def optimizer(training: Training) -> keras.optimizers.Optimizer:
 
 
 def finished(model: keras.Model, problem: Problem) -> keras.Model:
-    """Return a trained model with outputs in the targets' unit.
+    """Return a trained model from what users have to what they want.
 
-    One that has been trained on raw targets is left as it is, and so is a classifier.
+    Of a table it takes the columns, and what it says of numbers is in the targets' unit. One that
+    has been trained on raw targets is left as it is there, and so is a classifier.
     """
-    if problem.classes is not None or (problem.target_scale, problem.target_mean) == (1.0, 0.0):
-        return model
-    layers = model.layers if isinstance(model, keras.Sequential) else [model]
-    back = keras.layers.Rescaling(problem.target_scale, problem.target_mean)
-    return keras.Sequential([keras.Input(problem.input_shape), *layers, back])
+    if problem.classes is None and (problem.target_scale, problem.target_mean) != (1.0, 0.0):
+        layers = model.layers if isinstance(model, keras.Sequential) else [model]
+        back = keras.layers.Rescaling(problem.target_scale, problem.target_mean)
+        model = keras.Sequential([keras.Input(problem.input_shape), *layers, back])
+    return model if problem.encoding is None else taking_rows(model, problem.encoding)
 
 
 def compile_for(model: keras.Model, training: Training, problem: Problem) -> None:

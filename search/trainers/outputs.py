@@ -18,6 +18,8 @@ from search.study.metric import ACCURACY, Metric, Reads
 if TYPE_CHECKING:  # who only reads what was found needs no Keras
     import keras
 
+    from search.data.splits import Given
+
 DOUBT = 1e-3  # between two probabilities that another machine's rounding may turn around
 
 # What Keras calls the losses of one unit that tells two classes apart, without "_" and capitals.
@@ -33,8 +35,8 @@ _SIGMOIDS = {"sigmoid", "hardsigmoid", "softmax"}
 BATCH = 1000  # examples; large enough that the calls' overhead vanishes
 
 
-def answers_of(model: "keras.Model", x: NDArray[Any]) -> NDArray[Any]:
-    """Return what a model gives for raw inputs, ``[example, unit]``, as it is used: untrained on.
+def answers_of(model: "keras.Model", x: "Given") -> NDArray[Any]:
+    """Return what a model gives for raw inputs, ``[example, unit]``, or for columns of a table.
 
     Everything that is scored comes from here.
     """

@@ -9,8 +9,15 @@ import numpy as np
 from search.data.splits import Dataset
 from search.errors import SpecError
 from search.study.metric import Weights
+from search.study.spec import StudySpec
 from search.study.task import Task
 from search.study.training import Training
+
+
+def check_weights(spec: StudySpec, dataset: Dataset) -> None:
+    """Refuse weights that a study's trials may have, as `weights_for` does."""
+    for corner in spec.search_space.corners():
+        weights_for(spec.recipe(corner).training, dataset)
 
 
 def weights_for(training: Training, dataset: Dataset) -> Weights | None:
@@ -21,12 +28,19 @@ def weights_for(training: Training, dataset: Dataset) -> Weights | None:
     examples. What the data set has of its own is not counted with.
 
     Raises:
-        SpecError: the data set has no classes, or not one that is given a weight.
+        SpecError: the data set has no classes, or not one that is given a weight, or nothing that
+            weighs anything.
 
     """
     own = dataset.train.weight
-    if training.class_weight is None:
-        return own
+    weights = own if training.class_weight is None else _of_classes(training, dataset, own)
+    if weights is not None and not weights.any():
+        raise SpecError("the weights of all examples to train on are 0, and nothing can be learned")
+    return weights
+
+
+def _of_classes(training: Training, dataset: Dataset, own: Weights | None) -> Weights:
+    """Return the examples' weights times those of their classes."""
     if dataset.task is Task.REGRESSION or dataset.labels is None:
         raise SpecError("class_weight is set, and this is a regression, which has no classes")
     y = dataset.train.y
@@ -34,7 +48,7 @@ def weights_for(training: Training, dataset: Dataset) -> Weights | None:
         counts = np.bincount(y, minlength=len(dataset.labels))
         of_class = len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     else:
-        given = dict(training.class_weight)
+        given = dict(training.class_weight or {})
         if unknown := [label for label in given if label not in dataset.labels]:
             shown = ", ".join(map(repr, dataset.labels[:10]))
             raise SpecError(

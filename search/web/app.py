@@ -11,6 +11,7 @@ from bottle import HTTPError
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna_dashboard import wsgi
 
+from search.errors import StoreError
 from search.store import Store
 from search.store.artifacts import Artifacts
 from search.store.patience import STORE_ERRORS, PatientStorage, reason
@@ -35,7 +36,7 @@ def pages(store: Store) -> "Iterator[WSGIApplication]":
             return app(environ, start)  # type: ignore[no-any-return]
         except (KeyError, ArtifactNotFound):  # what is no more, or never was
             return _fail("404 Not Found", "there is no such page", start_response)
-        except STORE_ERRORS as error:
+        except (*STORE_ERRORS, StoreError) as error:
             return _fail("503 Service Unavailable", _away(error), start_response)
 
     # A page asks again every few seconds, so it need not wait for a database that is away.
@@ -47,7 +48,7 @@ def _refusing(do: Callable[[], T]) -> T:
     """Fail in the one way that the dashboard passes on to its pages."""
     try:
         return do()
-    except STORE_ERRORS as error:
+    except (*STORE_ERRORS, StoreError) as error:
         raise HTTPError(503, _away(error)) from error
 
 

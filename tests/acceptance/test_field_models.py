@@ -1,5 +1,6 @@
 """Models as people write them: what is proven of them is what plain Keras says of their file."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from search.cli import Options
-from search.errors import SpecChanged, SpecError
+from search.errors import DataCorrupt, SpecChanged, SpecError
 from search.result.result import Result
 from search.result.state import State
 from search.result.tables import best_json
@@ -223,23 +224,129 @@ def test_the_proof_is_what_plain_keras_gives(case: Case, way: str, end: str) -> 
         assert best_json(result)["test"]["baselines"]["largest_class"]["score"] == share
 
 
-# -- what cannot be judged, kept or trained is refused before there is a store -------------------
+# -- what else people do with Keras --------------------------------------------------------------
 
-BUILD = "def build(config):\n    {}\n"
-ENDING = "layers.Dense({}, {!r})"
-SPARSE = ADAM.format("'sparse_categorical_crossentropy'", "")
-LAYER = """
-class Twice(layers.Layer):
-    def call(self, x):
-        return 2 * x
-"""
+SOFTMAX = "layers.Dense(3, 'softmax')"
 
 
 def sequential(end: str, compiled: str = "") -> str:
     return SEQUENTIAL.format(end=end, compiled=compiled)
 
 
-SOFTMAX = "layers.Dense(3, 'softmax')"
+COMPILED = "model.compile(keras.optimizers.Adam(0.02), {!r}, {})"
+CROSS = "sparse_categorical_crossentropy"
+STEPPED = """
+@keras.saving.register_keras_serializable()
+class Stepped(keras.Model):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.hidden, self.end = layers.Dense(16, "relu"), layers.Dense(3, "softmax")
+
+    def call(self, inputs):
+        return self.end(self.hidden(inputs))
+
+    def compute_loss(self, x, y, y_pred, sample_weight, training):  # no argument may be left out
+        return super().compute_loss(x, y, y_pred, sample_weight)
+
+    def train_step(self, data):
+        import tensorflow as tf
+        x, y = data[0], data[1]
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True), None, True)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
+        return {"loss": loss}
+
+def build(config):
+    model = Stepped()
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    return model
+"""
+MIXED = """
+def build(config):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = keras.Sequential(
+            [keras.Input((8,)), layers.Dense(16, "relu"), layers.Dense(3, dtype="float32")]
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    return model
+"""
+PICTURES = "layers.Conv2D(8, 2), layers.Flatten()"
+# Code, the shape of an input, and how many classes there are.
+HABITS: dict[str, tuple[str, tuple[int, ...], int]] = {
+    "mixed precision": (MIXED, (8,), 3),
+    "one layer in half precision": (
+        sequential(
+            f"layers.Dense(8, 'tanh', dtype='mixed_float16'), {SOFTMAX}",
+            COMPILED.format(CROSS, "metrics=['accuracy']"),
+        ),
+        (8,),
+        3,
+    ),
+    "area under the curve": (
+        sequential(BINARY, COMPILED.format("binary_crossentropy", "metrics=[keras.metrics.AUC()]")),
+        (8,),
+        2,
+    ),
+    "a train_step of its own": (STEPPED, (8,), 3),
+    "eagerly": (sequential(SOFTMAX, COMPILED.format(CROSS, "run_eagerly=True")), (8,), 3),
+    "pictures, several steps at once": (
+        f"""
+def build(config):
+    model = keras.Sequential([keras.Input((2, 2, 2)), {PICTURES}, {SOFTMAX}])
+    {COMPILED.format(CROSS, "steps_per_execution=4")}
+    return model
+""",
+        (2, 2, 2),
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_what_people_do_with_keras_changes_no_proof(
+    case: Case, habit: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    code, shape, classes = HABITS[habit]
+    arrays = blobs(classes)
+    for key in ("x_train", "x_test"):
+        arrays[key] = arrays[key].reshape(-1, *shape)
+    case.write(arrays, code, training="epochs=2")
+    with warnings.catch_warnings():
+        # That plain Keras cannot load what scales the losses of half precision changes no answer.
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+        result, model = case.run()
+    assert model is not None, [row.reason for row in result.trials]
+    said = model.predict(arrays["x_test"], verbose=0)
+    assert seed_score(result) == (halves if classes == 2 else largest)(said, arrays["y_test"]) > 0.7
+    blind = [one.getMessage() for one in caplog.records if "cannot be looked at" in one.message]
+    assert bool(blind) == (habit == "a train_step of its own"), "a look costs itself alone"
+    assert all(row.verdict is None for row in result.trials) == bool(blind)
+
+
+def test_text_as_inputs_is_refused_with_the_way_to_go_on(case: Case) -> None:
+    arrays = blobs(3)
+    for key in ("train", "test"):
+        arrays[f"x_{key}"] = np.array(["a cat", "a dog", "an eel"])[arrays[f"y_{key}"]]
+    vectorized = "layers.TextVectorization(9), layers.Embedding(9, 2), layers.Flatten(), "
+    case.write(arrays, sequential(vectorized + SOFTMAX))
+    with pytest.raises(DataCorrupt, match=r"x_train holds <U6; inputs are numbers; turn text into"):
+        case.session()
+    assert not (case.folder / "search.db").exists()
+
+
+# -- what cannot be judged, kept or trained is refused before there is a store -------------------
+
+BUILD = "def build(config):\n    {}\n"
+SPARSE = ADAM.format("'sparse_categorical_crossentropy'", "")
+LAYER = """
+class Twice(layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
 MANY = """
 def build(config):
     {first} = keras.Input((8,)), keras.Input((8,))

@@ -32,6 +32,7 @@ def blobs() -> dict[str, Any]:
 
 B = blobs()
 X, Y, XT, YT = B["x_train"], B["y_train"], B["x_test"], B["y_test"]
+HELD_OUT = np.isin(np.arange(600), np.random.RandomState(0).permutation(600)[:60])
 TEXT = np.array(["cat", "dog", "eel"])
 
 
@@ -288,9 +289,13 @@ def test_own_validation_arrays_are_the_validation_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "note"),
     [
-        ({"sample_weight": Y, "groups": Y}, "^sample_weight, groups are not used; what is used is"),
+        ({"weights": Y, "groups": Y}, "^weights, groups are not used; what is used is"),
         ({"x_val": XT}, "^x_val is not used; .* x_val with y_val"),
         ({"x_train": (3e9 + 1e4 * X).astype("i8")}, "beyond 32 bits"),
+        ({"y_test": 0 * YT}, "^the test split is of one class alone, 0; whoever"),
+        ({"y_test": TEXT[0 * YT], "y_train": TEXT[Y]}, "test split .* alone, 'cat'; whoever"),
+        ({"x_val": XT[:9], "y_val": 0 * YT[:9] + 2}, "^the validation split is .* alone, 2;"),
+        ({"y_train": np.where(HELD_OUT, 1, Y)}, "^the validation split is .* alone, 1;"),
         ({"x_train": column(1.0)}, "x_test goes more than 100 times .* in column 5; what"),  # D34
         ({"x_train": column(1 + 1e-5 * X[:, 5])}, "x_test goes more than 100 times .* column 5"),
     ],

@@ -194,9 +194,12 @@ ONES = np.ones(40)
     [
         (targets(y_train=np.ones((40, 2))), r"y_train has shape \(40, 2\) for the 40 examples"),
         (targets(y_train=ONES * np.nan), "y_train holds numbers that are not finite"),
-        (targets(y_train=ONES / 2), "the 36 targets, the front of y_train .* are all equal"),
+        (targets(y_train=ONES / 2), "the 36 targets of y_train are all equal"),
         (targets(y_test=np.full(7, "1")), "y_train holds float64 and y_test <U1; make both text"),
-        (targets(y_train=np.array([*range(40)]) // 39 * 1.5), "the 4 validation targets, .* equal"),
+        (
+            targets(y_train=np.array([*range(40)]) // 39 * 1.5),
+            "the 4 targets of validation, the front of y_train .* are all equal",
+        ),
     ],
 )
 def test_what_cannot_be_learned_is_said(tmp_path: Path, changed: Arrays, flaw: str) -> None:

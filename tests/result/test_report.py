@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from search.page import page
 from search.result.markdown import markdown
 from search.result.result import Result
 from search.result.state import State
@@ -334,3 +335,65 @@ def test_the_csv_can_be_read_back() -> None:
         assert line["counts"] == str(wanted.counts)
         assert line["activation"] == wanted.config.get("activation", "")
     assert list(rows[0])[-3:] == list(CONFIG)
+
+
+NAMES: dict[str, list[Any]] = {
+    "state": ["", "0", "off"],
+    "seed": [None, 3, "3"],
+    "space.seed": ["=1+1", "-1", "@x"],
+    "text": ["True", "nan", '"'],
+    "switch": [True, False, -1.5],
+}
+
+
+def test_a_csv_has_each_name_once_and_tells_texts_from_all_else() -> None:
+    spec = replace(SPEC, space=NAMES, model=lambda _config: None, trials=3)
+    rows = [
+        row(number, State.COMPLETE, -0.5, config=Config({name: of[number] for name, of in columns}))
+        for columns in [NAMES.items()]
+        for number in range(3)
+    ]
+    rows.append(row(3, State.FAILED, None, config=Config({}), reason="=cmd|' /C calc'!A0"))
+    lines = list(csv.reader(trials_csv(replace(MET, spec=spec, trials=tuple(rows))).splitlines()))
+    names = lines[0]
+    assert names[8:] == ["space.state", "space.space.seed", "space.seed", "text", "switch"]
+    assert len(set(names)) == len(names)
+    cells = [line[8:] for line in lines[1:]]
+    assert cells[0] == ['""', "", '"=1+1"', '"True"', "True"]
+    assert cells[1] == ['"0"', "3", '"-1"', '"nan"', "False"]
+    assert cells[2] == ["off", '"3"', '"@x"', r'"\""', "-1.5"]
+    assert cells[3] == [""] * 5
+    assert lines[1][2] == "-0.5", "a number stays one"
+    assert lines[4][5] == "\"=cmd|' /C calc'!A0\""
+
+
+HOSTILE = "<script>alert(1)</script> [x](javascript:1) ![](http://h/p) `a` **b** | c\n# d\x1b[2J"
+
+
+def test_what_a_store_says_is_plain_text_in_the_report() -> None:
+    rows = tuple(
+        replace(one, reason=HOSTILE, verdict=HOSTILE, verdict_reason=HOSTILE) for one in ROWS[:4]
+    )
+    text = markdown(
+        replace(MET, trials=rows, notes=(HOSTILE,), versions={"a": HOSTILE}, hardware={HOSTILE: 1})
+    )
+    assert "alert(1)" in text
+    left = re.sub(r"\\[^\w\s]", "", text)  # what is escaped means itself
+    assert re.findall(r"<|\[|\]\(|`|\*\*|://|\x1b|^# d", left, re.MULTILINE) == []
+    assert "about the data: " in text
+
+
+def test_what_a_store_says_does_not_reach_the_terminal_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = Config({"activation": "\x1b[2Jx\ny", "clipnorm": "", "learning_rate": 0.01})
+    deliver(replace(MET, trials=(replace(ROWS[0], config=odd), *ROWS[1:])), tmp_path)
+    said = capsys.readouterr().out
+    assert r"activation \x1b[2Jx y, clipnorm " " ".strip() in said
+    assert "\x1b" not in said
+
+
+def test_every_opening_is_said_wherever_one_is() -> None:
+    opened = replace(MET, openings=(0, 0, 1))
+    for text in (markdown(opened), page(opened)):
+        assert "opened 3 times, for the trials 0, 0, 1" in text

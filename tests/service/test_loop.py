@@ -200,7 +200,7 @@ def test_beats_go_on_when_the_store_refuses_one() -> None:
             enough.set()
         raise OSError("refused")
 
-    with beating(0.01, beat):
+    with beating(0.01, Notes(), beat):
         assert enough.wait(10)
     count = len(beats)
     assert not [thread for thread in threading.enumerate() if thread.name == "heart"]

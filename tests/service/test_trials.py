@@ -11,17 +11,19 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
+from scipy.stats import norm, randint, truncnorm, uniform
 
 from search.errors import TrialLost
 from search.health.snapshot import MEASURES, Health, LayerHealth, Snapshot
 from search.service.samplers import open_study
-from search.service.trials import MAX_ATTEMPTS, TrialQueue
+from search.service.trials import MAX_ATTEMPTS, OURS, TrialQueue
 from search.store import Store, tables
 from search.store.artifacts import Artifacts
 from search.store.keys import health_key
 from search.store.leases import Leases, StoredStudy, unheard
 from search.store.process import identity
 from search.store.timing import Timing
+from search.study.space import off_or
 from search.study.spec import StudySpec
 from search.trainers.contract import End, EpochResult, Label, Outcome
 from tests.specs import SPEC
@@ -109,6 +111,28 @@ def test_a_study_is_worked_off_exactly(bench: Bench) -> None:
     assert bench.states() == [TrialState.COMPLETE] * 4
     seeds = [trial.user_attrs["seed"] for trial in bench.study.get_trials()]
     assert len(set(seeds)) == 4
+
+
+def test_plain_optuna_sees_the_values_that_a_trial_used(bench: Bench) -> None:
+    space = {
+        "momentum": norm(0.5, 0.1),
+        "clip": off_or(randint(1, 9)),
+        "seed": uniform(0, 1),
+        "end": truncnorm(-1, 1),
+    }
+    bench.spec = replace(SPEC, space=space, model=lambda config: config)
+    queue, _ = bench.worker()
+    for _ in range(SPEC.trials):
+        assignment = queue.take(Label("fit"))
+        assert assignment is not None
+        config, seen = assignment.recipe.config, bench.study.trials[assignment.number]
+        assert seen.params["seed"] == config["seed"]
+        assert seen.user_attrs["space.end"] == config["end"]
+        assert [seen.user_attrs[name] for name in ("momentum", "clip")] == [
+            config["momentum"],
+            config["clip"],
+        ]
+        assert seen.user_attrs["seed"] == assignment.seed
 
 
 def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
@@ -321,6 +345,7 @@ def test_a_trial_whose_gradients_are_past_help_is_stopped_where_that_is_wanted(
     frozen = queue.finish(assignment, Outcome(0.1, 1, (unhealthy(1),)), stopped)
     assert frozen.user_attrs["verdict"] == "dying units"
     assert frozen.user_attrs["dead"] == 1.0
+    assert frozen.user_attrs.keys() <= OURS, "or a hyperparameter of that name would take its place"
     kept = Artifacts(store.database).get(health_key(SPEC.name, assignment.number))
     assert kept is not None
     assert Health.from_json(json.loads(kept)) == unhealthy(1).health

@@ -133,6 +133,7 @@ def test_figures_of_choices_and_gradients_stand_beside_the_dashboards_own(read_o
 def test_the_study_is_shown_with_its_result_and_files(read_only: Site) -> None:
     study = json.loads(read_only.ask("GET", "/api/studies/1").body)
     assert (study["name"], len(study["trials"])) == ("blobs", 6)
+    assert study["objective_names"] == ["accuracy"]
     assert "the 2,000 test examples (95 % interval" in study["note"]["body"]
     links = dict(re.findall(r"\[(\S+)\]\((\S+)\)", study["note"]["body"]))
     assert links.keys() == {one["filename"] for one in study["artifacts"]}

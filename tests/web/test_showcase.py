@@ -205,3 +205,13 @@ def test_what_the_page_cannot_show_costs_the_page_alone(
     assert report.main([*words(session), "-v"], standalone_mode=False) == 1, "which was asked for"
     assert "Traceback" in capsys.readouterr().err
     assert (tmp_path / "report.md").exists()
+
+
+def test_plain_optuna_knows_the_values_by_the_metrics_name(session: Session) -> None:
+    assert session.study.metric_names == ["accuracy"]
+    storage, study_id = session.store.storage, session.study._study_id
+    storage.set_study_system_attr(study_id, "study:metric_names", None)  # as in an older store
+    assert len(session.result().ranked) > 0
+    again = Session(session.options, {}, create=True)
+    assert again.study.metric_names == ["accuracy"]
+    again.store.close()

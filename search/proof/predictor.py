@@ -1,0 +1,68 @@
+"""The winner at work: what its model says of new rows, in the user's own words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data.columns import Column
+from search.data.frames import need
+from search.errors import DataCorrupt
+from search.study.table import ColumnKind
+from search.study.task import Label
+from search.trainers.outputs import Outputs, answers_of
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A finished model, and what its inputs and outputs mean."""
+
+    model: "keras.Model"
+    labels: tuple[Label, ...] | None  # the classes; None of a regression
+    columns: Sequence[Column] | None = None  # of a table; None where the inputs are arrays
+
+    def predict(self, rows: "pd.DataFrame | NDArray[Any]") -> "pd.DataFrame":
+        """Return what the model says of rows.
+
+        Args:
+            rows: a frame with the columns of the table that was learned from, others are not
+                looked at; or raw inputs, ``[row, ...]``.
+
+        Returns:
+            A frame with a row for each, in the same order: ``prediction``, a class as its user
+            calls it or a number in the targets' unit, and the probability of each class.
+
+        Raises:
+            DataCorrupt: a column is not there, or holds what it never held.
+
+        """
+        import pandas as pd
+
+        said = answers_of(self.model, self._given(rows))
+        outputs = Outputs.of(self.model, None if self.labels is None else len(self.labels), said)
+        index = rows.index if isinstance(rows, pd.DataFrame) else None
+        if self.labels is None:
+            return pd.DataFrame({"prediction": outputs.numbers(said)}, index=index)
+        labels = np.array(self.labels, object)
+        shares = outputs.probabilities(said)
+        found: dict[str, Any] = {"prediction": labels[outputs.guesses(said)]}
+        for number, label in enumerate(self.labels):
+            found[f"probability of {label}"] = shares[:, number]
+        return pd.DataFrame(found, index=index)
+
+    def _given(self, rows: "pd.DataFrame | NDArray[Any]") -> Any:
+        if self.columns is None:
+            return np.asarray(rows)
+        import pandas as pd
+
+        if not isinstance(rows, pd.DataFrame):
+            raise DataCorrupt("the winner was trained on a table; give a DataFrame of its columns")
+        used = [column for column in self.columns if column.kind is not ColumnKind.DROP]
+        need([column.name for column in used], "the table of new rows", "", map(str, rows.columns))
+        return {column.name: column.values(rows[column.name]) for column in used}

@@ -1,0 +1,125 @@
+"""A table as a study's data: where its rows are, which column is learned, and how it is split."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from search.errors import SpecError
+from search.study.checks import one_of
+
+if TYPE_CHECKING:  # a study's file opens without pandas
+    import pandas as pd
+
+TableSource: TypeAlias = "str | pd.DataFrame"
+TablePart: TypeAlias = "float | TableSource"  # of the rows: a share of them, or rows of their own
+
+ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet")  # of files that are read as tables
+
+
+class ColumnKind(StrEnum):
+    """What a column is taken for."""
+
+    NUMBER = "number"
+    CATEGORY = "category"
+    DATE = "date"
+    DROP = "drop"  # left out
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a row for each example and a column that is to be learned.
+
+    Args:
+        source: the path of a CSV or Parquet file, or a pandas DataFrame.
+        label: the column that is learned.
+        test: the share of the rows that is locked away for the proof; or a file or frame of them.
+        validation: the share of the other rows that trials are compared on; or a file or frame.
+        columns: what to take columns for, by name: "number", "category", "date" or "drop". What
+            is not named follows from the column's values.
+        group: a column; rows that agree in it stay together in one split, and in one fold.
+        time: a column; the last rows by it are the test split, the last before them validation.
+        weight: a column that says how much each row counts in training.
+        reading: what `pandas.read_csv` is to be told of the file, by its own names: ``sep``,
+            ``encoding``, ``na_values``, ``decimal``, ``quotechar``, ...
+
+    Raises:
+        SpecError: a setting is not usable.
+
+    """
+
+    source: TableSource
+    label: str = field(kw_only=True)
+    test: TablePart = field(default=0.2, kw_only=True)
+    validation: TablePart = field(default=0.15, kw_only=True)
+    columns: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    group: str | None = field(default=None, kw_only=True)
+    time: str | None = field(default=None, kw_only=True)
+    weight: str | None = field(default=None, kw_only=True)
+    reading: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("source", "test", "validation"):
+            self._check_source(name, getattr(self, name))
+        for name in ("label", "group", "time", "weight"):
+            value = getattr(self, name)
+            if not ((isinstance(value, str) and value) or (value is None and name != "label")):
+                raise SpecError(f"{name} is {value!r}; it must be the name of a column")
+        if self.group is not None and self.time is not None:
+            raise SpecError("group and time are both set, and rows are split in one way; leave one")
+        for name, kind in self.columns.items():
+            if name == self.label:
+                raise SpecError(f"columns says what {name} is, and it is the label; see task")
+            one_of(f"columns: the kind of {name},", kind, tuple(ColumnKind))
+
+    def _check_source(self, name: str, value: object) -> None:
+        if type(value).__name__ == "DataFrame":
+            return
+        if isinstance(value, float) and name != "source":
+            if 0 < value < 1:
+                return
+            raise SpecError(
+                f"{name} is {value}; give a share of the rows between 0 and 1, or a file"
+            )
+        if isinstance(value, str) and value.lower().endswith(ENDINGS):
+            return
+        shown = repr(value)[:80]
+        share = "" if name == "source" else "a share of the rows between 0 and 1, "
+        raise SpecError(
+            f"{name} is {shown}; give {share}a DataFrame, or the path of a file that ends with "
+            f"{', '.join(ENDINGS)}"
+        )
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.source if isinstance(self.source, str) else "the frame"
+
+    @property
+    def stem(self) -> str:
+        """The file's name without folder and ending; a study of it is called so."""
+        name = Path(self.name).name
+        for ending in sorted(ENDINGS, key=len, reverse=True):
+            if name.lower().endswith(ending):
+                return name[: -len(ending)]
+        return name
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides which numbers are trained on, besides the contents, in flat JSON."""
+        return {
+            "table.label": self.label,
+            "table.test": self.test if isinstance(self.test, float) else "rows of their own",
+            "table.validation": (
+                self.validation if isinstance(self.validation, float) else "rows of their own"
+            ),
+            "table.columns": dict(self.columns),
+            "table.group": self.group,
+            "table.time": self.time,
+            "table.weight": self.weight,
+        }
+
+
+def is_table(name: str) -> bool:
+    """Say whether a path is a table's, by its ending."""
+    return name.lower().endswith(ENDINGS)
