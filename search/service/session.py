@@ -28,6 +28,7 @@ from search.study.metric import METRICS, Metric, metric_for
 from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.spec import StudySpec
+from search.study.table import Column
 from search.study.task import Task
 from search.trainers.folds import check_folds
 from search.trainers.weights import check_weights
@@ -314,7 +315,6 @@ class Session:
                 "proves one"
             )
         with contextlib.nullcontext() if self.options.verbose else _hushed():
-            from search.data.columns import Column
             from search.proof.predictor import Predictor
             from search.trainers.files import loaded
 
