@@ -197,7 +197,7 @@ def test_a_target_is_in_the_unit_of_the_score(folder: Path, command: Command) ->
     assert command(run, "--target", f"{test['interval'][0] / 2:.3f}", "-q")[0] == 3
     assert best(folder)["test"] == test
     assert "is not met" in (folder / "runs/case/report.md").read_text()
-    assert command(status_of, "--json") == (0, "")
+    assert command(status_of, "--format", "json") == (0, "")
     rows = (folder / "runs/case/trials.csv").read_text().splitlines()
     assert float(rows[1].split(",")[2]) == found["validation"]["value"]
     page = (folder / "runs/case/report.html").read_text()
