@@ -60,9 +60,12 @@ def by_keras(
     model.compile(
         optimizer=networks.optimizer(trial.training),
         loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        # With variables of its own, as the optimizer's below: those that Keras makes while a step is
+        # traced have it traced twice.
+        metrics=[keras.metrics.SparseCategoricalAccuracy()],
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
+    model.optimizer.build(model.trainable_variables)
     curve: Curve = []
     for epoch in range(EPOCHS):
         order = data_order(seed, epoch, len(data.train))

@@ -7,9 +7,11 @@ nothing else is found out about them.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from search.data.answers import Answers, unlearnable
 from search.data.extent import FAR, Extent
@@ -51,7 +53,7 @@ class OwnFile:
         keys = [*KEYS, *(VALIDATION if set(VALIDATION) <= names else ())]
         keys += [weight for x, weight in WEIGHTS.items() if x in keys and weight in names]
         headers = npz_headers(self.path, keys)
-        for flaw in _flaws(headers):
+        for flaw in chain(_flaws(headers), _too_large(headers)):
             raise DataCorrupt(f"{self.path}: {flaw}")
         return headers
 
@@ -194,6 +196,17 @@ def _flaw_of_weights(weights: Array) -> str | None:
     if not np.isfinite(found).all() or found.min() < 0:
         return "what is no number from 0 upwards"
     return None if found.any() else "0 alone, and nothing would be learned"
+
+
+def _too_large(headers: Mapping[str, Header]) -> Iterator[str]:
+    """Say where the arrays would not be held: packed, they may be a thousandth of that."""
+    needed = sum(header.bytes for header in headers.values())
+    free = psutil.virtual_memory().available
+    if needed > free:
+        yield (
+            f"its arrays take {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are "
+            "free; supply fewer examples, or numbers of a smaller type, like float32 or uint8"
+        )
 
 
 def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
