@@ -197,9 +197,15 @@ def test_a_target_is_in_the_unit_of_the_score(folder: Path, command: Command) ->
     assert command(run, "--target", f"{test['interval'][0] / 2:.3f}", "-q")[0] == 3
     assert best(folder)["test"] == test
     assert "is not met" in (folder / "runs/case/report.md").read_text()
-    assert command(status_of, "--json") == (0, "")
+    assert command(status_of, "--format", "json") == (0, "")
     rows = (folder / "runs/case/trials.csv").read_text().splitlines()
     assert float(rows[1].split(",")[2]) == found["validation"]["value"]
+    with sqlite3.connect(folder / "runs/search.db") as database:
+        named = "SELECT value_json FROM study_system_attributes WHERE key LIKE '%metric_names'"
+        (kept,) = database.execute(named).fetchone()
+        (value,) = database.execute("SELECT value FROM trial_values").fetchone()
+    assert json.loads(kept) == ["negative RMSE"]
+    assert value == -found["validation"]["value"]
     page = (folder / "runs/case/report.html").read_text()
     assert "RMSE, trial by trial" in page
     assert "-2" not in re.findall(r'<p class="number">(.*?)</p>', page)[0]
