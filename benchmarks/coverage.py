@@ -131,6 +131,7 @@ def worlds() -> Iterator[World]:
                 yield World(classes, seeds, examples, luck, share)
             yield World(numbers, seeds, examples, luck / 3)
         yield World(classes, 3, examples, strength=2.5, share=0.1)
+        yield World(classes, 3, examples, strength=2.5, share=0.05)
         yield World(numbers, 5, examples, tails=5)
 
 

@@ -368,13 +368,14 @@ def _differing(arrays: list[str]) -> str:
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
     """Keep TensorFlow's libraries from telling the user about themselves while they load."""
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
+        # Only now, since it sets a level of its own where somebody types at it.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
