@@ -1,8 +1,8 @@
 """The winner at work: what its model says of new rows, in the user's own words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from search.data.frames import need
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 from search.study.task import Label
+from search.trainers.files import loaded
 from search.trainers.outputs import Outputs, answers_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,22 @@ class Predictor:
     model: "keras.Model"
     labels: tuple[Label, ...] | None  # the classes; None of a regression
     columns: Sequence[Column] | None = None  # of a table; None where the inputs are arrays
+
+    @classmethod
+    def of(cls, content: bytes, frozen: Mapping[str, Any]) -> Self:
+        """Return the predictor that a model is.
+
+        Args:
+            content: the model, as a ``.keras`` file.
+            frozen: what the study was created with.
+
+        """
+        labels, columns = (frozen.get(key) for key in ("data.labels", "data.columns"))
+        return cls(
+            model=loaded(content),
+            labels=None if labels is None else tuple(labels),
+            columns=None if columns is None else tuple(map(Column.from_json, columns)),
+        )
 
     def predict(self, rows: "pd.DataFrame | NDArray[Any]") -> "pd.DataFrame":
         """Return what the model says of rows.

@@ -26,7 +26,7 @@ class Folder:
         return subprocess.run(
             self.command(module, *arguments),
             cwd=self.path,
-            env=_environment(),
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=LIMIT,
@@ -37,7 +37,7 @@ class Folder:
         return subprocess.Popen(
             self.command(module, *arguments),
             cwd=self.path,
-            env=_environment(),
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -69,6 +69,6 @@ class Folder:
         return best
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "OPTUNA_STORAGE"}
     return kept | {"PYTHONPATH": str(Path(__file__).parents[2])}
