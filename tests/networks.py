@@ -60,8 +60,8 @@ def by_keras(
     model.compile(
         optimizer=networks.optimizer(trial.training),
         loss="sparse_categorical_crossentropy",
-        # With variables of its own, as the optimizer's below: those that Keras makes while a step is
-        # traced have it traced twice.
+        # With variables of its own, as the optimizer's below: if Keras makes them while a step is
+        # traced, it is traced twice.
         metrics=[keras.metrics.SparseCategoricalAccuracy()],
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )

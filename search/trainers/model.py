@@ -97,6 +97,11 @@ class Problem:
             return split.y.astype(np.int32)
         return ((split.y - self.target_mean) / self.target_scale).astype(np.float32)
 
+    def wanted(self, split: Split) -> NDArray[Any]:
+        """Return the same in the shape that Keras wants."""
+        answers = self.answers(split)
+        return answers[:, None] if self.classes is None else answers
+
     def in_unit(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what a network says of a regression in the unit of the raw targets."""
         return numbers * self.target_scale + self.target_mean
