@@ -15,9 +15,11 @@ values = st.sampled_from(DTYPES).flatmap(
     lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=0, min_side=0, max_side=4))
 )
 scores = st.floats(allow_nan=False)
-results = st.fixed_dictionaries(dict.fromkeys(("loss", "score", "val_loss", "val_score"), scores))
-curves = st.lists(results, max_size=4).map(
-    lambda rows: tuple(EpochResult(epoch=epoch, **row) for epoch, row in enumerate(rows, start=1))
+curves = st.lists(st.tuples(scores, scores, scores, scores), max_size=4).map(
+    lambda rows: tuple(
+        EpochResult(epoch=epoch, loss=loss, score=score, val_loss=val_loss, val_score=val_score)
+        for epoch, (loss, score, val_loss, val_score) in enumerate(rows, start=1)
+    )
 )
 checkpoints = st.builds(
     Checkpoint, st.sampled_from(["fit", "lanes"]), curves, st.lists(values, max_size=12).map(tuple)
