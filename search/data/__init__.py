@@ -47,7 +47,7 @@ from search.study.task import Label, Task
 if TYPE_CHECKING:
     from search.data.tables import Opened
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def load(
 def _told(dataset: Dataset) -> Dataset:
     """Tell what the user had better know of the data."""
     for note in dataset.notes:
-        logger.warning("%s: %s", dataset.name, note)
+        _logger.warning("%s: %s", dataset.name, note)
     return dataset
 
 
