@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.columns import Column
+from search.data.columns import values_of
 from search.data.frames import need
 from search.errors import DataCorrupt
-from search.study.table import ColumnKind
+from search.study.table import Column, ColumnKind
 from search.study.task import Label
 from search.trainers.files import loaded
 from search.trainers.outputs import Outputs, answers_of
@@ -82,4 +82,4 @@ class Predictor:
             raise DataCorrupt("the winner was trained on a table; give a DataFrame of its columns")
         used = [column for column in self.columns if column.kind is not ColumnKind.DROP]
         need([column.name for column in used], "the table of new rows", "", map(str, rows.columns))
-        return {column.name: column.values(rows[column.name]) for column in used}
+        return {column.name: values_of(column, rows[column.name]) for column in used}

@@ -138,7 +138,7 @@ class Session:
                 StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
             )
             study = open_study(self.store, self.name, self.spec, seed=0)
-            self.store.name_values(study, METRICS[frozen["data.metric"]].title)
+            self.store.name_values(study, METRICS[frozen["data.metric"]].stored_title)
 
     def _agree(
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
