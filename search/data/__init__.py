@@ -33,8 +33,8 @@ import numpy as np
 from search.data.answers import Answers
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
-from search.data.content import hold as hold
 from search.data.content import in_files as in_files
+from search.data.content import keep_files as keep_files
 from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHTS, Arrays
 from search.data.own import OwnFile
 from search.data.sources import Found, Published, obtain

@@ -89,7 +89,9 @@ def _differentiate(
     The gradient is that in each weight, and that in each call's pre-activation.
     """
 
-    def loss(values: list[Measured], watched: Callable[[Measured], Measured]) -> tuple[Measured, Any]:
+    def loss(
+        values: list[Measured], watched: Callable[[Measured], Measured]
+    ) -> tuple[Measured, Any]:
         with _stateless(model, values), _listening(model, watched) as run:
             value = model.compute_loss(x=x, y=y, y_pred=model(x, training=True))
         heard.append(run.activations)
