@@ -304,7 +304,8 @@ def test_commands_load_nothing_heavy() -> None:
 import sys
 import search.cli, search.run, search.worker, search.status, search.report, search.replay
 import search.dashboard, search.findings
-print(*{name.split(".")[0] for name in sys.modules} & {"keras", "optuna", "tensorflow"})
+heavy = {"keras", "numpy", "optuna", "pandas", "scipy", "sklearn", "tensorflow"}
+print(*{name.split(".")[0] for name in sys.modules} & heavy)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from search.data.splits import Dataset
 from search.errors import SpecError
-from search.study.metric import Weights
+from search.study.formulas import Weights
 from search.study.spec import StudySpec
 from search.study.task import Task
 from search.study.training import Training
