@@ -293,7 +293,9 @@ import sys
 import search.cli, search.run, search.worker, search.status, search.report, search.replay
 import search.dashboard, search.findings
 from search import optimize
-heavy = {"keras", "optuna", "tensorflow", "pandas", "sklearn", "sqlalchemy"}
+heavy = {
+    *("keras", "numpy", "optuna", "pandas", "scipy", "sklearn", "sqlalchemy", "tensorflow"),
+}
 print(*{name.split(".")[0] for name in sys.modules} & heavy)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -30,7 +30,8 @@ from search.lanes.groups import Group, Library
 from search.lanes.programs import Data, Work
 from search.lanes.stack import Stack
 from search.lanes.structure import Structure
-from search.study.metric import Weights, metric_for
+from search.study.formulas import Weights
+from search.study.metric import metric_for
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order

@@ -16,7 +16,8 @@ from search.health import layers as anatomy
 from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
 from search.health.snapshot import layers_of
 from search.health.steps import Tally
-from search.study.metric import Metric, Weights, metric_for
+from search.study.formulas import Weights
+from search.study.metric import Metric, metric_for
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive

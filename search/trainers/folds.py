@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from search.data.splits import Around, Dataset
 from search.errors import SpecError
-from search.study.metric import ACCURACY, Metric, Weights
+from search.study.formulas import Weights
+from search.study.metric import ACCURACY, Metric
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.trainers.checkpoint import from_bytes, to_bytes
