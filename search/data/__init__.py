@@ -26,14 +26,16 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from search.data.answers import Answers
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
-from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHT, Arrays
+from search.data.content import in_files as in_files
+from search.data.content import written as written
+from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHTS, Arrays
 from search.data.own import OwnFile
 from search.data.sources import Found, Published, obtain
 from search.data.splits import Dataset as Dataset
@@ -59,7 +61,7 @@ class Fetched:
 
 
 def load(
-    name: str | Table,
+    name: str | Table | Mapping[str, Any],
     data_dir: Path | None = None,
     task: Task | None = None,
     beside: Path | None = None,
@@ -81,6 +83,7 @@ def load(
         DataCorrupt: a file given by the user is not what it should be.
 
     """
+    assert not isinstance(name, Mapping), "arrays are kept in a file first; see `in_files`"
     if isinstance(name, Table):
         return _told(_opened(name, data_dir, beside, task).dataset())
     name = _place(name, data_dir, beside)
@@ -111,6 +114,7 @@ def load(
             data.digests,
             notes,
             data_dir,
+            weighed=WEIGHTS["x_test"] in data.locked,
             untested=data.untested(answers),
         )
     )
@@ -134,9 +138,10 @@ def _opened(
 def _parts(arrays: Arrays, answers: Answers, held_out: int) -> tuple[Split, Split]:
     """Return the training and validation splits, of which each can be scored."""
     x, y = arrays["x_train"], answers.of_values("y_train", arrays["y_train"])
-    train = Split(x, y, weight=arrays.get(WEIGHT))
+    train = Split(x, y, weight=arrays.get(WEIGHTS["x_train"]))
     if VALIDATION[0] in arrays:
-        own = Split(arrays["x_val"], answers.of_values("y_val", arrays["y_val"]))
+        y_val = answers.of_values("y_val", arrays["y_val"])
+        own = Split(arrays["x_val"], y_val, arrays.get(WEIGHTS["x_val"]))
         splits, validation, front = (train, own), "y_val", ""
     else:
         splits = train.part(slice(held_out, None)), train.part(slice(held_out))
@@ -162,9 +167,9 @@ def open_test(dataset: Dataset) -> Split:
     data = _find(dataset.name, dataset.data_dir)
     if data.sha256 != dataset.sha256:
         raise DataCorrupt(f"{dataset.name} has changed since it was read; put it back")
-    arrays, _ = data.read(TEST)
-    answers = Answers(dataset.labels)
-    return Split(arrays["x_test"], answers.of_values("y_test", arrays["y_test"]))
+    arrays, _ = data.read(data.locked)
+    y = Answers(dataset.labels).of_values("y_test", arrays["y_test"])
+    return Split(arrays["x_test"], y, arrays.get(WEIGHTS["x_test"]))
 
 
 def rows_of(table: Table, data_dir: Path | None = None) -> int:
@@ -186,7 +191,7 @@ def fetch(name: str, data_dir: Path | None = None) -> Fetched:
     if name.endswith(OWN):
         load(name, data_dir)
     data = _find(name, data_dir)
-    _, found = data.read((*data.seen, *TEST))
+    _, found = data.read((*data.seen, *data.locked))
     return Fetched(name, data.sha256, found.source, found.path)
 
 
@@ -207,6 +212,10 @@ class _Data(Protocol):
     @property
     def seen(self) -> tuple[str, ...]:
         """The arrays that may be seen while searching."""
+
+    @property
+    def locked(self) -> tuple[str, ...]:
+        """The arrays of the test split."""
 
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:
         """Return the arrays ``keys`` and no others, verified, and where they were found."""
@@ -267,6 +276,7 @@ class _Catalogued:
     data_dir: Path | None
 
     seen = TRAIN
+    locked = TEST
     digests: ClassVar[Mapping[str, str]] = {}
     notes: ClassVar[tuple[str, ...]] = ()
 

@@ -4,7 +4,7 @@ Classes may be called as the user calls them, by numbers, text or truth values. 
 them from 0, in sorted order.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,11 @@ class Answers:
                 f"{what} is of one class alone, {_shown([self.labels[number]])}; whoever always "
                 "says that is right on all of it"
             )
+
+    def missing(self, y: Iterable[Any]) -> tuple[Label, ...]:
+        """Return the classes that do not occur among these numbers of classes."""
+        there = set(y)
+        return tuple(one for number, one in enumerate(self.labels or ()) if number not in there)
 
     def check_split(self, key: str, y: NDArray[Any], trained: bool, advice: str = "") -> None:
         """Refuse a split that nothing can be learned from, or compared on.

@@ -28,6 +28,7 @@ class Blobs:
 
     validation = 1_000
     seen = TRAIN
+    locked = TEST
     task = Task.CLASSIFICATION
     digests: ClassVar[Mapping[str, str]] = {}
     notes: ClassVar[tuple[str, ...]] = ()

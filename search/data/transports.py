@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 from urllib.error import URLError
 
+from search.data.formats import check_file
 from search.errors import DataUnavailable
 
 Report: TypeAlias = Callable[[int, int | None], None]  # bytes done; of how many, if known
@@ -44,6 +45,7 @@ class Http:
     url: str
     silence: float = 6.0  # seconds without a byte, the look-up of the name included
     limit: float = 120.0  # seconds in all
+    most: int = 1 << 29  # bytes; the largest of the table has a third
 
     def fetch(self, folder: Path, report: Report) -> Path:
         """Download the file."""
@@ -55,6 +57,8 @@ class Http:
                     total = item
                 else:
                     file.write(item)
+                if max(file.tell(), total or 0) > self.most:
+                    raise DataUnavailable(f"it has more than {self.most >> 20} MiB")
                 report(file.tell(), total)
             if total is not None and file.tell() < total:
                 raise DataUnavailable(f"it broke off after {file.tell()} of {total} bytes")
@@ -163,6 +167,7 @@ class Apt:
     """A package of the system's own package manager, for which nobody need be root."""
 
     package: str
+    sha256: str  # of the package's file
     limit: float = 120.0  # seconds for each of two steps
 
     def fetch(self, folder: Path, report: Report) -> Path:  # noqa: ARG002  apt tells no bytes
@@ -173,6 +178,7 @@ class Apt:
         patience = ("--option=Acquire::Retries=0", "--option=Acquire::http::Timeout=6")
         command = (program, "download", "--quiet", *patience, self.package)
         package = _brought(command, folder, "*.deb", self.limit)
+        check_file(package, self.sha256)
         # dpkg-deb knows every compression that a package may have, Python does not.
         script = '"$0" --fsys-tarfile "$1" > files.tar'
         shell = ("sh", "-c", script, unpack, str(package))

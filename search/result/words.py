@@ -17,7 +17,8 @@ from search.result.factors import (
 )
 from search.result.state import ENDED
 from search.result.wording import clock, describe
-from search.study.metric import Metric, amount
+from search.study.metric import ACCURACY, R2, RMSE, Metric, amount
+from search.study.task import Task
 
 if TYPE_CHECKING:
     from search.result.result import Result, TrialRow
@@ -59,13 +60,28 @@ def _proven(result: "Result") -> str:
         f"({100 * interval.confidence:g} % interval: "
         f"{result.metric.between(interval.low, interval.high)})"
     )
-    if proof.rmse is None:
-        share = f"{text(interval.mean)} of the {proof.test_size:,} test examples"
-        return f"{again}is right on {share} {limits}."
+    score, size, error = text(interval.mean), f"{proof.test_size:,}", _error(result)
+    if result.metric is ACCURACY:
+        return f"{again}is right on {score} of the {size} test examples {limits}."
+    if result.metric is R2:
+        of = f"of the variance of the {size} test targets"
+        return f"{again}explains {score} (R²) {of} {limits}{error}."
+    which = "targets" if result.task is Task.REGRESSION else "examples"
     return (
-        f"{again}explains {text(interval.mean)} (R²) of the variance of the {proof.test_size:,} "
-        f"test targets {limits}; its root mean squared error, in the targets' unit, is "
-        f"{amount(proof.rmse.mean)} ({amount(proof.rmse.low)} to {amount(proof.rmse.high)})."
+        f"{again}has {score} as its {result.metric.title} on the {size} test {which} "
+        f"{limits}{error}."
+    )
+
+
+def _error(result: "Result") -> str:
+    """Say what the root mean squared error is, where that is not the score itself."""
+    assert result.proof is not None
+    rmse = result.proof.rmse
+    if rmse is None or result.metric.name == RMSE.name:
+        return ""
+    return (
+        "; its root mean squared error, in the targets' unit, is "
+        f"{amount(rmse.mean)} ({amount(rmse.low)} to {amount(rmse.high)})"
     )
 
 
@@ -198,7 +214,7 @@ def commands(result: "Result") -> list[tuple[str, str]]:
     """Return the commands that repeat the study and its winner, each with what it repeats."""
     changes = "".join(_option(name, value) for name, value in result.settings.items())
     found = [("The study", result.command + changes)]
-    if result.winner is not None:
+    if result.winner is not None and "search.run" in result.command:
         replay = result.command.replace("search.run", "search.replay")
         found.append(("The winner", f"{replay} --trial {result.winner.number}"))
     return found

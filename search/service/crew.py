@@ -20,7 +20,7 @@ from search.service import machine
 REPLACEMENTS = 3  # of one worker in a row, without a trial done; then its machine is at fault
 # Not from the working directory, where a user may have a search.py.
 COMMAND = (sys.executable, "-P", "-m", "search.worker")
-OURS = Path(__file__).parents[2]
+INSTALLED = Path(__file__).parents[2]
 LED = "SEARCH_LED"  # set in the environment of a crew's workers
 STOP_SECONDS = 30.0  # a worker hands back and leaves within seconds, or it never will
 
@@ -60,7 +60,7 @@ class Crew:
         say: Callable[[str], None],
     ) -> None:
         self._command = [*COMMAND, *words]
-        paths = [str(OURS), os.environ.get("PYTHONPATH", "")]
+        paths = [str(INSTALLED), os.environ.get("PYTHONPATH", "")]
         self._environment = os.environ | {
             "OPTUNA_STORAGE": storage,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),

@@ -1,10 +1,10 @@
 """A table as a study's data: where its rows are, which column is learned, and how it is split."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from search.errors import SpecError
 from search.study.checks import one_of
@@ -27,37 +27,47 @@ class ColumnKind(StrEnum):
     DROP = "drop"  # left out
 
 
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table, and what it was taken for."""
+
+    name: str
+    kind: ColumnKind
+    text: bool = False  # its values are text; numbers otherwise, of dates days since 1970
+    missing: int = 0  # rows of training and validation without a value
+    note: str = ""  # why it is left out
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the column that `to_json` gave."""
+        return cls(**{**stored, "kind": ColumnKind(stored["kind"])})
+
+
 @dataclass(frozen=True)
 class Table:
     """A table with a row for each example and a column that is to be learned.
-
-    Args:
-        source: the path of a CSV or Parquet file, or a pandas DataFrame.
-        label: the column that is learned.
-        test: the share of the rows that is locked away for the proof; or a file or frame of them.
-        validation: the share of the other rows that trials are compared on; or a file or frame.
-        columns: what to take columns for, by name: "number", "category", "date" or "drop". What
-            is not named follows from the column's values.
-        group: a column; rows that agree in it stay together in one split, and in one fold.
-        time: a column; the last rows by it are the test split, the last before them validation.
-        weight: a column that says how much each row counts in training.
-        reading: what `pandas.read_csv` is to be told of the file, by its own names: ``sep``,
-            ``encoding``, ``na_values``, ``decimal``, ``quotechar``, ...
 
     Raises:
         SpecError: a setting is not usable.
 
     """
 
-    source: TableSource
-    label: str = field(kw_only=True)
-    test: TablePart = field(default=0.2, kw_only=True)
-    validation: TablePart = field(default=0.15, kw_only=True)
-    columns: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    group: str | None = field(default=None, kw_only=True)
-    time: str | None = field(default=None, kw_only=True)
-    weight: str | None = field(default=None, kw_only=True)
-    reading: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    source: TableSource  # the path of a CSV or Parquet file, or a pandas DataFrame
+    _: KW_ONLY
+    label: str  # the column that is learned
+    test: TablePart = 0.2  # the share that is locked for the proof; or a file or frame of its own
+    validation: TablePart = 0.15  # the share of the rest that trials are compared on; or the same
+    columns: Mapping[str, str] = field(default_factory=dict)  # name -> "number", "category",
+    # "date" or "drop"; what the others are follows from their values
+    group: str | None = None  # a column; rows that agree in it share one split, and one fold
+    time: str | None = None  # a column; the last rows by it are the test split, then validation
+    weight: str | None = None  # a column that says how much each row counts in training
+    reading: Mapping[str, Any] = field(default_factory=dict)  # what pandas.read_csv is told of the
+    # file, by its own names: sep, encoding, na_values, decimal, quotechar
 
     def __post_init__(self) -> None:
         for name in ("source", "test", "validation"):

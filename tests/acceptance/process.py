@@ -36,7 +36,7 @@ class Folder:
         return popen(
             self.command(module, *arguments),
             cwd=self.path,
-            env=_environment(),
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -68,6 +68,6 @@ class Folder:
         return best
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "OPTUNA_STORAGE"}
     return kept | {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -501,7 +501,7 @@ def test_what_is_derived_costs_itself_alone(case: Case, monkeypatch: pytest.Monk
     def failing(*_arguments: object) -> None:
         raise MemoryError("1 TiB")
 
-    monkeypatch.setattr(shift, "examine", failing)
+    monkeypatch.setattr(shift, "find", failing)
     case.write(blobs(3), sequential(SOFTMAX, SPARSE), training="epochs=1")
     result, model = case.run()
     assert result.proof is not None

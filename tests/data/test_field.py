@@ -1,7 +1,9 @@
 """Arrays as people bring them: what they become, or what is said of them."""
 
 import re
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from search.data import load, open_test
+from search.data import load, open_test, own
 from search.data.answers import Answers
 from search.data.extent import Extent
 from search.errors import DataCorrupt, UsageError
@@ -273,6 +275,48 @@ def test_an_extent_is_the_same_however_it_is_cut(values: list[float], size: int)
     assert whole.lost() == pieces.lost()
 
 
+def packed(path: Path, key: str, header: bytes, size: int) -> str:
+    """Write an archive in which an array has this header, and so many bytes behind it."""
+    written(path.parent)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            if name != f"{key}.npy":
+                archive.writestr(name, content)
+        with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+            member.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+            for _ in range(size >> 20):
+                member.write(bytes(1 << 20))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "mebibytes", "said"),
+    [
+        ("(600, 1048576, 1048576)", 0, r"x_train has 0 bytes of data, its header promises 2,638"),
+        ("(600, 8)", 64, r"x_train has 67,108,864 bytes of data, its header promises 19,200"),
+        ("(600, -8)", 1, r"an array has the impossible shape \(600, -8\)"),
+        ("(600, 8)", 0, r"its arrays take 0.0 GiB, and 0.0 GiB of memory are free; supply"),
+    ],
+)
+def test_an_archive_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str, mebibytes: int, said: str
+) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".encode()
+    path = packed(tmp_path / "case.npz", "x_train", header + b"\n", mebibytes << 20)
+    if "memory" in said:
+        free = SimpleNamespace(available=1 << 20)
+        monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+        few = {"x_train": np.zeros((16, 1 << 16)), "y_train": Y[:16] % 2, "y_test": YT[:2] % 2}
+        path = written(tmp_path, x_test=np.zeros((2, 1 << 16)), **few)
+    read = []
+    monkeypatch.setattr(own, "npz_digests", lambda *_: read.append(1))
+    with pytest.raises(DataCorrupt, match=said):
+        load(path)
+    assert not read
+
+
 # -- arrays that may be there, and what is to be known ---------------------------------------
 
 
@@ -284,6 +328,21 @@ def test_own_validation_arrays_are_the_validation_split(tmp_path: Path) -> None:
     other = load(written(tmp_path, x_val=XT[:50], y_val=YT[:50]))
     assert dataset.sha256 != other.sha256
     assert set(dataset.digests) == {*B, "x_val", "y_val"}
+
+
+def test_weights_stay_with_their_examples(tmp_path: Path) -> None:
+    heavy = {"sample_weight": X[:, :1] ** 2, "sample_weight_test": XT[:, 0] ** 2}
+    dataset = load(written(tmp_path, **heavy))
+    assert dataset.weighed
+    for split in (dataset.train, dataset.validation, open_test(dataset)):
+        assert split.weight is not None
+        assert split.weight.dtype == np.float32
+        np.testing.assert_allclose(split.weight, split.x[:, 0] ** 2, rtol=1e-5)
+    assert dataset.sha256 != load(written(tmp_path)).sha256
+    own = {"x_val": XT, "y_val": YT, "sample_weight": np.ones(600), "sample_weight_val": YT + 0.5}
+    dataset = load(written(tmp_path, **own))
+    assert (dataset.weighed, dataset.notes) == (False, ())
+    np.testing.assert_array_equal(dataset.validation.weight, YT + 0.5)
 
 
 @pytest.mark.parametrize(

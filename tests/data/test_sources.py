@@ -11,19 +11,22 @@ import io
 import os
 import pickle
 import pty
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -31,6 +34,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from search.data import formats
+from search.data.catalog import PUBLISHED
 from search.data.formats import (
     KEYS,
     TEST,
@@ -43,7 +48,7 @@ from search.data.formats import (
     reading,
 )
 from search.data.sources import Found, Source, obtain
-from search.data.transports import Apt, Http, HttpFolder, Npm, SystemFolder
+from search.data.transports import Apt, Http, HttpFolder, Npm, SystemFolder, Wheel
 from search.errors import DataCorrupt, DataUnavailable
 from tests import tiny
 
@@ -192,7 +197,7 @@ def test_a_tarball_is_never_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyP
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
         archive.addfile(link)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataCorrupt, match=r"evil\.tgz: it cannot be read"):
+    with pytest.raises(DataCorrupt, match=r"evil\.tgz: package/link is not a file"):
         read_tarball(
             tmp_path / "evil.tgz",
             ["x_train"],
@@ -653,10 +658,90 @@ def test_the_folder_of_a_package_is_used_where_it_is(tmp_path: Path, cache: Path
         obtain(dataset, KEYS)
 
 
-def debian_source(limit: float = 60.0) -> Source:
+def debian_source(limit: float = 60.0, sha256: str = "") -> Source:
     members = {key: f"./usr/share/tiny/{file}.gz" for key, file in tiny.FILES.items()}
     read = partial(read_tarball, keys=KEYS, members=members, parse=parse_idx)
-    return Source("Debian", Apt("tiny", limit), read)
+    return Source("Debian", Apt("tiny", sha256, limit), read)
+
+
+def test_every_file_that_is_fetched_is_known_before_it_is_read() -> None:
+    for dataset in PUBLISHED.values():
+        for source in dataset.sources:
+            known = list(source.digests)
+            match source.transport:
+                case SystemFolder() | Apt():  # the system's own, and one that looks itself
+                    continue
+                case Http(url):
+                    assert known == [url.rpartition("/")[2]]
+                case HttpFolder(_, files):
+                    assert known == list(files)
+                case Npm(package):
+                    assert known == [package.replace("@", "-") + ".tgz"]
+                case Wheel(requirement):
+                    name, version = requirement.split("==")
+                    assert known == [f"{name.replace('-', '_')}-{version}-py3-none-any.whl"]
+            assert all(re.fullmatch("[0-9a-f]{64}", one) for one in source.digests.values())
+
+
+def test_what_is_another_file_is_not_even_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(_path: Path) -> NoReturn:
+        raise AssertionError("it was opened")
+
+    wheel = tiny.write_wheel(tmp_path)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    right = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    for sha256, reason in (("0" * 64, f"{wheel.name}: its SHA-256 is"), (right, "it was opened")):
+        source = replace(tiny.wheel_source(), read=opened, digests={wheel.name: sha256})
+        with pytest.raises((DataUnavailable, AssertionError), match=re.escape(reason)):
+            obtain(tiny.published(source), TRAIN)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE])
+def test_no_link_of_an_archive_is_followed(tmp_path: Path, kind: bytes) -> None:
+    secret, path = tmp_path / "secret", tmp_path / "links.tar"
+    secret.write_bytes(tiny.IDX["x_train"])
+    with tarfile.open(path, "w") as archive:
+        real = tarfile.TarInfo("real")
+        real.size = len(tiny.IDX["x_train"])
+        archive.addfile(real, io.BytesIO(tiny.IDX["x_train"]))
+        link = tarfile.TarInfo("x_train")
+        link.type, link.linkname = kind, "real" if kind == tarfile.LNKTYPE else str(secret)
+        archive.addfile(link)
+    with pytest.raises(DataCorrupt, match="x_train is not a file"):
+        read_tarball(path, ["x_train"], members={"x_train": "x_train"}, parse=parse_idx)
+
+
+def test_what_is_packed_without_end_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "MOST_BYTES", 1 << 20)
+    bomb = gzip.compress(bytes(1 << 22))
+    (tmp_path / "bomb.gz").write_bytes(bomb)
+    with tarfile.open(tmp_path / "bomb.tar", "w") as archive:
+        info = tarfile.TarInfo("x_train.gz")
+        info.size = len(bomb)
+        archive.addfile(info, io.BytesIO(bomb))
+    members = {"x_train": "x_train.gz"}
+    for read in (
+        partial(read_file, tmp_path / "bomb.gz", parse_idx),
+        partial(read_tarball, tmp_path / "bomb.tar", ["x_train"], members=members, parse=parse_idx),
+    ):
+        with pytest.raises(DataCorrupt, match="holds more than 1 MiB, as no original does"):
+            read()
+
+
+def test_a_server_that_sends_without_end_is_left() -> None:
+    for length in (1 << 20, 100):
+        with (
+            serving(answer(bytes(1 << 20), length)) as url,
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            source = Http(url, most=99)
+            with pytest.raises(DataUnavailable, match="it has more than"):
+                source.fetch(Path(folder), lambda _done, _total: None)
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is Debian's")
@@ -677,7 +762,12 @@ def test_a_package_of_the_system_is_read_without_installing_it(
         ["dpkg-deb", "--build", str(tree), str(package)], check=True, stdout=subprocess.DEVNULL
     )
     fake_program("apt-get", f"cp '{package}' .")
-    arrays, found = obtain(tiny.published(debian_source()), KEYS)
+    sha256 = hashlib.sha256(package.read_bytes()).hexdigest()
+    with pytest.raises(
+        DataUnavailable, match=r"Debian \(tiny.deb: its SHA-256 is \w+..., not 0000"
+    ):
+        obtain(tiny.published(debian_source(sha256="0" * 64)), KEYS)
+    arrays, found = obtain(tiny.published(debian_source(sha256=sha256)), KEYS)
     assert_original(arrays)
     assert found.source == "Debian"
 
@@ -688,6 +778,7 @@ def test_a_package_of_the_system_is_read_without_installing_it(
     [
         ("echo 'E: Unable to locate package tiny'; exit 100", "E: Unable to locate package tiny"),
         ("echo no package > tiny.deb", "dpkg-deb: error: .*not a Debian format archive"),
+        ("echo another > tiny.deb", r"tiny.deb: its SHA-256 is \w+..., not "),
         ("exec sleep 60", r"it took longer than 0\.5 s"),
     ],
 )
@@ -695,7 +786,8 @@ def test_a_package_that_cannot_be_had_is_one_more_reason(
     fake_program: Callable[[str, str], Path], script: str, reason: str
 ) -> None:
     fake_program("apt-get", script)
-    source = debian_source(0.5 if "sleep" in script else 60.0)
+    sha256 = hashlib.sha256(b"no package\n").hexdigest()
+    source = debian_source(0.5 if "sleep" in script else 60.0, sha256)
     with pytest.raises(DataUnavailable, match=rf"Debian \({reason}"):
         obtain(tiny.published(source), TRAIN)
 

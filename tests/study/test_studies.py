@@ -22,7 +22,7 @@ from search.study.training import Training
 
 ROOT = Path(__file__).parents[2]
 OURS = sorted(path.stem for path in (ROOT / "studies").glob("[!_]*.py"))
-EXPERIMENTS = sorted(set(OURS) - {"blobs", "mnist"})
+EXPERIMENTS = sorted(set(OURS) - {"blobs", "mnist", "table"})
 PROMISED = [
     "activations_fashion",
     "batchnorm_placement",

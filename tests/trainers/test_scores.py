@@ -96,7 +96,7 @@ def test_the_score_is_that_of_scikit_learn(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fit", "lanes"])
-@pytest.mark.parametrize("name", ["accuracy", "r2", "log_loss"])
+@pytest.mark.parametrize("name", ["accuracy", "r2"])
 def test_weights_count_in_scores_and_losses_where_the_data_set_says_so(
     name: str, kind: str
 ) -> None:
@@ -154,7 +154,7 @@ def sigmoid(_config: Config) -> keras.Model:
     return keras.Sequential([keras.Input((5,)), *layers])
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", ["accuracy", "roc_auc"])
 def test_one_unit_is_the_probability_of_the_second_class(name: str) -> None:
     whole = data(Task.CLASSIFICATION)
     train, validation = (
