@@ -39,7 +39,9 @@ def blobs(train: int = 25 * BATCH + 5, validation: int = 300, mean: float = 0.0)
     first, second = (
         Split(split.x[:size] + np.float32(mean), split.y[:size]) for split, size in parts
     )
-    return Dataset("blobs", whole.sha256, first, second, whole.classes)
+    return Dataset(
+        name="blobs", sha256=whole.sha256, train=first, validation=second, classes=whole.classes
+    )
 
 
 Curve = list[tuple[float, ...]]  # loss, accuracy, val_loss, val_accuracy of each epoch

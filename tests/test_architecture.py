@@ -138,9 +138,7 @@ def test_the_search_knows_nothing_of_learning(module: str) -> None:
 
 @pytest.mark.parametrize("module", modules_of(*RECORDS))
 def test_records_and_pages_read_no_store(module: str) -> None:
-    """What a page draws by Optuna's own figures it draws of trials that are made for it."""
-    allowed = {"optuna"} if wing_of(module) == "page" else set()
-    assert (theirs(module) & {"optuna", "sqlalchemy"}) - allowed == set()
+    assert theirs(module) & {"optuna", "sqlalchemy"} == set()
 
 
 # -- one word, one meaning -------------------------------------------------------------------

@@ -33,8 +33,8 @@ import numpy as np
 from search.data.answers import Answers
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
+from search.data.content import hold as hold
 from search.data.content import in_files as in_files
-from search.data.content import written as written
 from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHTS, Arrays
 from search.data.own import OwnFile
 from search.data.sources import Found, Published, obtain
@@ -105,15 +105,15 @@ def load(
     classes = None if labels is None else len(labels)
     return _told(
         Dataset(
-            name,
-            data.sha256,
-            train,
-            validation,
-            classes,
-            labels,
-            data.digests,
-            notes,
-            data_dir,
+            name=name,
+            sha256=data.sha256,
+            train=train,
+            validation=validation,
+            classes=classes,
+            labels=labels,
+            digests=data.digests,
+            notes=notes,
+            data_dir=data_dir,
             weighed=WEIGHTS["x_test"] in data.locked,
             untested=data.untested(answers),
         )

@@ -54,7 +54,7 @@ def page(result: Result) -> str:
         "unit": unit(result.metric),
         "history": [
             *history.figures(result),
-            *parameters.importances(result),
+            *parameters.importance_bars(result),
             *parallel.figures(result),
         ],
         "slices": parameters.slices(result),

@@ -114,7 +114,16 @@ class Case:
     def session(self, create: bool = True) -> Session:
         url = f"sqlite:///{self.folder}/search.db"
         study, folder = str(self.folder / "case.py"), self.folder
-        options = Options(study, url, None, folder, folder, json=False, verbose=True, quiet=True)
+        options = Options(
+            study=study,
+            storage=url,
+            name=None,
+            out=folder,
+            data_dir=folder,
+            json=False,
+            verbose=True,
+            quiet=True,
+        )
         return Session(options, {}, create=create)
 
     def run(self) -> tuple[Result, keras.Model | None]:

@@ -334,7 +334,7 @@ def test_exhausted_memory_frees_all_lanes(monkeypatch: pytest.MonkeyPatch) -> No
 def test_data_of_bytes_and_a_data_set_smaller_than_a_batch() -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 4, 3), dtype=np.uint8)
     split = Split(images, np.arange(10) % 2)
-    tiny = Dataset("tiny", "0" * 64, split, split, classes=2)
+    tiny = Dataset(name="tiny", sha256="0" * 64, train=split, validation=split, classes=2)
     trial = recipe(epochs=2)
     fit = FitTrainer(tiny, never)
     fit.start(0, trial, 1)

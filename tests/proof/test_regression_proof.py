@@ -176,7 +176,7 @@ def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPa
         return 1.0, score, 1.0, score
 
     trainer, ledger = ScriptedTrainer(script=scores, build=build), Kept()
-    dataset = Dataset("houses", "5ba", TEST, TEST, None)
+    dataset = Dataset(name="houses", sha256="5ba", train=TEST, validation=TEST, classes=None)
     confirmation = Confirmation(trainer, Confirm(seeds=3), 0, ledger, Notes().confirmed, dataset)
     proof = confirmation.prove([candidate], None)
 
@@ -288,7 +288,12 @@ class Model:
 
 def test_the_largest_errors_come_first() -> None:
     split = Split(np.array([[1.0], [2.0], [3.0]]), np.array([1.5, 0.0, 3.0]))
-    found = find(Model(), Dataset("some", "5ba", split, split, None), 3, 9)
+    found = find(
+        Model(),
+        Dataset(name="some", sha256="5ba", train=split, validation=split, classes=None),
+        3,
+        9,
+    )
     assert isinstance(found, Deviations)
     assert (found.trial, found.seed, found.examples, found.median) == (3, 9, 3, 0.5)
     assert found.rmse == pytest.approx((4.25 / 3) ** 0.5)
