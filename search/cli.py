@@ -28,7 +28,7 @@ DEFAULT_STORAGE = "sqlite:///runs/search.db"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """The options that every command about a study has."""
 

@@ -47,7 +47,7 @@ from search.study.task import Label, Task
 if TYPE_CHECKING:
     from search.data.tables import Opened
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,15 @@ def load(
     classes = None if labels is None else len(labels)
     return _told(
         Dataset(
-            name,
-            data.sha256,
-            train,
-            validation,
-            classes,
-            labels,
-            data.digests,
-            notes,
-            data_dir,
+            name=name,
+            sha256=data.sha256,
+            train=train,
+            validation=validation,
+            classes=classes,
+            labels=labels,
+            digests=data.digests,
+            notes=notes,
+            data_dir=data_dir,
             weighed=WEIGHTS["x_test"] in data.locked,
             untested=data.untested(answers),
         )
@@ -123,7 +123,7 @@ def load(
 def _told(dataset: Dataset) -> Dataset:
     """Tell what the user had better know of the data."""
     for note in dataset.notes:
-        logger.warning("%s: %s", dataset.name, note)
+        _logger.warning("%s: %s", dataset.name, note)
     return dataset
 
 

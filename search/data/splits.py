@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.metric import Metric, Weights, metric_for
+from search.study.formulas import Weights
+from search.study.metric import Metric, metric_for
 from search.study.task import Label, Task
 
 if TYPE_CHECKING:  # pandas takes its time
@@ -135,7 +136,7 @@ class Tabled(Protocol):
         """Return the test split; see `search.data.open_test`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """What may be seen while searching: the test split is not in it."""
 

@@ -185,15 +185,15 @@ class Opened:
             self.answers.check_split(self._label_of(part), split.y, trained=part is Part.TRAIN)
         labels = self.answers.labels
         return Dataset(
-            self.name,
-            combine(self.digests.values()),
-            train,
-            validation,
-            None if labels is None else len(labels),
-            labels,
-            self.digests,
-            tuple(self._notes(train, validation, test)),
-            self.data_dir,
+            name=self.name,
+            sha256=combine(self.digests.values()),
+            train=train,
+            validation=validation,
+            classes=None if labels is None else len(labels),
+            labels=labels,
+            digests=self.digests,
+            notes=tuple(self._notes(train, validation, test)),
+            data_dir=self.data_dir,
             table=Origin(self, encoding, self._groups),
             untested=self.answers.missing(test.y),
         )

@@ -16,7 +16,8 @@ from search.proof.interval import (
     interval_below,
     share_interval,
 )
-from search.study.metric import ACCURACY, R2, Metric, Reads, Weights
+from search.study.formulas import Weights
+from search.study.metric import ACCURACY, R2, Metric, Reads
 from search.study.task import Task
 
 

@@ -23,7 +23,7 @@ class ColumnLine:
 
 def column_lines(result: "Result") -> list[ColumnLine]:
     """Return a line for each column, the most important first and what is left out last."""
-    falls = result.importance.falls if result.importance else {}
+    falls = result.column_importance.falls if result.column_importance else {}
     most = max([mean for mean, _ in falls.values()], default=0.0)
     lines = []
     for column in result.columns:

@@ -17,7 +17,7 @@ from search.study.table import Column
 from search.study.task import Label, Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialRow:
     """One trial, as the report shows it."""
 
@@ -35,7 +35,7 @@ class TrialRow:
     verdict_reason: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """A study's result so far."""
 
@@ -53,7 +53,8 @@ class Result:
     health: Mapping[int, Health] = field(default_factory=dict)  # of the trials it was measured in
     mistakes: Mistakes | Deviations | None = None  # the winner's, on the validation split
     columns: tuple[Column, ...] = ()  # of a table
-    importance: Importance | None = None  # of them to the winner, on the validation split
+    column_importance: Importance | None = None  # to the winner, on the validation split
+    importances: Mapping[str, float] = field(default_factory=dict)  # of hyperparameters: shares
     metric: Metric = ACCURACY  # of all scores
     openings: tuple[int, ...] = ()  # the trials for which the test split was opened
     task: Task = Task.CLASSIFICATION

@@ -15,6 +15,7 @@ from search.proof.ledger import Ledger
 from search.result.result import Result, TrialRow
 from search.result.state import State
 from search.service import machine
+from search.service.importances import importances
 from search.store import attributes
 from search.store.artifacts import Artifacts
 from search.store.keys import health_prefix, importance_key, mistakes_key
@@ -75,11 +76,17 @@ def with_evidence(result: Result, artifacts: Artifacts) -> Result:
     }
     stored = artifacts.get(mistakes_key(result.name))
     found = None if stored is None else mistakes.read(stored, result.task)
-    weighed = artifacts.get(importance_key(result.name))
-    importance = None if weighed is None else Importance.from_bytes(weighed)
+    kept = artifacts.get(importance_key(result.name))
+    weighed = None if kept is None else Importance.from_bytes(kept)
     if result.proof is None or (found is not None and found.trial != result.proof.trial):
-        found = importance = None  # of a winner whose proof was not kept
-    return replace(result, health=health, mistakes=found, importance=importance)
+        found = weighed = None  # of a winner whose proof was not kept
+    return replace(
+        result,
+        health=health,
+        mistakes=found,
+        column_importance=weighed,
+        importances=importances(result),
+    )
 
 
 _STATES = {

@@ -16,21 +16,22 @@ from search.health import layers as anatomy
 from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
 from search.health.snapshot import layers_of
 from search.health.steps import Tally
-from search.study.metric import Metric, Weights, metric_for
+from search.study.formulas import Weights
+from search.study.metric import Metric, metric_for
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
 from search.trainers.model import Problem
 from search.trainers.outputs import Outputs, answers_of
 from search.trainers.own import own_model
 from search.trainers.schedules import is_constant, is_stepwise
 from search.trainers.weights import weights_for
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
-KIND = "fit"  # of its checkpoints
+FIT = "fit"  # of its checkpoints
 VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
 GLANCE = 32  # examples that a model of the study's own answers before it is trained
 
@@ -62,7 +63,7 @@ class FitTrainer:
     """
 
     lanes = 1
-    label = Label("fit")
+    label = TrainerLabel("fit")
 
     def __init__(self, dataset: Dataset, cadence: Cadence = at_rungs) -> None:
         self._dataset = dataset
@@ -92,7 +93,8 @@ class FitTrainer:
         problem, is_own = self._problem, not isinstance(recipe.model, MLP)
         model: keras.Model
         if is_own:
-            own = own_model(recipe, problem, seed, self._dataset.validation.x[:GLANCE])
+            few = self._dataset.validation.part(slice(GLANCE))
+            own = own_model(recipe, problem, seed, few)
             model, recipe, problem, outputs = own.model, own.recipe, own.problem, own.outputs
         else:
             model = networks.build(recipe, problem, seed)
@@ -106,7 +108,7 @@ class FitTrainer:
         course = Course(recipe.training, past, self._problem.metric)
         kept: list[Any] = []
         if checkpoint:
-            checkpoint.check(KIND, (tuple(v.shape) for v in (*state, *model.weights)))
+            checkpoint.check(FIT, (tuple(v.shape) for v in (*state, *model.weights)))
             for variable, value in zip(state, checkpoint.arrays, strict=False):
                 variable.assign(value)
             kept = list(checkpoint.arrays[len(state) :])
@@ -177,7 +179,7 @@ class FitTrainer:
         if tally is None or not self._cadence(course.epochs, course.over):
             return
         validation = self._dataset.validation
-        x, y = validation.x[:LOOK_BATCH], _answers(running, validation)[:LOOK_BATCH]
+        x, y = validation.x[:LOOK_BATCH], running.problem.wanted(validation)[:LOOK_BATCH]
         clipped, finite = tally.read()
         try:
             measured = anatomy.measure(running.model, x, y)
@@ -185,7 +187,7 @@ class FitTrainer:
             if isinstance(running.recipe.model, MLP):
                 raise
             running.tally = None  # a model that trains well need not bear being looked at
-            logger.warning("its model's gradients cannot be looked at: %s", reason_of(error))
+            _logger.warning("its model's gradients cannot be looked at: %s", reason_of(error))
             return
         layers = layers_of(measured.tolist())
         steps = len(self._dataset.train) // self._batch(running)
@@ -220,11 +222,11 @@ class FitTrainer:
         beside = () if weight is None else (weight,)
         history = running.model.fit(
             shuffled.x,
-            _answers(running, shuffled),
+            running.problem.wanted(shuffled),
             sample_weight=None if running.weight is None else running.weight[order],
             batch_size=batch,
             shuffle=False,
-            validation_data=(validation.x, _answers(running, validation), *beside),
+            validation_data=(validation.x, running.problem.wanted(validation), *beside),
             validation_batch_size=VALIDATION_BATCH,
             verbose=0,
             callbacks=callbacks,
@@ -238,7 +240,7 @@ class FitTrainer:
         assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
         assert self._running is not None, "the lane is free"
         state = (keras.ops.convert_to_numpy(value) for value in self._running.state)
-        return self._running.course.checkpoint(KIND, (*state, *self._running.kept))
+        return self._running.course.checkpoint(FIT, (*state, *self._running.kept))
 
     def model(self, lane: int) -> keras.Model:
         """Return the model with the kept weights; training it further is not possible."""
@@ -255,12 +257,6 @@ class FitTrainer:
         outcome = self._running.course.outcome()
         self._running = None
         return outcome
-
-
-def _answers(running: _Running, split: Split) -> NDArray[Any]:
-    """Return what the split's examples are to come to, in the shape that Keras wants."""
-    answers = running.problem.answers(split)
-    return answers[:, None] if running.problem.classes is None else answers
 
 
 def _each_step(model: keras.Model, rates: NDArray[np.float64]) -> keras.callbacks.Callback:

@@ -31,7 +31,7 @@ def probabilities() -> NDArray[Any]:
 
 def dataset(x: NDArray[Any], y: NDArray[Any]) -> Dataset:
     split = Split(x, y)
-    return Dataset("some", "5ba", split, split, classes=3)
+    return Dataset(name="some", sha256="5ba", train=split, validation=split, classes=3)
 
 
 def found_by(model: Model, data: Dataset) -> Mistakes:

@@ -26,7 +26,7 @@ from search.proof.scored import Scored
 from search.result.markdown import markdown
 from search.result.tables import best_json
 from search.result.words import sentences
-from search.status import Status, as_json, as_text
+from search.status import Status, as_text, status_json
 from search.study.metric import R2, RMSE, amount
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
@@ -176,7 +176,7 @@ def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPa
         return 1.0, score, 1.0, score
 
     trainer, ledger = ScriptedTrainer(script=scores, build=build), Kept()
-    dataset = Dataset("houses", "5ba", TEST, TEST, None)
+    dataset = Dataset(name="houses", sha256="5ba", train=TEST, validation=TEST, classes=None)
     confirmation = Confirmation(trainer, Confirm(seeds=3), 0, ledger, Notes().confirmed, dataset)
     proof = confirmation.prove([candidate], None)
 
@@ -264,7 +264,7 @@ def test_scores_below_zero_have_a_place_in_the_figures() -> None:
 def test_the_status_of_a_regression_names_its_metric() -> None:
     status = Status("mine", "done", 2, {}, {}, MET.winner, [], 0, {}, R2, 0.6, None)
     assert "best: trial 0, validation R² 0.9100, " in as_text(status)
-    assert as_json(status)["metric"] == "r2"
+    assert status_json(status)["metric"] == "r2"
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,12 @@ class Model:
 
 def test_the_largest_errors_come_first() -> None:
     split = Split(np.array([[1.0], [2.0], [3.0]]), np.array([1.5, 0.0, 3.0]))
-    found = find(Model(), Dataset("some", "5ba", split, split, None), 3, 9)
+    found = find(
+        Model(),
+        Dataset(name="some", sha256="5ba", train=split, validation=split, classes=None),
+        3,
+        9,
+    )
     assert isinstance(found, Deviations)
     assert (found.trial, found.seed, found.examples, found.median) == (3, 9, 3, 0.5)
     assert found.rmse == pytest.approx((4.25 / 3) ** 0.5)
