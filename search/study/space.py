@@ -215,6 +215,13 @@ class Space:
     """
 
     def __init__(self, definition: Mapping[str, Any]) -> None:
+        if not isinstance(definition, Mapping):
+            raise SpaceError(
+                f"space is a {type(definition).__name__}; write it as a dictionary from each "
+                "hyperparameter's name to its choices or distribution"
+            )
+        if unnamed := [name for name in definition if not isinstance(name, str) or not name]:
+            raise SpaceError(f"space: a hyperparameter is called {unnamed[0]!r}; give it a name")
         if not definition:
             raise SpaceError("space: it is empty; name at least one hyperparameter to search")
         self.dimensions = tuple(_dimension(name, value) for name, value in definition.items())
