@@ -104,7 +104,7 @@ def test_any_dimension_is_taken_or_refused_in_one_line(model: str) -> None:
 
 
 def _own(name: Any, dimension: Any) -> StudySpec:
-    return replace(SPEC, model=build, space={name: dimension})  # type: ignore[dict-item]
+    return replace(SPEC, model=build, space={name: dimension})
 
 
 def build(config: Any) -> Any:
