@@ -261,7 +261,6 @@ def child(method: str, folder: Path, label: str, task: str | None, seconds: floa
 
 def learned(
     method: str,
-    python: str,
     parts: "list[pd.DataFrame]",
     label: str,
     task: str | None,
