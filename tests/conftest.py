@@ -64,12 +64,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Apart |
 # What `--quick` leaves out as a whole: it needs TensorFlow, a browser or many processes.
 SLOW = (
     "acceptance",
+    "commands/test_optimum.py",
+    "commands/test_table.py",
     "health/test_layers.py",
     "health/test_measures.py",
     "lanes",
     "proof/test_confirm.py",
     "proof/test_regression_proof.py",
     "study/test_studies.py",
+    "test_notebook.py",
     "trainers",
 )
 
