@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class World:
             y, said, fixed = self.simulate(random, 5, MANY_EXAMPLES)
             found.append(
                 [
-                    (np.mean([one.score(y, said_by) for said_by in said]), one.score(y, fixed))
+                    (fmean(one.score(y, said_by) for said_by in said), one.score(y, fixed))
                     for one in self.metrics
                 ]
             )
@@ -130,6 +131,7 @@ def worlds() -> Iterator[World]:
                 yield World(classes, seeds, examples, luck, share)
             yield World(numbers, seeds, examples, luck / 3)
         yield World(classes, 3, examples, strength=2.5, share=0.1)
+        yield World(classes, 3, examples, strength=2.5, share=0.05)
         yield World(numbers, 5, examples, tails=5)
 
 

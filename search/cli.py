@@ -28,7 +28,7 @@ DEFAULT_STORAGE = "sqlite:///runs/search.db"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """The options that every command about a study has."""
 
@@ -174,7 +174,7 @@ def main(command: click.Command) -> None:
     _heed_signals()
     try:
         if "--help" not in sys.argv:
-            _check_backend()
+            check_backend()
         status = command.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         status = error.exit_code
@@ -201,7 +201,7 @@ def main(command: click.Command) -> None:
     sys.exit(status)
 
 
-def _check_backend() -> None:
+def check_backend() -> None:
     """Refuse what Keras cannot run on here: its import would fail, and not say who asked for it."""
     file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
     name = os.environ.get("KERAS_BACKEND")

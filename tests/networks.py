@@ -39,7 +39,9 @@ def blobs(train: int = 25 * BATCH + 5, validation: int = 300, mean: float = 0.0)
     first, second = (
         Split(split.x[:size] + np.float32(mean), split.y[:size]) for split, size in parts
     )
-    return Dataset("blobs", whole.sha256, first, second, whole.classes)
+    return Dataset(
+        name="blobs", sha256=whole.sha256, train=first, validation=second, classes=whole.classes
+    )
 
 
 Curve = list[tuple[float, ...]]  # loss, accuracy, val_loss, val_accuracy of each epoch
@@ -60,8 +62,8 @@ def by_keras(
     model.compile(
         optimizer=networks.optimizer(trial.training),
         loss="sparse_categorical_crossentropy",
-        # With variables of its own, as the optimizer's below: those that Keras makes while a step is
-        # traced have it traced twice.
+        # With variables of its own, as the optimizer's below: if Keras makes them while a step is
+        # traced, it is traced twice.
         metrics=[keras.metrics.SparseCategoricalAccuracy()],
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )

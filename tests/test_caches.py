@@ -114,7 +114,7 @@ def test_only_so_much_is_kept_and_the_newest_of_it(
     for number in range(4):
         compile_one(f"{number}.pb")
         os.utime(next(home.rglob(f"{number}.pb")), (number + 1, number + 1))
-    monkeypatch.setattr(caches, "MOST_BYTES", 2 * len(PROGRAM) + 100)
+    monkeypatch.setattr(caches, "MOST_CACHED_BYTES", 2 * len(PROGRAM) + 100)
     assert found().keys() == {"2.pb", "3.pb"}
 
 

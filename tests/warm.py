@@ -1,4 +1,4 @@
-"""Starts commands as real processes that need not import the libraries: they fork from one that has.
+"""Starts commands as real processes that find the libraries imported: they fork from one that has.
 
 TensorFlow takes four seconds of a processor, and most commands have little else to do. So a
 `Process` is what ``python -m MODULE`` or ``python -c CODE`` would start, down to its streams,
@@ -7,6 +7,7 @@ that is ours is imported anew. What libraries read from the environment as they 
 be told to a fork: where that is another one, `popen` starts an interpreter.
 """
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -20,14 +21,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LIBRARIES = (
-    *("alembic.command", "jinja2", "optuna", "optuna.storages._rdb.models", "optuna_dashboard"),
-    *("pandas", "plotly", "psutil", "psycopg", "rich.console", "rich.progress", "scipy.stats"),
-    *("sqlalchemy", "waitress", "keras"),
-)
+libraries = [
+    *("alembic.command", "optuna", "optuna.storages._rdb.models", "psutil", "psycopg"),
+    *("rich.console", "rich.progress", "scipy.stats", "sqlalchemy", "keras"),
+]
 # What they read when they are imported, and what the interpreter does.
 FIXED = ("HOME", "KERAS_BACKEND", "KERAS_HOME", "LANG", "PYTHONHASHSEED", "PYTHONUNBUFFERED")
 _SUBREAPER = 36  # of Linux' prctl: orphans below this process become its children
@@ -39,18 +40,26 @@ def popen(words: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
     environment = options.get("env") or os.environ
     same = all(environment.get(name) == os.environ.get(name) for name in FIXED)
     kind = Process if sys.platform == "linux" and same else subprocess.Popen
-    return kind(words, text=True, **options)
+    return kind(words, **options)
 
 
 def run(words: Sequence[str], timeout: float, **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Start a Python command, wait for its end and return what it printed."""
-    with popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+    """Run a Python command to its end and return what it printed."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return finished(popen(words, **pipes, **options), timeout)
+
+
+def finished(
+    process: "subprocess.Popen[str]", timeout: float
+) -> "subprocess.CompletedProcess[str]":
+    """Wait for a process and return what it printed."""
+    with process:
         try:
-            stdout, stderr = process.communicate(timeout=timeout)
+            said, errors = process.communicate(timeout=timeout)
         except BaseException:
             process.kill()
             raise
-        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+    return subprocess.CompletedProcess(process.args, process.returncode, said, errors)
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Process(subprocess.Popen[str]):
         words, folder, environment, pipes = arguments[0], *arguments[5:7], arguments[10:16]
         command = _Command(
             list(words)[1:],
-            str(folder or os.getcwd()),
+            str(folder or Path.cwd()),
             dict(os.environ if environment is None else environment),
         )
         given = (pipes[0], pipes[3], pipes[5])  # -1 where it is to be this process's own
@@ -84,13 +93,18 @@ class _Origin:
         self._socket, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(other.fileno())],
+                [sys.executable, "-m", __name__, str(other.fileno()), *libraries],
                 env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        self._socket.close()
+        self._process.wait()
 
     def fork(self, command: _Command, streams: list[int]) -> int:
         """Return the process identity of a new child of this process."""
@@ -151,13 +165,13 @@ def _serve(asked: socket.socket) -> _Command:
 def _become(command: _Command) -> None:
     """Do what an interpreter does that is given a module or code."""
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    libraries = [path for path in sys.path[1:] if path not in given]
+    of_libraries = [path for path in sys.path[1:] if path not in given]
     os.environ.clear()
     os.environ.update(command.environment)
     os.chdir(command.folder)
     own = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     kind, what, *words = command.words
-    sys.path[:] = [os.getcwd() if kind == "-m" else "", *own, *libraries]
+    sys.path[:] = [str(Path.cwd()) if kind == "-m" else "", *own, *of_libraries]
     sys.argv[:] = [kind, *words]
     importlib.invalidate_caches()
     sys.modules["numpy"].random.seed()
@@ -170,7 +184,7 @@ def _become(command: _Command) -> None:
 
 if __name__ == "__main__":
     _socket = socket.socket(fileno=int(sys.argv[1]))
-    for _library in LIBRARIES:
+    for _library in sys.argv[2:]:
         importlib.import_module(_library)
     gc.freeze()
     _become(_serve(_socket))

@@ -26,13 +26,15 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from search.data.answers import Answers
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
+from search.data.content import hold as hold
+from search.data.content import in_files as in_files
 from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHTS, Arrays
 from search.data.own import OwnFile
 from search.data.sources import Found, Published, obtain
@@ -59,7 +61,7 @@ class Fetched:
 
 
 def load(
-    name: str | Table,
+    name: str | Table | Mapping[str, Any],
     data_dir: Path | None = None,
     task: Task | None = None,
     beside: Path | None = None,
@@ -81,6 +83,7 @@ def load(
         DataCorrupt: a file given by the user is not what it should be.
 
     """
+    assert not isinstance(name, Mapping), "arrays are kept in a file first; see `in_files`"
     if isinstance(name, Table):
         return _told(_opened(name, data_dir, beside, task).dataset())
     name = _place(name, data_dir, beside)
@@ -102,15 +105,15 @@ def load(
     classes = None if labels is None else len(labels)
     return _told(
         Dataset(
-            name,
-            data.sha256,
-            train,
-            validation,
-            classes,
-            labels,
-            data.digests,
-            notes,
-            data_dir,
+            name=name,
+            sha256=data.sha256,
+            train=train,
+            validation=validation,
+            classes=classes,
+            labels=labels,
+            digests=data.digests,
+            notes=notes,
+            data_dir=data_dir,
             weighed=WEIGHTS["x_test"] in data.locked,
             untested=data.untested(answers),
         )

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from search.data.extent import LARGEST
 from search.errors import DataCorrupt
-from search.study.table import ColumnKind
+from search.study.table import Column, ColumnKind
 
 FEW_LEVELS = 10  # whole numbers are categories when no more of them differ
 EACH_LEVEL = 10  # and when each has so many rows on average
@@ -24,49 +23,30 @@ TRUTH = {"true": 1, "false": 0}
 DAY = np.timedelta64(1, "D")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of a table, and what it was taken for."""
+def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
+    """Return a column's values as models take them, ``[row]``.
 
-    name: str
-    kind: ColumnKind
-    text: bool = False  # its values are text; numbers otherwise, of dates days since 1970
-    missing: int = 0  # rows of training and validation without a value
-    note: str = ""  # why it is left out, or what else there is to say
+    Of text these are Python's own strings, "" where there is none; of all else float32, NaN where
+    there is none, of dates the days since 1970.
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it in plain JSON."""
-        return asdict(self)
+    Raises:
+        DataCorrupt: a value is no number, or no date.
 
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the column that `to_json` gave."""
-        return cls(**{**stored, "kind": ColumnKind(stored["kind"])})
-
-    def values(self, series: pd.Series) -> NDArray[Any]:
-        """Return the column's values as models take them, ``[row]``.
-
-        Of text these are Python's own strings, "" where there is none; of all else float32, NaN
-        where there is none, of dates the days since 1970.
-
-        Raises:
-            DataCorrupt: a value is no number, or no date.
-
-        """
-        if self.text:
-            return _text(series)
-        if self.kind is ColumnKind.DATE:
-            return _days(series, self.name).astype(np.float32)
-        numbers = _numbers(series, self.name)
-        with np.errstate(invalid="ignore"):
-            beyond = np.abs(numbers) > LARGEST
-        if beyond.any():
-            raise DataCorrupt(
-                f"the column {self.name!r} holds {numbers[beyond][0]:g}, but networks reckon in "
-                f"float32, with numbers up to {LARGEST:g}; leave it empty if it marks what is "
-                "missing, else divide all by it"
-            )
-        return numbers.astype(np.float32)
+    """
+    if column.text:
+        return _text(series)
+    if column.kind is ColumnKind.DATE:
+        return _days(series, column.name).astype(np.float32)
+    numbers = _numbers(series, column.name)
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(numbers) > LARGEST
+    if beyond.any():
+        raise DataCorrupt(
+            f"the column {column.name!r} holds {numbers[beyond][0]:g}, but networks reckon in "
+            f"float32, with numbers up to {LARGEST:g}; leave it empty if it marks what is "
+            "missing, else divide all by it"
+        )
+    return numbers.astype(np.float32)
 
 
 def understand(
@@ -124,7 +104,7 @@ def _understood(series: pd.Series, said: str | None, leave: Mapping[str, str]) -
     text = kind is ColumnKind.CATEGORY and not _is_number(series)
     column = Column(name=name, kind=kind, text=text, missing=missing, note=note)
     if kind is not ColumnKind.DROP:
-        column.values(series)  # refuses what it cannot be
+        values_of(column, series)  # refuses what it cannot be
     return column
 
 

@@ -25,8 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.columns import Column
-from search.study.table import ColumnKind
+from search.study.table import Column, ColumnKind
 
 RARE = 5  # rows that a category's value needs for a feature of its own
 MOST_LEVELS = 100  # such features of one column

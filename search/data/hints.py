@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from search.data.columns import Column
 from search.data.encoding import Encoding
-from search.study.table import ColumnKind
+from search.study.table import Column, ColumnKind
 
 if TYPE_CHECKING:
     from search.data.splits import Split

@@ -136,7 +136,7 @@ class Tabled(Protocol):
         """Return the test split; see `search.data.open_test`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """What may be seen while searching: the test split is not in it."""
 

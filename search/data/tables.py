@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.answers import Answers
-from search.data.columns import Column, rows_in_words, told, understand
+from search.data.columns import rows_in_words, told, understand, values_of
 from search.data.deal import Part, deal
 from search.data.encoding import Encoding, Values
 from search.data.extent import Extent
@@ -21,7 +21,7 @@ from search.data.frames import checked, need, read_frame
 from search.data.hints import hints
 from search.data.splits import Dataset, Split
 from search.errors import DataCorrupt, DataNotFound
-from search.study.table import ColumnKind, Table, TableSource
+from search.study.table import Column, ColumnKind, Table, TableSource
 from search.study.task import Task
 
 PURPOSES = {
@@ -138,7 +138,7 @@ class Opened:
 
         """
         used = [column for column in self.columns if column.kind is not ColumnKind.DROP]
-        return {column.name: column.values(frame[column.name]) for column in used}
+        return {column.name: values_of(column, frame[column.name]) for column in used}
 
     # -- its splits --------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class Opened:
         name = self.spec.weight
         if name is None:
             return None
-        weights = Column(name=name, kind=ColumnKind.NUMBER).values(frame[name])
+        weights = values_of(Column(name=name, kind=ColumnKind.NUMBER), frame[name])
         if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
             raise DataCorrupt(
                 f"the column {name!r} has weights that are missing or below 0, or 0 throughout; "
@@ -185,15 +185,15 @@ class Opened:
             self.answers.check_split(self._label_of(part), split.y, trained=part is Part.TRAIN)
         labels = self.answers.labels
         return Dataset(
-            self.name,
-            combine(self.digests.values()),
-            train,
-            validation,
-            None if labels is None else len(labels),
-            labels,
-            self.digests,
-            tuple(self._notes(train, validation, test)),
-            self.data_dir,
+            name=self.name,
+            sha256=combine(self.digests.values()),
+            train=train,
+            validation=validation,
+            classes=None if labels is None else len(labels),
+            labels=labels,
+            digests=self.digests,
+            notes=tuple(self._notes(train, validation, test)),
+            data_dir=self.data_dir,
             table=Origin(self, encoding, self._groups),
             untested=self.answers.missing(test.y),
         )

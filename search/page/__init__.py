@@ -13,10 +13,10 @@ import plotly.offline
 
 from search.page import choices, gradients, history, parallel, parameters, verdicts
 from search.page.confusion import confusion
-from search.proof.deviations import Deviations
-from search.proof.mistakes import Mistakes
+from search.proof.mistakes import Deviations, Mistakes
 from search.result import words
 from search.result.beside import lines, unit
+from search.result.columns import column_lines
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
 from search.result.words import commands, facts, openings, sentences
@@ -54,7 +54,7 @@ def page(result: Result) -> str:
         "unit": unit(result.metric),
         "history": [
             *history.figures(result),
-            *parameters.importances(result),
+            *parameters.importance_bars(result),
             *parallel.figures(result),
         ],
         "slices": parameters.slices(result),
@@ -71,6 +71,7 @@ def page(result: Result) -> str:
         "mistakes": mistakes,
         "confusion": None if mistakes is None else confusion(mistakes, result.labels),
         "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
+        "column_lines": column_lines(result),
         "columns": _columns(result),
         "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),

@@ -28,13 +28,25 @@ out of n_effective. Neither limit is better than if all S models had been right,
 every example; such models would be one model, with n answers. Without this rule, a handful of
 wrong answers that no two models share would pass for S n independent answers.
 
-A mean squared error is a mean over the same table, and has the same half-width. It is skewed and
-cannot fall below 0, so the limits are set around its logarithm, ``error * exp(+-half-width /
-error)``; those of its root follow. R² is ``1 - error / variance`` with the variance of the same
-examples' targets, which vary with the examples as the errors do: the ratio is linearized (Cochran
-1977, Sampling Techniques, section 6.3), so that ``(error^2 - ratio (target - mean)^2) / variance``
-takes the place of the squared errors in the table, and the limits are set around the ratio's
-logarithm. Taking the variance for known was tried: a nominal 95 % came to 82 to 100 %.
+Other scores are not means of the examples' own, and the influence values of each example take
+their place in the table (`search.proof.influence`). What is a share, too, a balanced accuracy, a
+macro F1, an area under the ROC curve, gets its limits in the same way, but a class of five says
+little, however large the others are. Where all its answers are right the table has no spread, so
+each of K classes, with n_k examples, is given that of one more answer that is right and one that is
+wrong (Agresti & Coull 1998, The American Statistician 52)::
+
+    p_k = (n_k p + 1) / (n_k + 2),    p' = mean of p_k
+    examples' = examples + sum of (p_k (1 - p_k) - p (1 - p)) / (K^2 n_k)
+    n_effective = t(df)^2 p' (1 - p') / half-width^2,    at most S m
+
+m examples of classes alike in size would tell as much: it is the harmonic mean of the n_k times K,
+and for the area under the curve, whose examples are graded, all that counts. The degrees of freedom
+df are Satterthwaite's over the classes. An error is skewed and cannot fall
+below 0, so the limits are set around its logarithm, ``error * exp(+-half-width / error)``. R² is
+``1 - error / variance`` with the variance of the same examples' targets, which vary with the
+examples as the errors do: the ratio is linearized (Cochran 1977, Sampling Techniques, section
+6.3), and the limits are set around its logarithm. Taking the variance for known was tried: a
+nominal 95 % came to 82 to 100 %.
 
 A model that is compared with the configuration, a baseline, stands for itself alone: its answers
 ``[example]`` vary with the examples only, and n examples are left for its interval. It met the
@@ -53,9 +65,12 @@ seeds that agree to seeds that differ by several times the uncertainty of the te
 seeds that differ so much it falls to 88 %, because one difference is often small by chance. Of R²
 it came to 91 to 98 % (100 and 1,000 examples), the least with 100 whose errors have the long
 tails of Student's t with 5 degrees of freedom; of the root mean squared error then to 88 %.
+
+@FIGURES@
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,14 +115,17 @@ def accuracy_interval(correct: ArrayLike, confidence: float = 0.95) -> Interval:
 
 
 def share_interval(
-    values: ArrayLike, size: float, confidence: float = 0.95, degrees: float | None = None
+    values: ArrayLike,
+    sizes: Sequence[float],
+    confidence: float = 0.95,
+    degrees: float | None = None,
 ) -> Interval:
     """Return the mean of a score between 0 and 1 with its interval.
 
     Args:
         values: a table whose mean is the score, ``[seed, example]``; see `search.proof.influence`.
             Of one model that stands for itself, ``[example]``.
-        size: how many examples of all classes alike would tell as much as these.
+        sizes: how many examples each class has, where classes count alike; else of all together.
         confidence: as in `accuracy_interval`.
         degrees: of freedom that the examples leave; None = one less than they are.
 
@@ -122,14 +140,23 @@ def share_interval(
     mean = min(max(float(table.mean()), 0.0), 1.0)
     examples, seeds = _variances(table)
     for_seeds, for_examples = _quantiles(table.shape, tail, degrees)
-    middle = (size * mean + 1) / (size + 2)  # one more answer is right, and one wrong
+    own = np.array(sizes)
+    middles = (own * mean + 1) / (own + 2)  # one more answer is right, and one wrong
+    more = middles * (1 - middles) - mean * (1 - mean)
+    examples += float((more / own).sum()) / len(own) ** 2
+    middle = float(middles.mean())
     one_answer = middle * (1 - middle)
-    examples += (one_answer - mean * (1 - mean)) / size
     variance = examples + (for_seeds / for_examples) ** 2 * seeds
-    effective = min(one_answer / variance, len(table) * size)
+    effective = min(one_answer / variance, len(table) * alike(sizes))
     low, high = _clopper_pearson(mean, effective, tail)
-    flawless = tail ** (1 / size)
+    # The lower limit had all answers been right: of all classes the smallest says the least.
+    flawless = 1 - (1 - tail ** (1 / min(sizes))) / len(sizes)
     return Interval(mean, min(low, flawless), max(high, 1 - flawless), confidence)
+
+
+def alike(sizes: Sequence[float]) -> float:
+    """Return how many examples of classes alike in size would tell as much as these."""
+    return len(sizes) ** 2 / sum(1 / size for size in sizes)
 
 
 def interval_below(top: float, values: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -149,7 +176,10 @@ def interval_below(top: float, values: ArrayLike, confidence: float = 0.95) -> I
 
 
 def difference_interval(
-    values: ArrayLike, beside: ArrayLike, confidence: float = 0.95, size: float | None = None
+    values: ArrayLike,
+    beside: ArrayLike,
+    confidence: float = 0.95,
+    sizes: Sequence[float] = (),
 ) -> Interval:
     """Return by how much a configuration scores more than one fixed model on the same examples.
 
@@ -157,7 +187,7 @@ def difference_interval(
         values: a table whose mean is the configuration's score, ``[seed, example]``.
         beside: the same of the other model, ``[example]``.
         confidence: as in `accuracy_interval`.
-        size: of a score between 0 and 1, as in `share_interval`; None where it is another.
+        sizes: of a score between 0 and 1, as in `share_interval`; empty where it is another.
 
     Raises:
         ValueError: the tables do not fit, or the confidence is not between 0 and 1.
@@ -169,7 +199,8 @@ def difference_interval(
         raise ValueError(f"beside must hold {ours.shape[1]} examples, not be of {other.shape}")
     differences = ours - other
     mean = float(differences.mean())
-    half_width = _half_width(differences, confidence, 0.0 if size is None else size**-2)
+    more = sum((len(sizes) * size) ** -2 for size in sizes)
+    half_width = _half_width(differences, confidence, more)
     return Interval(mean, mean - half_width, mean + half_width, confidence)
 
 

@@ -1,17 +1,18 @@
 """The winner at work: what its model says of new rows, in the user's own words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.columns import Column
+from search.data.columns import values_of
 from search.data.frames import need
 from search.errors import DataCorrupt
-from search.study.table import ColumnKind
+from search.study.table import Column, ColumnKind
 from search.study.task import Label
+from search.trainers.files import loaded
 from search.trainers.outputs import Outputs, answers_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,22 @@ class Predictor:
     model: "keras.Model"
     labels: tuple[Label, ...] | None  # the classes; None of a regression
     columns: Sequence[Column] | None = None  # of a table; None where the inputs are arrays
+
+    @classmethod
+    def of(cls, content: bytes, frozen: Mapping[str, Any]) -> Self:
+        """Return the predictor that a model is.
+
+        Args:
+            content: the model, as a ``.keras`` file.
+            frozen: what the study was created with.
+
+        """
+        labels, columns = (frozen.get(key) for key in ("data.labels", "data.columns"))
+        return cls(
+            model=loaded(content),
+            labels=None if labels is None else tuple(labels),
+            columns=None if columns is None else tuple(map(Column.from_json, columns)),
+        )
 
     def predict(self, rows: "pd.DataFrame | NDArray[Any]") -> "pd.DataFrame":
         """Return what the model says of rows.
@@ -65,4 +82,4 @@ class Predictor:
             raise DataCorrupt("the winner was trained on a table; give a DataFrame of its columns")
         used = [column for column in self.columns if column.kind is not ColumnKind.DROP]
         need([column.name for column in used], "the table of new rows", "", map(str, rows.columns))
-        return {column.name: column.values(rows[column.name]) for column in used}
+        return {column.name: values_of(column, rows[column.name]) for column in used}

@@ -27,7 +27,7 @@ class Baseline:
     seconds: float  # that fitting it took
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Proof:
     """What the confirmed winner comes to."""
 

@@ -11,6 +11,7 @@ from search.proof.influence import Floats, influence
 from search.proof.interval import (
     Interval,
     accuracy_interval,
+    alike,
     difference_interval,
     interval_below,
     share_interval,
@@ -52,8 +53,8 @@ class Scored:
         if self.metric is ACCURACY and self.weights is None:
             return accuracy_interval(said.argmax(axis=-1) == self.y, self.confidence)
         values = self._values(said)
-        if self._size is not None:
-            return share_interval(values, self._size, self.confidence, self._degrees(values))
+        if self._sizes:
+            return share_interval(values, self._sizes, self.confidence, self._degrees(values))
         return interval_below(1.0 if self.metric.name == R2.name else 0.0, values, self.confidence)
 
     def difference(self, said: Floats, other: Floats) -> Interval:
@@ -65,7 +66,7 @@ class Scored:
 
         """
         ours, theirs = self._values(said), self._values(other)
-        return difference_interval(ours, theirs, self.confidence, self._size)
+        return difference_interval(ours, theirs, self.confidence, self._sizes)
 
     def _values(self, said: Floats) -> Floats:
         if said.ndim == (1 if self.metric.task is Task.REGRESSION else 2):
@@ -73,15 +74,12 @@ class Scored:
         return np.stack([influence(self.metric, self.y, one, self.weights) for one in said])
 
     @cached_property
-    def _size(self) -> float | None:
-        """How many examples of all classes alike would tell as much; None of a score without end.
-
-        Unequal weights leave fewer (Kish 1965, Survey Sampling).
-        """
+    def _sizes(self) -> list[float]:
+        """How many examples the classes have that count apart; empty of an unbounded score."""
         if self.metric.error or self.metric.reads is Reads.NUMBERS:
-            return None
+            return []
         counts = [self._count(own) for own in self._classes]
-        return float(len(counts) ** 2 / sum(1 / count for count in counts))
+        return [alike(counts)] if self.metric.reads is Reads.PROBABILITIES else counts
 
     @cached_property
     def _classes(self) -> list[NDArray[np.bool_]]:
@@ -91,6 +89,7 @@ class Scored:
         return [self.y == one for one in np.unique(self.y)]
 
     def _count(self, own: NDArray[np.bool_]) -> float:
+        """Return how many examples of equal weight would tell as much (Kish 1965)."""
         if self.weights is None:
             return float(own.sum())
         weights = self.weights[own].astype(np.float64)

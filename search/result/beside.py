@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from search.proof.interval import Interval
 from search.proof.proof import Baseline
-from search.study.metric import Metric, decimals
+from search.study.metric import Metric
 
 if TYPE_CHECKING:
     from search.result.result import Result
@@ -102,9 +102,5 @@ def _begun(text: str) -> str:
 
 def _numbers(gap: Interval, metric: Metric) -> tuple[str, str, str]:
     """Return a difference and its limits as a person reads them."""
-    numbers = [metric.factor * one for one in (gap.mean, gap.low, gap.high)]
-    digits = metric.digits
-    if digits is None:
-        digits = decimals(max(map(abs, numbers)))
-    mean, low, high = (f"{number:z,.{digits}f}" for number in numbers)
+    mean, low, high = metric.differences(gap.mean, gap.low, gap.high)
     return mean, low, high

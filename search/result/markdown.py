@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from search.errors import printable
 from search.result.beside import Line, lines, unit
+from search.result.columns import column_lines
 from search.result.factors import factors, judged, kinds, verdicts
 from search.result.wording import plain, shown
 from search.result.words import commands, facts, gradients, openings, sentences
@@ -28,6 +29,8 @@ def markdown(result: "Result") -> str:
         parts += ["## Confirmation", _confirmation(result)]
     if found := lines(result):
         parts += ["## Without a network", _without(result, found)]
+    if result.columns:
+        parts += ["## Columns", _columns_of(result)]
     if result.trials:
         parts += ["## How trials ended", _reasons(result)]
     if judged(result):
@@ -81,6 +84,13 @@ def _without(result: "Result", found: list[Line]) -> str:
     for one in found:
         cells = (one.name, one.score, one.limits, one.better, one.fitted, one.seconds)
         said.append(f"| {' | '.join(cells)} |")
+    return "\n".join(said)
+
+
+def _columns_of(result: "Result") -> str:
+    said = ["| column | taken for | missing | why |", "|---|---|---|---|"]
+    for one in column_lines(result):
+        said.append(f"| {plain(one.name)} | {one.kind} | {one.missing or ''} | {plain(one.note)} |")
     return "\n".join(said)
 
 

@@ -102,16 +102,22 @@ def trials_csv(result: "Result") -> str:
     A hyperparameter that has the name of a column before it is called ``space.NAME`` there, as the
     study calls it. What is off, or was not chosen before the trial ended, is empty; see `_cell`.
     """
-    names = [dimension.name for dimension in result.spec.search_space.dimensions]
+    columns, rows = trials_table(result)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_PLAIN, *map(_cell, _columns(names))])
+    writer.writerows(map(_cell, row) for row in (columns, *rows))
+    return text.getvalue()
+
+
+def trials_table(result: "Result") -> tuple[list[str], list[list[Any]]]:
+    """Return the names of the columns that trials have, and a row for each trial."""
+    names = [dimension.name for dimension in result.spec.search_space.dimensions]
+    rows = []
     for row in result.trials:
-        values = [row.config.get(name) for name in names]
         row = replace(row, value=_shown(result, row.value))
         plain = [getattr(row, name) for name in _PLAIN]
-        writer.writerow(map(_cell, [*plain, *values]))
-    return text.getvalue()
+        rows.append([*plain, *(row.config.get(name) for name in names)])
+    return [*_PLAIN, *_columns(names)], rows
 
 
 _PLAIN = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")

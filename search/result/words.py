@@ -214,7 +214,7 @@ def commands(result: "Result") -> list[tuple[str, str]]:
     """Return the commands that repeat the study and its winner, each with what it repeats."""
     changes = "".join(_option(name, value) for name, value in result.settings.items())
     found = [("The study", result.command + changes)]
-    if result.winner is not None:
+    if result.winner is not None and "search.run" in result.command:
         replay = result.command.replace("search.run", "search.replay")
         found.append(("The winner", f"{replay} --trial {result.winner.number}"))
     return found

@@ -3,6 +3,7 @@
 Everything goes to standard error; standard output is for the result.
 """
 
+import importlib.util
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -213,9 +214,16 @@ def progress_for(
     metric: Metric = ACCURACY,
 ) -> Lines:
     """Return the live table where a person can see it, else the lines."""
-    if console.is_terminal and not quiet:
+    if _is_live(console) and not quiet:
         return LiveTable(console, best, done, budget, metric)
     return Lines(console, best, metric)
+
+
+def _is_live(console: Console) -> bool:
+    """Say whether what was drawn can be drawn again: in a notebook widgets do it."""
+    return console.is_terminal or (
+        console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+    )
 
 
 def _sentence(trial: "FrozenTrial", config: Config, best: Best | None, metric: Metric) -> str:

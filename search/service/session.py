@@ -48,6 +48,7 @@ class Session:
             runs still hold.
         create: create the study, and its store, where they do not exist.
         full: take the study's full budget, where ``settings`` do not say otherwise.
+        study: the study, where it was defined in this process; else the options say where it is.
 
     Raises:
         StudyNotFound: there is no such study, and it is not to be created.
@@ -62,10 +63,11 @@ class Session:
         settings: Mapping[str, Any] | None = None,
         create: bool = False,
         full: bool = False,
+        study: StudySpec | None = None,
     ) -> None:
         self.options = options
-        file = load_study(options.study)
-        self._beside = find_study(options.study).parent
+        file = load_study(options.study) if study is None else study
+        self._beside = find_study(options.study).parent if options.study else Path()
         if full and not file.full:
             raise UsageError(
                 f"{file.name} names no full budget; leave out --full, or give --trials"
@@ -76,8 +78,10 @@ class Session:
         self.name = file.name
         self._tried = False  # whether a model of the study's own has been rehearsed
         self.spec = file.with_settings(settings)  # complains before a store is created
-        self.store = self._store(create)
         with contextlib.ExitStack() as refused:
+            file = self._in_files(file, create, refused)
+            self.spec = file.with_settings(settings)
+            self.store = self._store(create)
             refused.callback(self.store.close)
             self.leases = Leases(self.store.database, self.name)
             self.artifacts = Artifacts(self.store.database)
@@ -89,6 +93,18 @@ class Session:
                 self.study = open_study(self.store, self.name, self.spec, seed=0)
             refused.pop_all()
         self.ledger = Ledger(self.study, self.artifacts)
+
+    def _in_files(self, file: StudySpec, create: bool, refused: contextlib.ExitStack) -> StudySpec:
+        """Return the study with data that are in files; what is in memory is kept beside it."""
+        if isinstance(file.data, str):
+            return file
+        from search import data
+
+        folder = self.out if self.options.data_dir is None else self.out.resolve()
+        found, files = data.in_files(file.data, folder)
+        if create:
+            refused.callback(data.hold(files))
+        return replace(file, data=found)
 
     def _store(self, create: bool) -> Store:
         try:
@@ -182,7 +198,7 @@ class Session:
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
         check_weights(self.spec, self._loaded)
         if not isinstance(self.spec.model, MLP) and not self._tried:
-            with contextlib.nullcontext() if self.options.verbose else _hushed():
+            with contextlib.nullcontext() if self.options.verbose else hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
@@ -239,7 +255,7 @@ class Session:
         It has the study's folds unless others are given; 1 trains on the training split.
         """
         dataset = self.dataset
-        with contextlib.nullcontext() if self.options.verbose else _hushed():
+        with contextlib.nullcontext() if self.options.verbose else hushed():
             from search.service.choose import trainer_for
         spec = self.spec if folds is None else replace(self.spec, folds=folds)
         return trainer_for(spec, dataset, kind, lanes, say, self._library)
@@ -284,6 +300,8 @@ class Session:
     @property
     def command(self) -> str:
         """The command that continues the study."""
+        if not self.options.study:
+            return f"optimize(...) in Python, with the study named {self.name}"
         words = self.words
         if self.options.storage != DEFAULT_STORAGE:
             words += ["--storage", self.store.database.shown_url]
@@ -310,21 +328,12 @@ class Session:
         stored = self.leases.stored()
         if content is None or stored is None:
             raise UsageError(
-                f"{self.name} has no winner yet; search.run --study {self.options.study} finds and "
-                "proves one"
+                f"{self.name} has no winner yet; this finds and proves one: {self.command}"
             )
-        with contextlib.nullcontext() if self.options.verbose else _hushed():
-            from search.data.columns import Column
+        with contextlib.nullcontext() if self.options.verbose else hushed():
             from search.proof.predictor import Predictor
-            from search.trainers.files import loaded
 
-            model = loaded(content)
-        labels, columns = (stored.frozen.get(key) for key in ("data.labels", "data.columns"))
-        return Predictor(
-            model=model,
-            labels=None if labels is None else tuple(labels),
-            columns=None if columns is None else tuple(map(Column.from_json, columns)),
-        )
+            return Predictor.of(content, stored.frozen)
 
     def unproven(self, result: Result | None = None) -> list[TrialRow]:
         """Return the best trials while they are to be confirmed: none once they are proven.
@@ -357,15 +366,16 @@ def _differing(arrays: list[str]) -> str:
 
 
 @contextlib.contextmanager
-def _hushed() -> Iterator[None]:
+def hushed() -> Iterator[None]:
     """Keep TensorFlow's libraries from telling the user about themselves while they load."""
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
+        # Only now, since it sets a level of its own where somebody types at it.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)

@@ -113,6 +113,14 @@ class Metric:
         first, last = map(self.text, self.ordered(self.down(low), self.up(high)))
         return f"{first} to {last}"
 
+    def differences(self, *scores: float) -> list[str]:
+        """Return differences of scores as a person reads them, with equally many digits."""
+        numbers = [self.factor * score for score in scores]
+        digits = self.digits
+        if digits is None:
+            digits = decimals(max(map(abs, numbers)))
+        return [f"{number:z,.{digits}f}" for number in numbers]
+
     def ordered(self, low: float, high: float) -> tuple[float, float]:
         """Return two scores, the one whose number is smaller first."""
         return (high, low) if self.error else (low, high)

@@ -70,7 +70,8 @@ class StudySpec:
     """
 
     name: str  # what the store and the folder of its files call it
-    data: str | Table  # the name of a data set, the path of an .npz file, or a table
+    # The name of a data set, the path of an .npz file, a table, or arrays by their names
+    data: str | Table | Mapping[str, Any]
     space: Mapping[str, Any]  # hyperparameter -> choices, a distribution or `off_or(...)`
     model: MLP | BuildModel  # an MLP, or a function from a configuration to a Keras model
     training: Training  # how each configuration is trained
@@ -104,7 +105,7 @@ class StudySpec:
         one_of("pruner", self.pruner, PRUNERS)
         if isinstance(self.data, str) and is_table(self.data):
             raise SpecError(f"data is {self.data!r}; say what is learned: Table(..., label=...)")
-        if not isinstance(self.data, str | Table):
+        if not isinstance(self.data, str | Table | Mapping):
             raise SpecError(
                 f"data is {str(self.data)[:80]!r}; give a data set's name, the path of an .npz "
                 "file, or Table(..., label=...)"
@@ -197,13 +198,16 @@ class StudySpec:
     @property
     def data_name(self) -> str:
         """What people call the data."""
+        if isinstance(self.data, Mapping):
+            return "arrays in memory"
         return self.data if isinstance(self.data, str) else self.data.name
 
     def _data(self) -> dict[str, Any]:
         """Describe the data; a user's own are known by their digest, wherever they are."""
         if isinstance(self.data, Table):
             return {"data": "a table", **self.data.describe()}
-        return {"data": OWN_FILE if self.data.endswith(".npz") else self.data}
+        own = isinstance(self.data, Mapping) or self.data.endswith(".npz")
+        return {"data": OWN_FILE if own else self.data}
 
     def describe(self) -> dict[str, Any]:
         """Return what defines a trial's result, in flat JSON: equal for equal studies.

@@ -1,10 +1,10 @@
 """A table as a study's data: where its rows are, which column is learned, and how it is split."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from search.errors import SpecError
 from search.study.checks import one_of
@@ -25,6 +25,26 @@ class ColumnKind(StrEnum):
     CATEGORY = "category"
     DATE = "date"
     DROP = "drop"  # left out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table, and what it was taken for."""
+
+    name: str
+    kind: ColumnKind
+    text: bool = False  # its values are text; numbers otherwise, of dates days since 1970
+    missing: int = 0  # rows of training and validation without a value
+    note: str = ""  # why it is left out
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the column that `to_json` gave."""
+        return cls(**{**stored, "kind": ColumnKind(stored["kind"])})
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class End(StrEnum):
     DIVERGED = "diverged: the loss is no longer finite"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EpochResult:
     """What one epoch of one trial came to.
 
@@ -247,7 +247,11 @@ class Course:
             end = End.EPOCHS
         elif self._training.patience is not None and self._stale(epoch, val_score):
             end = End.EARLY
-        self._curve.append(EpochResult(epoch, loss, score, val_loss, val_score, end))
+        self._curve.append(
+            EpochResult(
+                epoch=epoch, loss=loss, score=score, val_loss=val_loss, val_score=val_score, end=end
+            )
+        )
         return keep
 
     def look(

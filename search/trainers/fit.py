@@ -93,7 +93,8 @@ class FitTrainer:
         problem, is_own = self._problem, not isinstance(recipe.model, MLP)
         model: keras.Model
         if is_own:
-            own = own_model(recipe, problem, seed, self._dataset.validation.x[:GLANCE])
+            few = self._dataset.validation.part(slice(GLANCE))
+            own = own_model(recipe, problem, seed, few)
             model, recipe, problem, outputs = own.model, own.recipe, own.problem, own.outputs
         else:
             model = networks.build(recipe, problem, seed)
@@ -178,7 +179,7 @@ class FitTrainer:
         if tally is None or not self._cadence(course.epochs, course.over):
             return
         validation = self._dataset.validation
-        x, y = validation.x[:LOOK_BATCH], _answers(running, validation)[:LOOK_BATCH]
+        x, y = validation.x[:LOOK_BATCH], running.problem.wanted(validation)[:LOOK_BATCH]
         clipped, finite = tally.read()
         try:
             measured = anatomy.measure(running.model, x, y)
@@ -221,11 +222,11 @@ class FitTrainer:
         beside = () if weight is None else (weight,)
         history = running.model.fit(
             shuffled.x,
-            _answers(running, shuffled),
+            running.problem.wanted(shuffled),
             sample_weight=None if running.weight is None else running.weight[order],
             batch_size=batch,
             shuffle=False,
-            validation_data=(validation.x, _answers(running, validation), *beside),
+            validation_data=(validation.x, running.problem.wanted(validation), *beside),
             validation_batch_size=VALIDATION_BATCH,
             verbose=0,
             callbacks=callbacks,
@@ -256,12 +257,6 @@ class FitTrainer:
         outcome = self._running.course.outcome()
         self._running = None
         return outcome
-
-
-def _answers(running: _Running, split: Split) -> NDArray[Any]:
-    """Return what the split's examples are to come to, in the shape that Keras wants."""
-    answers = running.problem.answers(split)
-    return answers[:, None] if running.problem.classes is None else answers
 
 
 def _each_step(model: keras.Model, rates: NDArray[np.float64]) -> keras.callbacks.Callback:

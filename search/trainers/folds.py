@@ -175,13 +175,13 @@ class _Trial:
         epoch = len(self.curve) + 1
         each = [_standing(course, epoch) for course in self.courses]
         mean = EpochResult(
-            epoch,
-            statistics.fmean(one.loss for one in each),
-            statistics.fmean(one.score for one in each),
-            statistics.fmean(one.val_loss for one in each),
-            statistics.fmean(one.val_score for one in each),
-            _end(self.courses),
-            results[0].health if results[0] else None,
+            epoch=epoch,
+            loss=statistics.fmean(one.loss for one in each),
+            score=statistics.fmean(one.score for one in each),
+            val_loss=statistics.fmean(one.val_loss for one in each),
+            val_score=statistics.fmean(one.val_score for one in each),
+            end=_end(self.courses),
+            health=results[0].health if results[0] else None,
         )
         self.curve.append(mean)
         return mean

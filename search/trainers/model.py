@@ -32,7 +32,7 @@ Scaling: TypeAlias = float | list[float]
 STEPS_PER_CALL = 10  # enough to hide Python's share of a step of a small network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """What a network must know of its data: the shapes and the scales at both ends."""
 
@@ -58,22 +58,21 @@ class Problem:
         # Constant, but for rounding of the mean: nothing is learned of it, so that networks must be
         # blind to it, should it vary later.
         scales[scales <= 1e-12 * np.abs(means)] = np.inf
-        features = tuple(means.tolist()), tuple(scales.tolist())
-        table = len(dataset.input_shape) == 1 and x.dtype != np.uint8
         targets = (0.0, 1.0)
         if dataset.classes is None:
             targets = float(dataset.train.y.mean()), float(dataset.train.y.std())
-        mean = float(np.mean(x, dtype=np.float64))
         return cls(
-            dataset.input_shape,
-            dataset.classes,
-            mean,
-            scale,
-            *features,
-            table,
-            *targets,
-            dataset.metric,
-            None if dataset.table is None else dataset.table.encoding,
+            input_shape=dataset.input_shape,
+            classes=dataset.classes,
+            mean=float(np.mean(x, dtype=np.float64)),
+            scale=scale,
+            means=tuple(means.tolist()),
+            scales=tuple(scales.tolist()),
+            by_feature=len(dataset.input_shape) == 1 and x.dtype != np.uint8,
+            target_mean=targets[0],
+            target_scale=targets[1],
+            metric=dataset.metric,
+            encoding=None if dataset.table is None else dataset.table.encoding,
         )
 
     def scaling(self, standardize: bool | str) -> tuple[Scaling, Scaling, Scaling]:
@@ -96,6 +95,11 @@ class Problem:
         if self.classes is not None:
             return split.y.astype(np.int32)
         return ((split.y - self.target_mean) / self.target_scale).astype(np.float32)
+
+    def wanted(self, split: Split) -> NDArray[Any]:
+        """Return the same in the shape that Keras wants."""
+        answers = self.answers(split)
+        return answers[:, None] if self.classes is None else answers
 
     def in_unit(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what a network says of a regression in the unit of the raw targets."""

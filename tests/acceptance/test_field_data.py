@@ -79,7 +79,16 @@ def write(folder: Path, arrays: dict[str, Any], more: str = "", class_weight: st
 
 def created(**changes: Any) -> None:
     """Create the study, of which nothing is trained, and read its data."""
-    options = Options("case.py", DEFAULT_STORAGE, None, None, None, False, False, True)
+    options = Options(
+        study="case.py",
+        storage=DEFAULT_STORAGE,
+        name=None,
+        out=None,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     session = Session(replace(options, **changes), create=True)
     assert session.dataset.classes == 3
     session.store.close()

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A folder in which a small study has run to its end."""
-    folder = Folder(tmp_path_factory.mktemp("done"))
+    folder = Folder(tmp_path_factory.mktemp("done"), interpreter=True)
     ran = folder.run("search.run", *SMALL)
     assert (ran.returncode, ran.stdout.count("The target of 90.00 % is met")) == (0, 1), ran.stderr
     return folder
@@ -100,7 +100,7 @@ def test_plain_keras_reproduces_the_reported_accuracy(done: Folder) -> None:
 def test_a_study_whose_budget_is_met_only_reports(done: Folder) -> None:
     before = done.best("blobs")
     (done.path / "runs/blobs/best.json").unlink()
-    again = done.run("search.run", "--study", "blobs")
+    again = Folder(done.path).run("search.run", "--study", "blobs")
     assert (again.returncode, again.stderr) == (0, "")
     assert done.best("blobs") == before
     (done.path / "runs/blobs/report.md").unlink()

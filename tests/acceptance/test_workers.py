@@ -372,7 +372,16 @@ def test_a_crew_that_trains(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     share = "CPU, 1 core" if cores in (1, 2) else f"CPU, {cores // 2}"
     site = Site(tmp_path, f"sqlite:///{tmp_path}/runs/search.db")
-    options = Options("blobs", site.url, None, tmp_path, None, False, False, True)
+    options = Options(
+        study="blobs",
+        storage=site.url,
+        name=None,
+        out=tmp_path,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     session = Session(options)
     found = session.leases.members()
     session.store.close()

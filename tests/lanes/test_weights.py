@@ -106,7 +106,9 @@ def test_lanes_of_a_regression_follow_fit() -> None:
     train, validation = (
         Split(x[part], y[part], weight=weight[part]) for part in (slice(80), slice(80, None))
     )
-    dataset = Dataset("line", "", train, validation, None, weighed=True)
+    dataset = Dataset(
+        name="line", sha256="", train=train, validation=validation, classes=None, weighed=True
+    )
     trial = recipe(hidden=(5,), epochs=3)
     stacked = LanesTrainer(dataset, Structure.of(trial), 1, 1, never)
     fit = FitTrainer(dataset, never)
@@ -121,7 +123,14 @@ def test_balanced_weights_are_counted_over_what_a_fold_trains_on() -> None:
     y = np.array([0, 0, 1, 1, 1, 0, 0, 0])
     whole = Split(np.zeros((8, 2), np.float32), y, weight=np.arange(8, dtype=np.float32))
     around = Around(whole, 2, 5)
-    dataset = Dataset("two", "", around, whole.part(slice(2, 5)), 3, ("a", "b", "c"))
+    dataset = Dataset(
+        name="two",
+        sha256="",
+        train=around,
+        validation=whole.part(slice(2, 5)),
+        classes=3,
+        labels=("a", "b", "c"),
+    )
     balanced = Training(epochs=1, class_weight="balanced")
     # The fold takes all of the second class away, and there are none of the third.
     assert weights_for(balanced, dataset) == pytest.approx([0, 1, 5, 6, 7])
@@ -144,7 +153,7 @@ def test_weights_that_a_data_set_cannot_have_are_refused() -> None:
     with pytest.raises(SpecError, match=r"names 'red', which is no class of blobs; there are 0, 1"):
         check_weights(study({"red": 2.0}), blobs())
     targets = replace(blobs().train, y=blobs().train.y / 3)
-    numbers = Dataset("n", "", targets, targets, None)
+    numbers = Dataset(name="n", sha256="", train=targets, validation=targets, classes=None)
     for spec in (study("balanced"), study(None, (None, "balanced"))):
         with pytest.raises(SpecError, match="is a regression, which has no classes"):
             check_weights(spec, numbers)

@@ -18,7 +18,13 @@ RANDOM = np.random.default_rng(3)
 
 def dataset(x: NDArray[Any], y: NDArray[Any], classes: int | None) -> Dataset:
     """Hold the front out for validation."""
-    return Dataset("some", "5ba", Split(x[100:], y[100:]), Split(x[:100], y[:100]), classes)
+    return Dataset(
+        name="some",
+        sha256="5ba",
+        train=Split(x[100:], y[100:]),
+        validation=Split(x[:100], y[:100]),
+        classes=classes,
+    )
 
 
 X = RANDOM.normal(size=(700, 4)).astype(np.float32)

@@ -19,8 +19,8 @@ from search.data.splits import Dataset, Split
 from search.page import page
 from search.proof import confirm
 from search.proof.confirm import Candidate, Confirmation
-from search.proof.deviations import Deviation, Deviations, measure
 from search.proof.interval import Interval
+from search.proof.mistakes import Deviation, Deviations, find
 from search.proof.proof import Proof
 from search.proof.scored import Scored
 from search.result.markdown import markdown
@@ -176,7 +176,7 @@ def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPa
         return 1.0, score, 1.0, score
 
     trainer, ledger = ScriptedTrainer(script=scores, build=build), Kept()
-    dataset = Dataset("houses", "5ba", TEST, TEST, None)
+    dataset = Dataset(name="houses", sha256="5ba", train=TEST, validation=TEST, classes=None)
     confirmation = Confirmation(trainer, Confirm(seeds=3), 0, ledger, Notes().confirmed, dataset)
     proof = confirmation.prove([candidate], None)
 
@@ -288,7 +288,13 @@ class Model:
 
 def test_the_largest_errors_come_first() -> None:
     split = Split(np.array([[1.0], [2.0], [3.0]]), np.array([1.5, 0.0, 3.0]))
-    found = measure(Model(), Dataset("some", "5ba", split, split, None), 3, 9)
+    found = find(
+        Model(),
+        Dataset(name="some", sha256="5ba", train=split, validation=split, classes=None),
+        3,
+        9,
+    )
+    assert isinstance(found, Deviations)
     assert (found.trial, found.seed, found.examples, found.median) == (3, 9, 3, 0.5)
     assert found.rmse == pytest.approx((4.25 / 3) ** 0.5)
     assert found.worst[:2] == (Deviation(1, 0.0, 2.0), Deviation(0, 1.5, 1.0))

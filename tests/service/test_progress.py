@@ -16,7 +16,7 @@ from search.study.space import Config
 from search.study.training import Training
 from search.trainers.contract import EpochResult
 
-RESULT = EpochResult(3, 0.51234, 0.8, 0.6, 0.81239)
+RESULT = EpochResult(epoch=3, loss=0.51234, score=0.8, val_loss=0.6, val_score=0.81239)
 
 
 class Bench:

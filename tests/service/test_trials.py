@@ -90,7 +90,9 @@ def test_one_worker_of_the_fleet_looks_for_what_nobody_holds(bench: Bench) -> No
 
 def result(epoch: int, accuracy: float, end: End | None = None) -> EpochResult:
     loss = float("nan") if end is End.DIVERGED else 1.0
-    return EpochResult(epoch, loss, accuracy, loss, accuracy, end)
+    return EpochResult(
+        epoch=epoch, loss=loss, score=accuracy, val_loss=loss, val_score=accuracy, end=end
+    )
 
 
 def finish_all(queue: TrialQueue) -> list[int]:

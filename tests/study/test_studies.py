@@ -153,7 +153,16 @@ def opened(
     file = folder / "mine.py"
     file.write_text(text)
     url = f"sqlite:///{folder}/store.db"
-    options = Options(str(file), url, None, folder, None, json=False, verbose=False, quiet=True)
+    options = Options(
+        study=str(file),
+        storage=url,
+        name=None,
+        out=folder,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     return Session(options, settings, create=True, full=full)
 
 

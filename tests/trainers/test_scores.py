@@ -49,7 +49,9 @@ def data(task: Task, weighed: bool = False) -> Dataset:
         for part in (slice(100), slice(100, None))
     )
     classes = None if task is Task.REGRESSION else 3
-    return Dataset("far", "", train, validation, classes, weighed=weighed)
+    return Dataset(
+        name="far", sha256="", train=train, validation=validation, classes=classes, weighed=weighed
+    )
 
 
 def scored_by(name: str, weighed: bool = False) -> Dataset:
@@ -160,7 +162,9 @@ def test_one_unit_is_the_probability_of_the_second_class(name: str) -> None:
     train, validation = (
         Split(part.x, np.minimum(part.y, 1)) for part in (whole.train, whole.validation)
     )
-    dataset = Dataset("two", "", train, validation, 2).scored_by(name)
+    dataset = Dataset(
+        name="two", sha256="", train=train, validation=validation, classes=2
+    ).scored_by(name)
     curve, model = trained(FitTrainer(dataset, never), Recipe(Config({}), sigmoid, TRAINING))
     second = model.predict(validation.x, verbose=0).astype(np.float64)
     said = np.concatenate([1 - second, second], axis=1)
