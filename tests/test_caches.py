@@ -9,6 +9,7 @@ import pytest
 
 from search import caches
 from search.caches import CompiledPrograms, cache_folder, compiled_programs
+from tests import warm
 
 PROGRAM = b"a program" * 99
 
@@ -158,13 +159,9 @@ print(len(before), len(files().items() - before.items()))
 def compiled(cleared: bool = False) -> list[str]:
     """Compile in a process of its own: what came out, and how many programs were found and made."""
     code = COMPILE.replace("{cleared}", str(cleared))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = warm.run([sys.executable, "-c", code], timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 

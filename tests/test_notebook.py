@@ -1,12 +1,12 @@
 """The notebook in docs/, executed: its cells in one process, as a kernel would."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.process import environment
+from tests import warm
+from tests.acceptance.process import LIMIT, environment
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK: dict[str, Any] = json.loads((ROOT / "docs/quickstart.ipynb").read_text())
@@ -24,15 +24,8 @@ def test_it_is_kept_without_outputs() -> None:
 def test_its_cells_run_and_prove_something(tmp_path: Path) -> None:
     cells = ["".join(cell["source"]) for cell in CODE]
     shown = 'assert "<iframe" in result._repr_html_()\nprint(result.test.mean)\n'
-    done = subprocess.run(
-        [sys.executable, "-"],
-        input="\n".join([*cells, shown]),
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    code = "\n".join([*cells, shown])
+    done = warm.run([sys.executable, "-c", code], timeout=LIMIT, cwd=tmp_path, env=environment())
     assert done.returncode == 0, done.stderr
     assert "Trained again with 3 fresh seeds" in done.stdout
     assert float(done.stdout.split()[-1]) > 0.7

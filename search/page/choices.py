@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.page.figure import BLUE, Figure, count, plain, score, score_axis, stretched
-from search.result.factors import ENOUGH, Factor, Spread, factors, pairs, spread, tried
+from search.result.factors import ENOUGH_TRIALS, Factor, Spread, factors, pairs, spread, tried
 from search.result.result import Result, TrialRow
 from search.study.metric import Metric
 
@@ -28,7 +28,7 @@ class ChoiceTable:
     caption: str
 
 
-def figures(result: Result, most: int | None = None) -> list[Figure]:
+def choice_figures(result: Result, most: int | None = None) -> list[Figure]:
     """Return a figure for each factor of which at least two choices were tried.
 
     With ``most``, of each choice so many trials are drawn, from the least to the most accurate.
@@ -91,15 +91,15 @@ def _thinned(rows: Sequence[TrialRow], most: int | None) -> Sequence[TrialRow]:
 
 
 def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric) -> str:
-    medians = {label: _median(own) for label, own in groups.items() if len(own) >= ENOUGH}
+    medians = {label: _median(own) for label, own in groups.items() if len(own) >= ENOUGH_TRIALS}
     if len(medians) < 2:
-        return f"Too few trials to compare: fewer than two choices have {ENOUGH} or more."
+        return f"Too few trials to compare: fewer than two choices have {ENOUGH_TRIALS} or more."
     best = max(medians, key=lambda label: medians[label])
     worst = min(medians, key=lambda label: medians[label])
     if len(set(medians.values())) == 1:
         return f"The medians do not differ: {metric.text(medians[best])}."
     left_out = len(groups) - len(medians)
-    rest = f" {count(left_out, 'choice')} with fewer than {ENOUGH} trials left aside."
+    rest = f" {count(left_out, 'choice')} with fewer than {ENOUGH_TRIALS} trials left aside."
     return (
         f"The median {metric.title} is {metric.best} with {best} ({metric.text(medians[best])}, "
         f"{count(len(groups[best]), 'trial')}) and {metric.poorest} with {worst} "
@@ -139,12 +139,12 @@ def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metri
         return Cell(one, round(100 * (most - stretched(one.median, metric)) / (most - least or 1)))
 
     caption = f"{metric.headline} by {down.name} and {across.name}."
-    sure = [place for place, one in found.items() if one.trials >= ENOUGH]
+    sure = [place for place, one in found.items() if one.trials >= ENOUGH_TRIALS]
     if len(sure) > 1:
         best = max(sure, key=lambda place: found[place].median)
         median = metric.text(found[best].median)
         caption += (
-            f" The best median of {ENOUGH} or more trials, {median}, is that of "
+            f" The best median of {ENOUGH_TRIALS} or more trials, {median}, is that of "
             f"{down.name} {best[0]} with {across.name} {best[1]}."
         )
     lines = [(one, [cell((one, other)) for other in across.labels]) for one in down.labels]

@@ -33,7 +33,7 @@ SHADES = {
 }
 
 
-def figures(result: Result) -> list[Figure]:
+def parallel_figures(result: Result) -> list[Figure]:
     """Return the figure, where there are two trials or more."""
     rows = tried(result)
     return [_figure(result, rows)] if len(rows) > 1 else []

@@ -75,7 +75,7 @@ class Scored:
 
     @cached_property
     def _sizes(self) -> list[float]:
-        """How many examples the classes have that count apart; empty of an unbounded score."""
+        """How many examples each class has that counts by itself; empty of an unbounded score."""
         if self.metric.error or self.metric.reads is Reads.NUMBERS:
             return []
         counts = [self._count(own) for own in self._classes]

@@ -19,7 +19,7 @@ from search.result.result import Result, TrialRow
 from search.result.wording import shown
 from search.study.space import Dimension
 
-ENOUGH = 4  # trials, before importances mean anything
+ENOUGH_SCORES = 4  # trials, before importances mean anything
 
 
 def importances(result: Result) -> Mapping[str, float]:
@@ -30,7 +30,7 @@ def importances(result: Result) -> Mapping[str, float]:
     there are too few trials.
     """
     rows = tried(result)
-    if len(rows) < ENOUGH or len({row.value for row in rows}) < ENOUGH:
+    if len(rows) < ENOUGH_SCORES or len({row.value for row in rows}) < ENOUGH_SCORES:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

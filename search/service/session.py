@@ -103,7 +103,7 @@ class Session:
         folder = self.out if self.options.data_dir is None else self.out.resolve()
         found, files = data.in_files(file.data, folder)
         if create:
-            refused.callback(data.hold(files))
+            refused.callback(data.keep_files(files))
         return replace(file, data=found)
 
     def _store(self, create: bool) -> Store:

@@ -70,8 +70,7 @@ class StudySpec:
     """
 
     name: str  # what the store and the folder of its files call it
-    # The name of a data set, the path of an .npz file, a table, or arrays by their names
-    data: str | Table | Mapping[str, Any]
+    data: str | Table | Mapping[str, Any]  # a data set's name, an .npz file, a table, or arrays
     space: Mapping[str, Any]  # hyperparameter -> choices, a distribution or `off_or(...)`
     model: MLP | BuildModel  # an MLP, or a function from a configuration to a Keras model
     training: Training  # how each configuration is trained

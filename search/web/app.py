@@ -19,7 +19,7 @@ from search.store.patience import STORE_ERRORS, PatientStorage, reason
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-T = TypeVar("T")
+Returned = TypeVar("Returned")
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def pages(store: Store) -> "Iterator[WSGIApplication]":
         yield answer
 
 
-def _refusing(do: Callable[[], T]) -> T:
+def _refusing(do: Callable[[], Returned]) -> Returned:
     """Fail in the one way that the dashboard passes on to its pages."""
     try:
         return do()

