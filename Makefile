@@ -2,11 +2,14 @@
 .PHONY: help mnist quick test check
 
 PYTHON ?= python3
+comma := ,
 STAMP := .venv/.installed
 TESTING := .venv/.testing
-# uv, where it is there, installs several times as fast as pip; both take the lock as it is.
-INSTALL := $(if $(shell command -v uv),uv pip install --quiet --python .venv/bin/python,\
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check) --constraint requirements.lock
+# uv, where it is there, installs several times as fast as pip; where it has no way to the packages,
+# which pip's own settings may name, pip does it. Both take the lock as it is.
+install = { command -v uv >/dev/null && uv pip install --quiet --python .venv/bin/python \
+	--constraint requirements.lock --editable $(1); } || .venv/bin/python -m pip install --quiet \
+	--disable-pip-version-check --constraint requirements.lock --editable $(1)
 # What runs on JAX too: the trainers' contract, and what only the compiled programs can break.
 ON_JAX := (test_contract and stack) or (follows_keras and nesterov) or diverging_neighbour or compiles \
 	or (plain_keras and (functional-logit or softplus))
@@ -21,13 +24,13 @@ help:  ## list the targets
 $(STAMP): requirements.lock
 	@echo "Installing into .venv; about 740 MB are downloaded, most of it TensorFlow."
 	$(PYTHON) -m venv --clear .venv
-	$(INSTALL) --editable .
+	$(call install,.)
 	touch $@
 
 # What only tests and checks need, JAX among it, waits until they are asked for.
 $(TESTING): $(STAMP)
 	@echo "Installing what the tests need; about 220 MB are downloaded."
-	$(INSTALL) --editable '.[test,jax]'
+	$(call install,'.[test$(comma)jax]')
 	touch $@
 
 mnist: $(STAMP)  ## search, prove and report the best MNIST network
