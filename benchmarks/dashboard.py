@@ -50,11 +50,11 @@ OPEN = 200  # trials that are left for the workers
 
 def session(folder: Path, create: bool = False) -> Session:
     options = Options(
-        str(folder / "watched.py"),
-        f"sqlite:///{folder}/store.db",
-        None,
-        folder / "out",
-        None,
+        study=str(folder / "watched.py"),
+        storage=f"sqlite:///{folder}/store.db",
+        name=None,
+        out=folder / "out",
+        data_dir=None,
         json=False,
         verbose=False,
         quiet=True,

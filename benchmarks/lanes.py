@@ -145,7 +145,13 @@ def dataset() -> Any:
             x = random.integers(0, 256, (size, 28, 28), dtype=np.uint8)
             return Split(x, random.integers(0, CLASSES, size))
 
-        return Dataset("noise", "0" * 64, split(55_000), split(5_000), CLASSES)
+        return Dataset(
+            name="noise",
+            sha256="0" * 64,
+            train=split(55_000),
+            validation=split(5_000),
+            classes=CLASSES,
+        )
 
 
 def recipe(number: int) -> Any:

@@ -10,12 +10,13 @@ COMMANDS = {
     "search.report": "write a study's report again from the store",
     "search.replay": "train a trial again and compare its score with the recorded one",
     "search.findings": "compare the arms of an experiment, with intervals",
+    "search.predict": "say what a study's winner makes of new rows",
     "search.dashboard": "show a store's studies in the browser",
     "search.data": "fetch and verify a data set",
 }
 
 
-def main() -> None:
+def dispatch() -> None:
     """Run the command that the first word names, or list them."""
     module = f"search.{sys.argv[1]}" if len(sys.argv) > 1 else ""
     if module in COMMANDS:
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    dispatch()

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 _PACKAGES = ("hyperparameter-search", "keras", "tensorflow", "jax", "jaxlib", "numpy")
-MOST_BYTES = 64 * 2**20  # of compiled programs: each start reads them all
+MOST_CACHED_BYTES = 64 * 2**20  # of compiled programs: each start reads them all
 # Free space to begin with: what cannot be written would fail what is being compiled.
 FREE_BYTES = 2**30
 _RUN = "run-"  # begins the name of a process's folder
@@ -140,7 +140,7 @@ def _intact(folder: Path) -> Iterator[tuple[Path, bytes]]:
             content = file.read_bytes()
         total += len(content)
         seal, program = content[:_SEAL], content[_SEAL:]
-        if total <= MOST_BYTES and seal == hashlib.sha256(program).digest():
+        if total <= MOST_CACHED_BYTES and seal == hashlib.sha256(program).digest():
             yield file, program
         else:
             with contextlib.suppress(OSError):

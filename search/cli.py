@@ -28,7 +28,7 @@ DEFAULT_STORAGE = "sqlite:///runs/search.db"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """The options that every command about a study has."""
 
@@ -114,19 +114,34 @@ lanes_option = click.option(
 )
 
 
-def study_options(required: bool = True) -> Callable[[Function], Function]:
-    """Add the options of `Options` to a command, which gets them as keyword arguments."""
-    default = {"required": True} if required else {"default": ""}
-    every = "" if required else " [default: every study of the store]"
+def study_option(default: str | None = None) -> Callable[[Function], Function]:
+    """Return the option that names the study.
+
+    Args:
+        default: what stands for a study that is not given, in words; None where it must be.
+
+    """
+    settings = {"required": True} if default is None else {"default": ""}
+    stands = "" if default is None else f" [default: {default}]"
+    return click.option(
+        "--study", metavar="NAME", help=f"A study's name or its file.{stands}", **settings
+    )
+
+
+name_option = click.option("--name", metavar="NAME", help="The study's name in the store.")
+
+
+def study_options(default: str | None = None) -> Callable[[Function], Function]:
+    """Add the options of `Options` to a command, which gets them as keyword arguments.
+
+    Args:
+        default: as in `study_option`.
+
+    """
     options = [
-        click.option(
-            "--study",
-            metavar="NAME",
-            help=f"A study's name or its file.{every}",
-            **default,
-        ),
+        study_option(default),
         storage_option,
-        click.option("--name", metavar="NAME", help="The study's name in the store."),
+        name_option,
         click.option(
             "--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: runs/NAME]"
         ),
@@ -159,7 +174,7 @@ def main(command: click.Command) -> None:
     _heed_signals()
     try:
         if "--help" not in sys.argv:
-            _check_backend()
+            check_backend()
         status = command.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         status = error.exit_code
@@ -186,7 +201,7 @@ def main(command: click.Command) -> None:
     sys.exit(status)
 
 
-def _check_backend() -> None:
+def check_backend() -> None:
     """Refuse what Keras cannot run on here: its import would fail, and not say who asked for it."""
     file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
     name = os.environ.get("KERAS_BACKEND")

@@ -75,9 +75,9 @@ def _find(session: "Session", number: int) -> "FrozenTrial":
 
 def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
     from search.store.attributes import SEED, TRAINER
-    from search.trainers.contract import Label
+    from search.trainers.contract import TrainerLabel
 
-    label = Label.parse(trial.user_attrs[TRAINER])
+    label = TrainerLabel.parse(trial.user_attrs[TRAINER])
     trainer = session.trainer(label.kind, label.lanes)
     config = session.spec.search_space.config(trial.params)
     trainer.start(0, session.spec.recipe(config), trial.user_attrs[SEED])
@@ -89,7 +89,12 @@ def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
         if result.end:
             break
     # A replay that ends sooner differs in all the epochs it did not reach.
-    return Comparison(trial.number, recorded, {**dict.fromkeys(recorded, 0.0), **replayed})
+    replayed = {**dict.fromkeys(recorded, 0.0), **replayed}
+
+    def shown(scores: dict[int, float]) -> dict[int, float]:
+        return {epoch: session.metric.shown(score) for epoch, score in scores.items()}
+
+    return Comparison(trial.number, shown(recorded), shown(replayed))
 
 
 if __name__ == "__main__":

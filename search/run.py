@@ -1,17 +1,41 @@
 """``python -m search.run``: search, confirm and report."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from search import cli
+from search.errors import UsageError
 from search.study.checks import MOST
 from search.study.spec import PRUNERS, SAMPLERS
+from search.study.table import Table
+from search.study.task import Task
+from search.study.template import kept, parsed_columns, study_for
 
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
-@cli.study_options()
+@cli.study_options(default="the study for tables, with --data")
+@click.option("--data", metavar="FILE", help="A CSV or Parquet file; --label says what is learned.")
+@click.option("--label", metavar="COLUMN", help="The column of --data that is learned.")
+@click.option(
+    "--test", metavar="SHARE|FILE", help="What is locked for the proof. [default: 0.2 of --data]"
+)
+@click.option(
+    "--task",
+    type=click.Choice([task.value for task in Task]),
+    help="What --label holds, if that is not plain.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=KIND",
+    help="Take a column of --data for a number, category or date, or drop it.",
+)
 @click.option("--trials", type=click.IntRange(1, MOST), help="Budget of the whole study.")
 @click.option("--epochs", type=click.IntRange(1, MOST), help="Most epochs of a trial.")
 @click.option("--full", is_flag=True, help="The study's full budget, in place of one of minutes.")
@@ -23,7 +47,7 @@ from search.study.spec import PRUNERS, SAMPLERS
     help="End a trial that takes longer.",
 )
 @click.option(
-    "--target", type=click.FloatRange(0, 1, min_open=True), help="Accuracy or R² to reach."
+    "--target", type=click.FloatRange(0, min_open=True), help="Score to reach, by the metric."
 )
 @click.option("--stop-at-target", is_flag=True, help="Stop searching once a trial reaches it.")
 @click.option("--sampler", type=click.Choice(SAMPLERS))
@@ -61,6 +85,7 @@ def run(
 ) -> int:
     """Run a study; return the exit status."""
     options = cli.take_options(arguments)
+    told = {name: arguments.pop(name) for name in ("data", "label", "test", "task", "columns")}
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
     from search.service import machine
@@ -72,11 +97,52 @@ def run(
     if workers is None and len(machine.gpus()) > 1:
         workers = len(machine.gpus())
     plan = Plan(kind, lanes, not no_confirm, deadline, stop_at_target, workers)
-    session = Session(options, settings, create=True, full=full)
+    with _study(options, **told) as options:
+        session = Session(options, settings, create=True, full=full)
     with session.store.database.errors():
         with progress_of(session) as progress:
             interrupted = Shift(session, plan, progress).work()
         return conclude(session, folder=True).exit_status if interrupted is None else interrupted
+
+
+@contextmanager
+def _study(
+    options: cli.Options,
+    data: str | None,
+    label: str | None,
+    test: str | None,
+    task: str | None,
+    columns: tuple[str, ...],
+) -> Iterator[cli.Options]:
+    """Lend options that name a study: the one that is given, or a table's, which is written."""
+    if data is None:
+        if not options.study:
+            raise UsageError("give --study NAME, or a table: --data FILE --label COLUMN")
+        if label or test or task or columns:
+            raise UsageError("--label, --test, --task and --column go with --data")
+        yield options
+        return
+    if options.study:
+        raise UsageError("--data makes a study of its own; leave out --study")
+    if label is None:
+        raise UsageError("--data needs --label, the column that is learned")
+    from search.data import rows_of
+
+    locked = Table.test if test is None else _part(test)
+    table = Table(data, label=label, test=locked, columns=parsed_columns(columns))
+    rows = rows_of(table, options.data_dir)
+    name, text = study_for(table, options.name, Task(task) if task else None, rows)
+    with kept(name, text) as path:
+        yield replace(options, study=name, name=None)
+    if not options.json:
+        click.echo(f"The study is {path}; keep it, and change what you like.")
+
+
+def _part(test: str) -> float | str:
+    try:
+        return float(test)
+    except ValueError:
+        return test
 
 
 if __name__ == "__main__":

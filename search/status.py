@@ -91,7 +91,7 @@ def status_of(session: "Session") -> Status:
     )
 
 
-def as_json(status: Status) -> dict[str, Any]:
+def status_json(status: Status) -> dict[str, Any]:
     """Return a status in plain JSON."""
     best = status.best
     return {
@@ -102,7 +102,11 @@ def as_json(status: Status) -> dict[str, Any]:
         "trials": dict(status.states),
         "best": None
         if best is None
-        else {"trial": best.number, "value": best.value, "config": dict(best.config)},
+        else {
+            "trial": best.number,
+            "value": None if best.value is None else status.metric.shown(best.value),
+            "config": dict(best.config),
+        },
         "metric": status.metric.name,
         "target": status.target,
         "target_met": status.target_met,
@@ -135,9 +139,10 @@ def as_text(status: Status) -> str:
     ]
     lines.append("trials: " + (_listed(status.states) or "none yet"))
     if status.best is not None:
+        value = status.best.value
         lines.append(
             f"best: trial {status.best.number}, validation {status.metric.title} "
-            f"{status.best.value:.4f}, "
+            f"{'unknown' if value is None else status.metric.digits_of(value)}, "
             f"{describe(status.best.config)}"
         )
     if status.seconds_left is not None and done < status.budget:
@@ -178,7 +183,7 @@ def status(follow: bool, **arguments: Any) -> int:
         said = ""
         while True:
             now = status_of(session)
-            text = json.dumps(as_json(now)) if options.json else as_text(now)
+            text = json.dumps(status_json(now)) if options.json else as_text(now)
             if text != said:
                 click.echo(text + ("\n" if follow and not options.json else ""))
             said = text

@@ -1,7 +1,9 @@
 """What the tests of several files share: the databases that a store may be in."""
 
+import gc
 import os
 import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,10 +15,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from search.store import Store
+from tests import warm
 from tests.postgres import Postgres
-
-# What an earlier run has compiled must not decide what a test sees; those of the cache have theirs.
-os.environ.setdefault("SEARCH_CACHE", "off")
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)
@@ -24,14 +24,24 @@ settings.load_profile("untimed")
 
 # The files that take longest, so that no process begins with one when the others are done.
 LONGEST = (
+    "test_field_models.py",
+    "test_contract.py",
     "test_stacked_layers.py",
     "test_techniques.py",
     "test_lanes.py",
-    "test_groups.py",
-    "test_folds.py",
-    "test_contract.py",
     "test_run.py",
+    "test_scores.py",
+    "test_groups.py",
+    "test_field_data.py",
+    "test_optimum.py",
     "test_memory.py",
+    "test_keras_settings.py",
+    "test_cli.py",
+    "test_conformance.py",
+    "test_folds.py",
+    "test_mnist.py",
+    "test_regression.py",
+    "test_confirm.py",
 )
 # The files whose tests wait for processes and share nothing: any process may take any of them, and
 # they come last, to fill up what the long files leave.
@@ -54,12 +64,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Apart |
 # What `--quick` leaves out as a whole: it needs TensorFlow, a browser or many processes.
 SLOW = (
     "acceptance",
+    "commands/test_optimum.py",
+    "commands/test_table.py",
     "health/test_layers.py",
     "health/test_measures.py",
     "lanes",
     "proof/test_confirm.py",
     "proof/test_regression_proof.py",
     "study/test_studies.py",
+    "test_notebook.py",
     "trainers",
 )
 
@@ -68,6 +81,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option of the quick run."""
     told = "leave out what needs TensorFlow, PostgreSQL or a browser, and what is marked as slow"
     parser.addoption("--quick", action="store_true", help=told)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all processes of this run one cache of compiled programs, which is empty before it.
+
+    What an earlier run has compiled must not decide what a test sees; the tests of the cache have
+    theirs.
+    """
+    if "SEARCH_CACHE" not in os.environ:
+        folder = os.environ["SEARCH_CACHE"] = tempfile.mkdtemp(prefix="search-programs-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    if config.getoption("quick"):
+        warm.libraries.remove("keras")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Spare the collector what has been imported: a sixth of the time that Keras takes to trace."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

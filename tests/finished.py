@@ -19,7 +19,16 @@ SEEDS = (10, 11, 12)
 
 def options_in(folder: Path) -> Options:
     url = f"sqlite:///{folder / 'search.db'}"
-    return Options("blobs", url, None, folder, None, json=False, verbose=False, quiet=True)
+    return Options(
+        study="blobs",
+        storage=url,
+        name=None,
+        out=folder,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
 
 
 def finished(folder: Path, trials: int = 6) -> Session:

@@ -9,14 +9,13 @@ import numpy as np
 
 from search.data import load
 from search.data.splits import Dataset, Split
-from search.lanes.trainer import LanesTrainer
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
-from search.trainers.contract import EpochResult, Outcome
+from search.trainers.contract import EpochResult, Outcome, Trainer
 from search.trainers.model import Problem
 
 EPOCHS = 8  # of 25 steps each: 200 steps
@@ -40,7 +39,9 @@ def blobs(train: int = 25 * BATCH + 5, validation: int = 300, mean: float = 0.0)
     first, second = (
         Split(split.x[:size] + np.float32(mean), split.y[:size]) for split, size in parts
     )
-    return Dataset("blobs", whole.sha256, first, second, whole.classes)
+    return Dataset(
+        name="blobs", sha256=whole.sha256, train=first, validation=second, classes=whole.classes
+    )
 
 
 Curve = list[tuple[float, ...]]  # loss, accuracy, val_loss, val_accuracy of each epoch
@@ -49,21 +50,33 @@ Curve = list[tuple[float, ...]]  # loss, accuracy, val_loss, val_accuracy of eac
 Weights = list[np.ndarray[Any, Any]]
 
 
-def by_keras(trial: Recipe, seed: int) -> tuple[Curve, Weights]:
-    """Train one network with Keras' own layers, loss, metrics and optimizer."""
+def by_keras(
+    trial: Recipe, seed: int, weight: np.ndarray[Any, Any] | None = None
+) -> tuple[Curve, Weights]:
+    """Train one network with Keras' own layers, loss, metrics and optimizer.
+
+    With a ``weight`` for each example to train on.
+    """
     data = blobs()
     model = networks.build(trial, Problem.of(data), seed)
     model.compile(
         optimizer=networks.optimizer(trial.training),
         loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        # With variables of its own, as the optimizer's below: if Keras makes them while a step is
+        # traced, it is traced twice.
+        metrics=[keras.metrics.SparseCategoricalAccuracy()],
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
+    model.optimizer.build(model.trainable_variables)
     curve: Curve = []
     for epoch in range(EPOCHS):
         order = data_order(seed, epoch, len(data.train))
         trained = [
-            model.train_on_batch(data.train.x[chosen], data.train.y[chosen])
+            model.train_on_batch(
+                data.train.x[chosen],
+                data.train.y[chosen],
+                sample_weight=None if weight is None else weight[chosen],
+            )
             for chosen in order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)
         ]
         tested = model.test_on_batch(data.validation.x, data.validation.y)
@@ -75,7 +88,7 @@ Result = tuple[list[EpochResult], Weights, Outcome]
 
 
 def in_lanes(
-    lanes: LanesTrainer, trials: dict[int, tuple[Recipe, int]], read: int | None = None
+    lanes: Trainer, trials: dict[int, tuple[Recipe, int]], read: int | None = None
 ) -> dict[int, Result]:
     """Train all trials to their ends, in free lanes; read all weights, or those of one lane."""
     for lane, (trial, seed) in trials.items():

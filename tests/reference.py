@@ -16,20 +16,22 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from search import MLP, Confirm, StudySpec, Training
+from search import MLP, Confirm, StudySpec, Table, Training
 from search.errors import SpecError
-from search.study import mlp, spec, training
+from search.study import metric, mlp, spec, training
 
 PAGE = Path(__file__).parents[1] / "docs/settings.md"
 
 RECORDS = {
     StudySpec: "All that defines a study, in the order of its file.",
+    Table: "A table as `StudySpec.data`, [data.md](data.md#tables); `source` comes first, unnamed.",
     MLP: "The network, unless a study builds one of its own.",
     Training: "How one configuration is trained.",
     Confirm: "How the winner is proven.",
 }
 # What a setting of a few words may be: title, module and the tuple there, and where it is used.
 NAMES: tuple[tuple[str, ModuleType, str, str], ...] = (
+    ("Scores", metric, "SCORES", "`StudySpec.metric`, each as scikit-learn defines it"),
     ("Samplers", spec, "SAMPLERS", "`StudySpec.sampler`"),
     ("Pruners", spec, "PRUNERS", "`StudySpec.pruner`"),
     ("Activations", mlp, "ACTIVATIONS", "`MLP.activation`; *z* is what the layer computes"),
@@ -42,9 +44,10 @@ INTRODUCTION = """\
 # Settings
 
 `python -m tests.reference --write` makes this page of the code; a test holds it to the code.
-A study is written with five names, `from search import MLP, Confirm, StudySpec, Training, off_or`;
-the [README](../README.md) shows a whole one, the [glossary](glossary.md) explains the words, and
-[data.md](data.md) says what `data` may be.
+A study is written with six names,
+`from search import MLP, Confirm, StudySpec, Table, Training, off_or`; the [README](../README.md)
+shows a whole one, the [glossary](glossary.md) explains the words, and [data.md](data.md) says what
+`data` may be.
 
 A key of `space` that names a setting of `MLP` or `Training` is searched: each trial has a value of
 its own. The value of a key is a list of choices, a frozen `scipy.stats` distribution, or
@@ -125,7 +128,9 @@ def _settings(record: type) -> Iterator[tuple[str, tuple[str, str]]]:
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.ClassDef) and node.name == record.__name__:
             for part in node.body:
-                if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+                # A field without a letter in its name is the mark behind which all are named.
+                if isinstance(part, ast.AnnAssign) and ast.unparse(part.target).strip("_"):
+                    assert isinstance(part.target, ast.Name)
                     yield part.target.id, (ast.unparse(part.annotation), _beside(module, part))
 
 

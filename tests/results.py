@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,6 +14,7 @@ from search.proof.mistakes import Mistake, Mistakes, picture
 from search.proof.proof import Proof, Run
 from search.result.result import Result, TrialRow
 from search.result.state import State
+from search.service.importances import importances
 from search.study.mlp import MLP
 from search.study.space import Config, off_or
 from search.study.spec import StudySpec
@@ -117,6 +119,7 @@ FULL = Result(
     health={number: health(number % 4 == 3) for number in range(12)},
     mistakes=MISTAKES,
 )
+FULL = replace(FULL, importances=importances(FULL))
 
 
 def strictly(text: str) -> Any:

@@ -99,7 +99,14 @@ class Site:
     @contextlib.contextmanager
     def session(self, name: str | None = None) -> Iterator[Session]:
         options = Options(
-            str(self.path / f"{self.name}.py"), self.url, name, self.path, None, False, False, True
+            study=str(self.path / f"{self.name}.py"),
+            storage=self.url,
+            name=name,
+            out=self.path,
+            data_dir=None,
+            json=False,
+            verbose=False,
+            quiet=True,
         )
         session = Session(options)
         with contextlib.closing(session.store):

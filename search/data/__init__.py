@@ -26,22 +26,28 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from search.data.answers import Answers, unlearnable
+from search.data.answers import Answers
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
-from search.data.formats import TEST, TRAIN, VALIDATION, Arrays
+from search.data.content import in_files as in_files
+from search.data.content import keep_files as keep_files
+from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHTS, Arrays
 from search.data.own import OwnFile
 from search.data.sources import Found, Published, obtain
 from search.data.splits import Dataset as Dataset
 from search.data.splits import Split as Split
 from search.errors import DataCorrupt, DataNotFound
-from search.study.task import Task
+from search.study.table import Table
+from search.study.task import Label, Task
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from search.data.tables import Opened
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Fetched:
 
 
 def load(
-    name: str,
+    name: str | Table | Mapping[str, Any],
     data_dir: Path | None = None,
     task: Task | None = None,
     beside: Path | None = None,
@@ -65,11 +71,11 @@ def load(
     A user's own file is checked as a whole, its test arrays too.
 
     Args:
-        name: "mnist", "blobs" or another of the table, or the path of an ``.npz`` file.
+        name: "mnist", "blobs" or another of the catalog, the path of an ``.npz`` file, or a table.
         data_dir: a folder that holds the original files, to be used instead of all caches and
             sources. The path of an ``.npz`` file is relative to it.
         task: what is learned, where the values of y do not tell.
-        beside: where an ``.npz`` file is looked for that is not in the working directory.
+        beside: where a file is looked for that is not in the working directory.
 
     Raises:
         DataNotFound: there is no such data set or file.
@@ -77,6 +83,9 @@ def load(
         DataCorrupt: a file given by the user is not what it should be.
 
     """
+    assert not isinstance(name, Mapping), "arrays are kept in a file first; see `in_files`"
+    if isinstance(name, Table):
+        return _told(_opened(name, data_dir, beside, task).dataset())
     name = _place(name, data_dir, beside)
     data = _find(name, data_dir)
     arrays, _ = data.read(data.seen)
@@ -92,38 +101,54 @@ def load(
         *answers.alone("the validation split", np.unique(validation.y)),
         *data.check(answers),
     )
-    for note in notes:
-        logger.warning("%s: %s", name, note)
     labels = answers.labels
     classes = None if labels is None else len(labels)
-    return Dataset(
-        name, data.sha256, train, validation, classes, labels, data.digests, notes, data_dir
+    return _told(
+        Dataset(
+            name=name,
+            sha256=data.sha256,
+            train=train,
+            validation=validation,
+            classes=classes,
+            labels=labels,
+            digests=data.digests,
+            notes=notes,
+            data_dir=data_dir,
+            weighed=WEIGHTS["x_test"] in data.locked,
+            untested=data.untested(answers),
+        )
     )
+
+
+def _told(dataset: Dataset) -> Dataset:
+    """Tell what the user had better know of the data."""
+    for note in dataset.notes:
+        _logger.warning("%s: %s", dataset.name, note)
+    return dataset
+
+
+def _opened(
+    table: Table, data_dir: Path | None, beside: Path | None, task: Task | None
+) -> "Opened":
+    from search.data.tables import Opened  # here, since pandas takes its time
+
+    return Opened(table, data_dir, beside, task)
 
 
 def _parts(arrays: Arrays, answers: Answers, held_out: int) -> tuple[Split, Split]:
     """Return the training and validation splits, of which each can be scored."""
     x, y = arrays["x_train"], answers.of_values("y_train", arrays["y_train"])
+    train = Split(x, y, weight=arrays.get(WEIGHTS["x_train"]))
     if VALIDATION[0] in arrays:
-        own = Split(arrays["x_val"], answers.of_values("y_val", arrays["y_val"]))
-        splits, front = (Split(x, y), own), ""
+        y_val = answers.of_values("y_val", arrays["y_val"])
+        own = Split(arrays["x_val"], y_val, arrays.get(WEIGHTS["x_val"]))
+        splits, validation, front = (train, own), "y_val", ""
     else:
-        splits = Split(x[held_out:], y[held_out:]), Split(x[:held_out], y[:held_out])
-        front = ", the front of y_train after a shuffle,"
-    for part, split in zip(("", "validation "), splits, strict=True):
-        if answers.task is Task.CLASSIFICATION:
-            if not part and not np.ptp(split.y):
-                raise DataCorrupt(
-                    f"the {len(split)} examples to train on are all of one class, when others are "
-                    "held out for validation; supply more of the other classes"
-                )
-        elif not np.ptp(split.y):
-            raise DataCorrupt(
-                f"the {len(split)} {part}targets{front} are all equal: R² needs targets that "
-                "differ; supply more examples"
-            )
-        elif flaw := unlearnable(split.y):
-            raise DataCorrupt(f"y_{'val' if part else 'train'} holds {flaw}")
+        splits = train.part(slice(held_out, None)), train.part(slice(held_out))
+        validation, front = "validation", ", the front of y_train after a shuffle,"
+    train, held = splits
+    answers.check_split("y_train", train.y, trained=True)
+    answers.check_split(validation, held.y, trained=False, advice=front)
     return splits
 
 
@@ -137,12 +162,25 @@ def open_test(dataset: Dataset) -> Split:
         DataCorrupt: it is not, or as those of `load`.
 
     """
+    if dataset.table is not None:
+        return dataset.table.locked(dataset)
     data = _find(dataset.name, dataset.data_dir)
     if data.sha256 != dataset.sha256:
         raise DataCorrupt(f"{dataset.name} has changed since it was read; put it back")
-    arrays, _ = data.read(TEST)
-    answers = Answers(dataset.labels)
-    return Split(arrays["x_test"], answers.of_values("y_test", arrays["y_test"]))
+    arrays, _ = data.read(data.locked)
+    y = Answers(dataset.labels).of_values("y_test", arrays["y_test"])
+    return Split(arrays["x_test"], y, arrays.get(WEIGHTS["x_test"]))
+
+
+def rows_of(table: Table, data_dir: Path | None = None) -> int:
+    """Return how many rows a table has that has all the columns that are spoken of.
+
+    Raises:
+        DataNotFound: there is no such file.
+        DataCorrupt: it is no table, or lacks a column.
+
+    """
+    return len(_opened(table, data_dir, None, None).whole)
 
 
 def fetch(name: str, data_dir: Path | None = None) -> Fetched:
@@ -153,7 +191,7 @@ def fetch(name: str, data_dir: Path | None = None) -> Fetched:
     if name.endswith(OWN):
         load(name, data_dir)
     data = _find(name, data_dir)
-    _, found = data.read((*data.seen, *TEST))
+    _, found = data.read((*data.seen, *data.locked))
     return Fetched(name, data.sha256, found.source, found.path)
 
 
@@ -175,6 +213,10 @@ class _Data(Protocol):
     def seen(self) -> tuple[str, ...]:
         """The arrays that may be seen while searching."""
 
+    @property
+    def locked(self) -> tuple[str, ...]:
+        """The arrays of the test split."""
+
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:
         """Return the arrays ``keys`` and no others, verified, and where they were found."""
 
@@ -191,6 +233,9 @@ class _Data(Protocol):
 
         Return what the user had better know of them, a line each.
         """
+
+    def untested(self, answers: Answers, /) -> tuple[Label, ...]:
+        """Return the classes of which there is nothing to test on."""
 
     @property
     def notes(self) -> Iterable[str]:
@@ -231,6 +276,7 @@ class _Catalogued:
     data_dir: Path | None
 
     seen = TRAIN
+    locked = TEST
     digests: ClassVar[Mapping[str, str]] = {}
     notes: ClassVar[tuple[str, ...]] = ()
 
@@ -244,6 +290,10 @@ class _Catalogued:
 
     def check(self, _answers: Answers) -> Iterable[str]:
         """Trust what was verified."""
+        return ()
+
+    def untested(self, _answers: Answers) -> tuple[Label, ...]:
+        """Return nothing: there are examples of every class to test on."""
         return ()
 
     def read(self, keys: tuple[str, ...]) -> tuple[Arrays, Found]:

@@ -4,7 +4,7 @@ Classes may be called as the user calls them, by numbers, text or truth values. 
 them from 0, in sorted order.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ class Answers:
     """How the values of y become what a network is trained on."""
 
     labels: tuple[Label, ...] | None  # the classes, sorted; None of a regression
+    name: str = "y_train"  # what messages call the values that settled it
 
     @property
     def task(self) -> Task:
@@ -35,7 +36,7 @@ class Answers:
         return Task.REGRESSION if self.labels is None else Task.CLASSIFICATION
 
     @classmethod
-    def of(cls, y: Array, task: Task | None) -> "Answers":
+    def of(cls, y: Array, task: Task | None, name: str = "y_train") -> "Answers":
         """Settle what the training values of y are.
 
         The rule, where the study does not say: text and truth values are classes. Numbers with a
@@ -45,24 +46,25 @@ class Answers:
         Args:
             y: of all training examples, ``[example]`` or ``[example, 1]``.
             task: what the study says they are.
+            name: what messages call them.
 
         Raises:
             DataCorrupt: they cannot be learned, or it is not plain what they are.
 
         """
-        values = plain(y)
-        _check_finite("y_train", values)
+        values = comparable(y)
+        _check_finite(name, values)
         differing, counts = np.unique(values, return_counts=True)
-        if (task or _task(differing, counts)) is Task.REGRESSION:
+        if (task or _task(name, differing, counts)) is Task.REGRESSION:
             if values.dtype.kind == "U":
-                raise DataCorrupt("y_train holds text; the targets of a regression are numbers")
-            return cls(None)
-        return cls(_classes(differing, len(values)))
+                raise DataCorrupt(f"{name} holds text; the targets of a regression are numbers")
+            return cls(None, name)
+        return cls(_classes(name, differing, len(values)), name)
 
     @classmethod
     def known(cls, y: Array, task: Task) -> "Answers":
         """Take the values of a published data set for what its authors say they are."""
-        return cls(None if task is Task.REGRESSION else _python(np.unique(plain(y))))
+        return cls(None if task is Task.REGRESSION else _python(np.unique(comparable(y))))
 
     def of_values(self, key: str, y: Array) -> NDArray[Any]:
         """Return class numbers from 0, int64, or targets, float64, ``[example]``.
@@ -75,7 +77,7 @@ class Answers:
             DataCorrupt: a value is no class of y_train, or no target.
 
         """
-        values = plain(y)
+        values = comparable(y)
         _check_finite(key, values)
         if self.labels is None:
             return values.astype(np.float64)
@@ -85,7 +87,7 @@ class Answers:
         if -1 in numbers:
             unknown = _shown([_python(differing)[numbers.index(-1)]])
             raise DataCorrupt(
-                f"{key} holds {unknown}, a class that y_train has not: {_shown(self.labels)}"
+                f"{key} holds {unknown}, a class that {self.name} has not: {_shown(self.labels)}"
             )
         return np.array(numbers, np.int64)[places.reshape(-1)]
 
@@ -104,8 +106,40 @@ class Answers:
                 "says that is right on all of it"
             )
 
+    def missing(self, y: Iterable[Any]) -> tuple[Label, ...]:
+        """Return the classes that do not occur among these numbers of classes."""
+        there = set(y)
+        return tuple(one for number, one in enumerate(self.labels or ()) if number not in there)
 
-def plain(y: Array) -> Array:
+    def check_split(self, key: str, y: NDArray[Any], trained: bool, advice: str = "") -> None:
+        """Refuse a split that nothing can be learned from, or compared on.
+
+        Args:
+            key: what the values are called.
+            y: as `of_values` returns them.
+            trained: whether networks are trained on them.
+            advice: what else to say of them, behind a comma.
+
+        Raises:
+            DataCorrupt: it is such a one.
+
+        """
+        if self.task is Task.CLASSIFICATION:
+            if trained and not np.ptp(y):
+                raise DataCorrupt(
+                    f"the {len(y)} examples to train on are all of one class, when others are "
+                    "held out; supply more of the other classes"
+                )
+        elif not np.ptp(y):
+            raise DataCorrupt(
+                f"the {len(y)} targets of {key}{advice} are all equal: R² needs targets that "
+                "differ; supply more examples"
+            )
+        elif flaw := unlearnable(y):
+            raise DataCorrupt(f"{key} holds {flaw}")
+
+
+def comparable(y: Array) -> Array:
     """Return values as ``[example]`` of a type that compares by value, text as text."""
     values = y.reshape(-1)
     if values.dtype.kind == "S":
@@ -137,7 +171,7 @@ def _check_finite(key: str, values: Array) -> None:
         )
 
 
-def _task(differing: Array, counts: NDArray[np.int64]) -> Task:
+def _task(name: str, differing: Array, counts: NDArray[np.int64]) -> Task:
     if differing.dtype.kind in "bU":
         return Task.CLASSIFICATION
     if differing.dtype.kind == "f":
@@ -149,22 +183,22 @@ def _task(differing: Array, counts: NDArray[np.int64]) -> Task:
     if few or counts.min() >= ENOUGH:
         return Task.CLASSIFICATION
     raise DataCorrupt(
-        f"y_train holds {len(differing)} different whole numbers ({_shown(_python(differing))}) "
-        f'for {counts.sum()} examples; say in the study what they are: task="regression" for '
-        'numbers to predict, task="classification" for classes'
+        f"{name} holds {len(differing)} different whole numbers ({_shown(_python(differing))}) "
+        f'for {counts.sum()} examples; say what they are: task="regression" for numbers to '
+        'predict, task="classification" for classes; with --data it is --task'
     )
 
 
-def _classes(differing: Array, examples: int) -> tuple[Label, ...]:
+def _classes(name: str, differing: Array, examples: int) -> tuple[Label, ...]:
     labels = _python(differing)
     if len(labels) == 1:
-        raise DataCorrupt(f"y_train holds one class only, {labels[0]!r}; supply two or more")
+        raise DataCorrupt(f"{name} holds one class only, {labels[0]!r}; supply two or more")
     if 2 * len(labels) > examples:
         remedy = "supply more examples of each"
         if differing.dtype.kind in "iuf":
             remedy = 'say task="regression" in the study if they are numbers to predict'
         raise DataCorrupt(
-            f"y_train holds {len(labels)} classes ({_shown(labels)}) for {examples} examples, "
+            f"{name} holds {len(labels)} classes ({_shown(labels)}) for {examples} examples, "
             f"fewer than two for each; {remedy}"
         )
     return labels

@@ -32,6 +32,12 @@ TEST = ("x_test", "y_test")
 KEYS = TRAIN + TEST
 # What a user may add to them.
 VALIDATION = ("x_val", "y_val")
+# How much examples count, by the inputs they are of, in Keras' and scikit-learn's word for it.
+WEIGHTS = {
+    "x_train": "sample_weight",
+    "x_val": "sample_weight_val",
+    "x_test": "sample_weight_test",
+}
 
 PIECE = 1 << 18  # bytes that are read at a time
 UNPACKED_BYTES = 1 << 28  # of an original file, unpacked; the largest of the table has a fifth

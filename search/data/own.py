@@ -20,6 +20,7 @@ from search.data.formats import (
     TEST,
     TRAIN,
     VALIDATION,
+    WEIGHTS,
     Array,
     Arrays,
     Header,
@@ -31,7 +32,7 @@ from search.data.formats import (
 )
 from search.data.sources import Found
 from search.errors import DataCorrupt, DataNotFound
-from search.study.task import Task
+from search.study.task import Label, Task
 
 PAIRS = (TRAIN, VALIDATION, TEST)
 
@@ -48,7 +49,9 @@ class OwnFile:
     def _headers(self) -> Mapping[str, Header]:
         if not self.path.is_file():
             raise DataNotFound(f"there is no data file {self.path}")
-        keys = KEYS + VALIDATION if set(VALIDATION) <= set(npz_names(self.path)) else KEYS
+        names = set(npz_names(self.path))
+        keys = [*KEYS, *(VALIDATION if set(VALIDATION) <= names else ())]
+        keys += [weight for x, weight in WEIGHTS.items() if x in keys and weight in names]
         headers = npz_headers(self.path, keys)
         for flaw in chain(_flaws(headers), _too_large(headers)):
             raise DataCorrupt(f"{self.path}: {flaw}")
@@ -79,7 +82,13 @@ class OwnFile:
     @property
     def seen(self) -> tuple[str, ...]:
         """The arrays that may be seen while searching."""
-        return tuple(key for key in self._headers if key not in TEST)
+        return tuple(key for key in self._headers if key not in self.locked)
+
+    @property
+    def locked(self) -> tuple[str, ...]:
+        """The arrays of the test split."""
+        weight = WEIGHTS["x_test"]
+        return (*TEST, weight) if weight in self._headers else TEST
 
     @property
     def validation(self) -> int:
@@ -97,13 +106,19 @@ class OwnFile:
         for key, array in arrays.items():
             if key.startswith("x"):
                 arrays[key] = _converted(array)
-            if key in TRAIN:
+            elif key in WEIGHTS.values():
+                arrays[key] = array.reshape(-1).astype(np.float32)
+            if key in (*TRAIN, WEIGHTS["x_train"]):
                 arrays[key] = arrays[key][order]
         return arrays, Found("your own file", self.path)
 
     def _check_inputs(self) -> None:
         for key, extent in self._extents.items():
             if flaw := extent.unusable():
+                raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
+        weights = read_npz(self.path, self._headers.keys() & set(WEIGHTS.values()))
+        for key, array in weights.items():
+            if flaw := _flaw_of_weights(array):
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
         if flaw := self._extents["x_train"].lost():
             raise DataCorrupt(f"{self.path}: x_train holds {flaw}")
@@ -129,6 +144,18 @@ class OwnFile:
             elif flaw := unlearnable(answers.of_values(key, read_npz(self.path, [key])[key])):
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
 
+    def untested(self, answers: Answers) -> tuple[Label, ...]:
+        """Return the classes of which there is nothing to test on."""
+        tested: set[int] = set()
+        if answers.task is Task.REGRESSION:
+            return ()
+
+        def gather(y: Array) -> None:
+            tested.update(np.unique(answers.of_values("y_test", y)).tolist())
+
+        npz_digests(self.path, {"y_test": gather})
+        return answers.missing(tested)
+
     @property
     def notes(self) -> Iterator[str]:
         """Yield what the user had better know of the file, a line each."""
@@ -137,7 +164,7 @@ class OwnFile:
             one = len(unused) == 1
             yield (
                 f"{', '.join(unused)} {'is' if one else 'are'} not used; what is used is "
-                f"{', '.join(KEYS)}, and x_val with y_val"
+                f"{', '.join(KEYS)}, x_val with y_val, and {WEIGHTS['x_train']}"
             )
         for key, extent in self._extents.items():
             dtype = self._headers[key].dtype
@@ -160,6 +187,15 @@ def _gather(answers: Answers, key: str, found: set[int], y: Array) -> None:
 def _converted(x: Array) -> Array:
     """Return inputs as networks are given them: bytes as they are, all else as float32."""
     return x if x.dtype == np.uint8 else x.astype(np.float32)
+
+
+def _flaw_of_weights(weights: Array) -> str | None:
+    """Return why examples cannot have these weights, in words; None where they can."""
+    with np.errstate(over="ignore"):
+        found = weights.astype(np.float32)
+    if not np.isfinite(found).all() or found.min() < 0:
+        return "what is no number from 0 upwards"
+    return None if found.any() else "0 alone, and nothing would be learned"
 
 
 def _too_large(headers: Mapping[str, Header]) -> Iterator[str]:
@@ -186,6 +222,22 @@ def _flaws(headers: Mapping[str, Header]) -> Iterator[str]:
                     f"y_train holds {headers['y_train'].dtype} and {y} {headers[y].dtype}; make "
                     "both text, or both numbers"
                 )
+    for x, key in WEIGHTS.items():
+        if key in headers:
+            yield from _flaws_of_weights(headers, x, key)
+
+
+def _flaws_of_weights(headers: Mapping[str, Header], x: str, key: str) -> Iterator[str]:
+    header, examples = headers[key], headers[x].shape[0]
+    if header.shape not in ((examples,), (examples, 1)):
+        yield f"{key} has shape {header.shape} for the {examples} examples of {x}"
+    if header.dtype.kind not in "buif":
+        yield f"{key} holds {header.dtype}; weights are numbers"
+    # Trained without, or selected without, a network would be scored by what it never heard of.
+    needed = [weight for other, weight in WEIGHTS.items() if other in headers]
+    for missing in needed[: needed.index(key)]:
+        if missing not in headers:
+            yield f"{key} is there and {missing} is not; supply both"
 
 
 def _flaws_of_inputs(key: str, header: Header, least: int) -> Iterator[str]:

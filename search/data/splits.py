@@ -1,15 +1,22 @@
 """The splits of a data set, as trainers see them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.metric import ACCURACY, R2, Metric
+from search.study.formulas import Weights
+from search.study.metric import Metric, metric_for
 from search.study.task import Label, Task
+
+if TYPE_CHECKING:  # pandas takes its time
+    from search.data.encoding import Encoding, Values
+
+
+Given: TypeAlias = "NDArray[Any] | Values"  # what a finished model takes
 
 
 @dataclass(frozen=True)
@@ -18,14 +25,16 @@ class Split:
 
     x: NDArray[Any]  # [example, ...] raw inputs, of a user's file uint8 or float32
     y: NDArray[Any]  # [example] class numbers from 0, int64; or targets in their unit, float64
+    weight: Weights | None = None  # [example] float32, how much each counts; None = all as much
+    columns: "Values | None" = None  # of a table, what x was made of, by column
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
-    def metric(self) -> Metric:
-        """How predictions are scored: by R² where there are targets."""
-        return R2 if self.whole.y.dtype.kind == "f" else ACCURACY
+    def given(self) -> Given:
+        """What a finished model is given for these examples: the columns of a table, or x."""
+        return self.x if self.columns is None else self.columns
 
     @property
     def whole(self) -> "Split":
@@ -36,10 +45,18 @@ class Split:
         """Return where examples of this split are in the whole."""
         return examples
 
+    def part(self, examples: slice) -> "Split":
+        """Return some examples that follow one another, without a copy of them."""
+        columns = self.columns and {name: one[examples] for name, one in self.columns.items()}
+        own = None if self.weight is None else self.weight[examples]
+        return Split(self.x[examples], self.y[examples], own, columns)
+
     def take(self, examples: NDArray[np.integer[Any]]) -> "Split":
         """Return a copy of some examples."""
         rows = self.rows(examples)
-        return Split(self.whole.x[rows], self.whole.y[rows])
+        weight = self.whole.weight
+        own = None if weight is None else weight[rows]
+        return Split(self.whole.x[rows], self.whole.y[rows], weight=own)
 
 
 class Around(Split):
@@ -85,8 +102,41 @@ class Around(Split):
         y: NDArray[Any] = self._whole.y[self.rows(np.arange(len(self)))]
         return y
 
+    @property
+    def weight(self) -> Weights | None:
+        """A copy of the examples' weights."""
+        weight = self._whole.weight
+        return None if weight is None else weight[self.rows(np.arange(len(self)))]
 
-@dataclass(frozen=True)
+
+class Tabled(Protocol):
+    """What a data set remembers of the table that it was made of."""
+
+    @property
+    def encoding(self) -> "Encoding":
+        """How its columns become inputs, as the training split tells."""
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """The groups of the rows of training and validation, where they stay together."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the splits follow time."""
+
+    def described(self) -> list[dict[str, Any]]:
+        """Return what the columns were taken for, in plain JSON."""
+
+    def fold(
+        self, dataset: "Dataset", train: NDArray[np.int64], validation: NDArray[np.int64]
+    ) -> "Dataset":
+        """Return a data set of other rows, of which everything is learned anew."""
+
+    def locked(self, dataset: "Dataset") -> Split:
+        """Return the test split; see `search.data.open_test`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """What may be seen while searching: the test split is not in it."""
 
@@ -99,10 +149,23 @@ class Dataset:
     digests: Mapping[str, str] = field(default_factory=dict)  # of each array of a user's file
     notes: tuple[str, ...] = ()  # what the user had better know of the file, a line each
     data_dir: Path | None = None  # that was given for its files
+    table: "Tabled | None" = None  # where the data are one
+    weighed: bool = False  # whether scores heed the weights; where those to test on have some
+    untested: tuple[Label, ...] = ()  # the classes of which there is nothing to test on
+    chosen: Metric | None = None  # what predictions are scored by; None = accuracy or R²
 
     def __post_init__(self) -> None:
         if self.labels is None and self.classes is not None:
             object.__setattr__(self, "labels", tuple(range(self.classes)))
+
+    def scored_by(self, name: str | None) -> Self:
+        """Return the data set with predictions that are scored by a metric; None = as they are.
+
+        Raises:
+            SpecError: it scores another task.
+
+        """
+        return replace(self, chosen=metric_for(name, self.task).measured(self.train.y))
 
     @property
     def task(self) -> Task:
@@ -112,7 +175,12 @@ class Dataset:
     @property
     def metric(self) -> Metric:
         """How predictions are scored."""
-        return self.train.metric
+        return self.chosen or metric_for(None, self.task)
+
+    @property
+    def validation_weight(self) -> Weights | None:
+        """How much each validation example counts in loss and score; None = all as much."""
+        return self.validation.weight if self.weighed else None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from search.data.splits import Split
-from search.lanes.gates import Array
+from search.lanes.gates import Tensor
 from search.lanes.optimizers import rule_of
 from search.lanes.programs import Programs
 from search.lanes.structure import Structure
@@ -23,11 +23,17 @@ class Group:
         programs: for it.
         problem: what the networks must know of the data.
         examples: to train on.
+        validated: examples whose answers are returned after an epoch.
 
     """
 
     def __init__(
-        self, structure: Structure, programs: Programs, problem: Problem, examples: int
+        self,
+        structure: Structure,
+        programs: Programs,
+        problem: Problem,
+        examples: int,
+        validated: int = 0,
     ) -> None:
         self.structure = structure
         self.programs = programs
@@ -37,6 +43,7 @@ class Group:
         *hidden, output = pairwise((inputs, *structure.hidden, problem.outputs))
         self.kernel_shapes = [(before, structure.pieces * units) for before, units in hidden]
         self.kernel_shapes.append(output)
+        self._told = validated * problem.outputs
 
     @property
     def lane_bytes(self) -> int:
@@ -44,7 +51,7 @@ class Group:
         weights = sum(inputs * units for inputs, units in self.kernel_shapes)
         slots = rule_of(self.structure.optimizer, self.structure.nesterov)[1]
         # The current and the kept weights, the optimizer's arrays, the gradient, and a copy.
-        return 4 * weights * (4 + slots)
+        return 4 * weights * (4 + slots) + 4 * self._told
 
 
 class Library:
@@ -56,9 +63,9 @@ class Library:
 
     def __init__(self) -> None:
         self._programs: OrderedDict[Structure, Programs] = OrderedDict()
-        self._whole: tuple[Split, Array] | None = None
+        self._whole: tuple[Split, Tensor] | None = None
 
-    def inputs(self, whole: Split, put: Callable[[Split], Array]) -> Array:
+    def inputs(self, whole: Split, put: Callable[[Split], Tensor]) -> Tensor:
         """Return inputs on the device; ``put`` puts them there unless they are there already."""
         if self._whole is None or self._whole[0] is not whole:
             self._whole = whole, put(whole)

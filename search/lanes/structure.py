@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from search.errors import SpecError
@@ -28,6 +29,8 @@ class Structure:
     nesterov: bool
     features: frozenset[str] = frozenset()  # of `TECHNIQUES`: each trial may do without
     pieces: int = 1  # of each hidden unit; more than one with maxout only
+    weighted: bool = False  # whether examples have weights in the loss; each trial may do without
+    told: bool = False  # whether all answers are returned, for a score that is no mean over them
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Structure":
@@ -48,6 +51,7 @@ class Structure:
             training.nesterov and training.optimizer == "sgd",
             named_by(model, training),
             model.maxout_pieces if model.activation == "maxout" else 1,
+            training.class_weight is not None,
         )
 
     @classmethod
@@ -63,12 +67,15 @@ class Structure:
         if reason := why_not(spec):
             raise SpecError(reason)
         corners = list(spec.search_space.corners())
-        features = frozenset[str]().union(*(cls.of(spec.recipe(c)).features for c in corners))
+        possible = [cls.of(spec.recipe(corner)) for corner in corners]
+        features = frozenset[str]().union(*(one.features for one in possible))
+        weighted = any(one.weighted for one in possible)
         largest = dict(corners[0])
         for dimension in spec.search_space.dimensions:
             if size := _SIZES.get(dimension.name):
                 largest[dimension.name] = max(dimension.extremes(), key=size)
-        return replace(cls.of(spec.recipe(Config(largest))), features=features)
+        structure = cls.of(spec.recipe(Config(largest)))
+        return replace(structure, features=features, weighted=weighted)
 
     def serving(self, recipe: Recipe) -> "Structure":
         """Return the structure of the program that trains a recipe, with this one's features.
@@ -78,12 +85,15 @@ class Structure:
 
         """
         own = Structure.of(recipe)
-        if more := sorted(own.features - self.features):
+        more = sorted(own.features - self.features)
+        if own.weighted and not self.weighted:
+            more.append("class_weight")
+        if more:
             raise SpecError(
                 f"the lanes were compiled without {more[0]}, which the study does not name; "
                 "use --trainer fit"
             )
-        return replace(own, features=self.features).possible
+        return replace(own, features=self.features, weighted=self.weighted).possible
 
     @property
     def possible(self) -> "Structure":
@@ -98,6 +108,7 @@ class Structure:
 
 # What makes a structure large, of what a study may search.
 _SIZES: Mapping[str, Callable[[Any], float]] = {
+    "hidden": lambda units: sum(before * one for before, one in pairwise((units[0], *units))),
     "depth": int,
     "width": int,
     "activation": "maxout".__eq__,

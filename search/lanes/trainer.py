@@ -14,30 +14,34 @@ caches; there each lane is a stack of its own, and as many are trained at a time
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from search.backend import accelerated, fetch, free_memory, pool, put
+from search.backend import accelerated, free_memory, pool, put, to_numpy
 from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted
 from search.health.cadence import Cadence, at_rungs
 from search.health.snapshot import layers_of
-from search.lanes.gates import Array, Gates, gates_of
+from search.lanes.gates import Gates, Tensor, gates_of
 from search.lanes.groups import Group, Library
-from search.lanes.programs import Data
+from search.lanes.programs import Data, Work
 from search.lanes.stack import Stack
 from search.lanes.structure import Structure
+from search.study.formulas import Weights
+from search.study.metric import metric_for
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
 from search.trainers.model import Problem
+from search.trainers.outputs import softmax
+from search.trainers.weights import weights_for
 
-KIND = "lanes"  # of its checkpoints
+LANES = "lanes"  # of its checkpoints
 
 
 @dataclass
@@ -49,6 +53,7 @@ class _Trial:
     course: Course
     stack: Stack
     place: int  # in the stack
+    weight: Weights | None  # of the examples to train on, [example]; None = all count as much
 
 
 class LanesTrainer:
@@ -83,7 +88,7 @@ class LanesTrainer:
         library: Library | None = None,
     ) -> None:
         self.lanes = lanes
-        self.label = Label("lanes", lanes)
+        self.label = TrainerLabel("lanes", lanes)
         share = max(1, math.ceil(lanes / structures))
         self.width = width or (share if accelerated() else 1)
         self._dataset = dataset
@@ -92,6 +97,10 @@ class LanesTrainer:
         self._library = Library() if library is None else library
         self._problem = Problem.of(dataset)
         self._size = len(dataset.train)
+        metric = self._problem.metric
+        weighed = dataset.validation_weight is not None
+        # Of all others the programs return what a score is made of.
+        self._told = weighed or metric is not metric_for(None, dataset.task)
         self._free_all()
         if lanes * self._group(structure).lane_bytes > free_memory():
             raise LanesExhausted(f"memory does not hold {lanes} lanes; use fewer")
@@ -100,15 +109,17 @@ class LanesTrainer:
     def _placed(self) -> Data:
         """Return all that the programs need of the data, on the device."""
         train, validation = self._dataset.train.whole, self._dataset.validation
+        weight = self._dataset.validation_weight
         return Data(
             self._library.inputs(train, _inputs),
             put(self._problem.answers(train)),
             _inputs(validation),
             put(self._problem.answers(validation)),
+            None if weight is None else put(weight.astype(np.float32)),
             {str(way): self._scaling(way) for way in (True, "feature", "auto")},
         )
 
-    def _scaling(self, standardize: bool | str) -> tuple[Array, ...]:
+    def _scaling(self, standardize: bool | str) -> tuple[Tensor, ...]:
         parts = self._problem.scaling(standardize)
         return tuple(put(np.array(part, np.float32)) for part in parts)
 
@@ -117,8 +128,11 @@ class LanesTrainer:
         self._stacks: list[Stack] = []
 
     def _group(self, structure: Structure) -> Group:
-        structure = structure.possible
-        return Group(structure, self._library.programs(structure), self._problem, self._size)
+        weighted = structure.weighted or self._dataset.train.whole.weight is not None
+        structure = replace(structure.possible, weighted=weighted, told=self._told)
+        programs = self._library.programs(structure)
+        validated = len(self._dataset.validation) if self._told else 0
+        return Group(structure, programs, self._problem, self._size, validated)
 
     def _place(self, structure: Structure) -> tuple[Stack, int]:
         """Return a stack of this structure with a free place, and that place."""
@@ -151,22 +165,24 @@ class LanesTrainer:
         """
         assert 0 <= lane < self.lanes, f"there is no lane {lane} among {self.lanes}"
         assert lane not in self._trials, "the lane is not free"
-        stack, place = self._place(self._largest.serving(recipe))
+        structure = self._largest.serving(recipe)
+        weight = weights_for(recipe.training, self._dataset)
+        stack, place = self._place(structure)
         if checkpoint is None:
             kernels = self._kernels(recipe, seed, stack.group)
             stack.refill(place, kernels, _gates(recipe, seed))
             course = Course(recipe.training, metric=self._problem.metric)
         else:
-            checkpoint.check(KIND, stack.shapes)
+            checkpoint.check(LANES, stack.shapes)
             course = Course(recipe.training, checkpoint.curve, self._problem.metric)
             stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
-        self._trials[lane] = _Trial(recipe, seed, course, stack, place)
+        self._trials[lane] = _Trial(recipe, seed, course, stack, place, weight)
 
     def _kernels(self, recipe: Recipe, seed: int, group: Group) -> tuple[NDArray[np.float32], ...]:
         """Return the initial kernels, ``[1, input, unit]`` each."""
         assert isinstance(recipe.model, MLP)
         return tuple(
-            fetch(networks.kernel_initializer(recipe.model, seed, layer)(shape))[None]
+            to_numpy(networks.kernel_initializer(recipe.model, seed, layer)(shape))[None]
             for layer, shape in enumerate(group.kernel_shapes)
         )
 
@@ -225,27 +241,42 @@ class LanesTrainer:
     def _train(self, stack: Stack, running: Iterable[_Trial]) -> NDArray[np.float64]:
         """Train a stack; returns ``[metric, lane]`` as `programs.epoch_of`, of means not sums."""
         steps, batch = stack.group.steps, stack.group.batch
-        order, rates = self._nothing(stack.group)
-        for trial in running:
-            if trial.stack is stack:
-                rates[:, trial.place] = trial.course.rates(steps)
-                stack.set_learning_rate(trial.place, rates[-1, trial.place])
-                examples = data_order(trial.seed, trial.course.epochs, self._size)
-                rows = self._dataset.train.rows(examples[: steps * batch])
-                order[:, trial.place] = rows.reshape(steps, -1)
-        sums = stack.train(order, rates, steps, self._data)
+        work = self._nothing(stack.group)
+        own = [trial for trial in running if trial.stack is stack]
+        for trial in own:
+            work.rates[:, trial.place] = trial.course.rates(steps)
+            stack.set_learning_rate(trial.place, work.rates[-1, trial.place])
+            examples = data_order(trial.seed, trial.course.epochs, self._size)[: steps * batch]
+            work.order[:, trial.place] = self._dataset.train.rows(examples).reshape(steps, -1)
+            if work.weights is not None and trial.weight is not None:
+                work.weights[:, trial.place] = trial.weight[examples].reshape(steps, -1)
+        sums, told = stack.train(work, steps, self._data)
         counted = np.array([[steps * batch]] * 2 + [[len(self._dataset.validation)]] * 2)
-        return np.concatenate([sums[:4] / counted, sums[4:]])
+        metrics = np.concatenate([sums[:4] / counted, sums[4:]])
+        if told is not None:
+            for trial in own:
+                metrics[3, trial.place] = self._score(told[trial.place])
+        return metrics
 
-    def _nothing(self, group: Group) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Return an epoch's order and rates for a stack in which nobody learns."""
+    def _score(self, told: NDArray[np.float32]) -> float:
+        """Return the score of what a network says of the validation split, ``[example, unit]``."""
+        y, weight = self._dataset.validation.y, self._dataset.validation_weight
+        if self._problem.classes is None:
+            answers = self._problem.in_unit(told[:, 0].astype(np.float64))
+        else:
+            answers = softmax(told.astype(np.float64))
+        return self._problem.metric.score(y, answers, weight)
+
+    def _nothing(self, group: Group) -> Work:
+        """Return an epoch's work for a stack in which nobody learns."""
         order = np.zeros((group.steps, self.width, group.batch), np.int32)
-        return order, np.zeros(order.shape[:2], np.float32)
+        weights = np.ones(order.shape, np.float32) if group.structure.weighted else None
+        return Work(order, np.zeros(order.shape[:2], np.float32), weights)
 
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the lane's trial stands."""
         trial = self._trials[lane]
-        return trial.course.checkpoint(KIND, trial.stack.read(trial.place))
+        return trial.course.checkpoint(LANES, trial.stack.read(trial.place))
 
     def model(self, lane: int) -> keras.Model:
         """Return a new model of standard layers with the lane's kept weights."""
@@ -293,11 +324,11 @@ class LanesTrainer:
         group = self._group(self._largest)
         steps = min(steps, group.steps)
         stacks = [Stack(group, self.width) for _ in range(0, lanes or self.lanes, self.width)]
-        order, rates = self._nothing(group)
+        work = self._nothing(group)
 
         def seconds(count: int) -> float:
             begun = time.perf_counter()
-            list(pool().map(lambda s: s.train(order, rates, count, self._data), stacks))
+            list(pool().map(lambda s: s.train(work, count, self._data), stacks))
             return time.perf_counter() - begun
 
         seconds(1)  # compiles
@@ -307,7 +338,7 @@ class LanesTrainer:
     def shrink(self, lanes: int) -> None:
         """Do with so many lanes from now on; only while all lanes are free."""
         assert not self._trials, "the lanes are not free"
-        self.lanes, self.label = lanes, Label("lanes", lanes)
+        self.lanes, self.label = lanes, TrainerLabel("lanes", lanes)
 
 
 def _gates(recipe: Recipe, seed: int) -> Gates:
@@ -315,7 +346,7 @@ def _gates(recipe: Recipe, seed: int) -> Gates:
     return gates_of(recipe.model, recipe.training, seed)
 
 
-def _inputs(split: Split) -> Array:
+def _inputs(split: Split) -> Tensor:
     """Return a split's raw inputs on the device, ``[example, input]``."""
     x = split.x.reshape(len(split), -1)
     return put(x if x.dtype == np.uint8 else x.astype(np.float32))

@@ -13,18 +13,20 @@ import plotly.offline
 
 from search.page import choices, gradients, history, parallel, parameters, verdicts
 from search.page.confusion import confusion
-from search.proof.deviations import Deviations
-from search.proof.mistakes import Mistakes
+from search.proof.mistakes import Deviations, Mistakes
 from search.result import words
+from search.result.beside import lines, unit
+from search.result.columns import column_lines
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
-from search.result.words import amount, commands, facts, openings, sentences
+from search.result.words import commands, facts, openings, sentences
+from search.study.metric import amount
 
 TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
 
 
 @dataclass(frozen=True)
-class Column:
+class Heading:
     """A column of the table of trials."""
 
     name: str
@@ -32,7 +34,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TrialCell:
     """A cell of the table of trials: what it says, and by what it is sorted."""
 
     text: str
@@ -49,13 +51,15 @@ def page(result: Result) -> str:
         "result": result,
         "sentences": sentences(result),
         "interval": _interval(result),
+        "beside": lines(result),
+        "unit": unit(result.metric),
         "history": [
             *history.figures(result),
-            *parameters.importances(result),
-            *parallel.figures(result),
+            *parameters.importance_bars(result),
+            *parallel.parallel_figures(result),
         ],
         "slices": parameters.slices(result),
-        "choices": choices.figures(result),
+        "choices": choices.choice_figures(result),
         "tables": choices.tables(result),
         "gradients": words.gradients(result),
         "heat_maps": gradients.heat_maps(result),
@@ -68,6 +72,7 @@ def page(result: Result) -> str:
         "mistakes": mistakes,
         "confusion": None if mistakes is None else confusion(mistakes, result.labels),
         "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
+        "column_lines": column_lines(result),
         "columns": _columns(result),
         "trials": [_cells(result, row, bool(judged)) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
@@ -112,7 +117,7 @@ def _base64(content: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Interval:
+class IntervalMarks:
     """Where the interval's marks are, in thousandths of the drawing's width."""
 
     low: int
@@ -124,34 +129,38 @@ class Interval:
     caption: str
 
 
-def _interval(result: Result) -> Interval | None:
+def _interval(result: Result) -> IntervalMarks | None:
     proof = result.proof
     if proof is None:
         return None
-    interval, target, text = proof.interval, result.spec.target, result.metric.text
+    metric, target = result.metric, result.target
+    interval, text = proof.interval, metric.text
     marks = [interval.low, interval.high, *proof.per_seed]
     if target is not None:
         marks.append(target)
-    least, most = min(marks), max(marks)
-    margin = max(0.12 * (most - least), 0.0005)
-    left, right = max(least - margin, min(0.0, least)), min(most + margin, 1.0)
+    numbers = list(map(metric.shown, marks))
+    least, most = min(numbers), max(numbers)
+    margin = max(0.12 * (most - least), 0.0005 * (most if metric.error else 1.0))
+    left = max(least - margin, min(0.0, least))
+    right = most + margin if metric.error else min(most + margin, 1.0)
 
-    def place(share: float) -> int:
-        return round(1000 * (share - left) / (right - left))
+    def place(score: float) -> int:
+        return round(1000 * (metric.shown(score) - left) / (right - left))
 
+    low, high = metric.ordered(interval.low, interval.high)
     caption = (
-        f"The test {result.metric.title} {text(interval.mean)} with its "
-        f"{100 * interval.confidence:g} % interval from {text(interval.low)} to "
-        f"{text(interval.high)}, and those of {len(proof.seeds)} seeds"
+        f"The test {metric.title} {text(interval.mean)} with its "
+        f"{100 * interval.confidence:g} % interval from {text(low)} to {text(high)}, and those of "
+        f"{len(proof.seeds)} seeds"
     )
     caption += "." if target is None else f"; the target is {text(target)}."
-    return Interval(
-        place(interval.low),
+    return IntervalMarks(
+        place(low),
         place(interval.mean),
-        place(interval.high),
+        place(high),
         None if target is None else place(target),
         [place(share) for share in proof.per_seed],
-        (text(left), text(right)),
+        (text(metric.stored(left)), text(metric.stored(right))),
         caption,
     )
 
@@ -172,18 +181,18 @@ def _names(result: Result) -> list[str]:
     return [dimension.name for dimension in result.spec.search_space.dimensions]
 
 
-def _columns(result: Result) -> list[Column]:
+def _columns(result: Result) -> list[Heading]:
     """Return the columns of the table of trials; the reason comes last, since it may be long."""
-    verdict = [Column("gradients")] if any(row.verdict for row in result.trials) else []
+    verdict = [Heading("gradients")] if any(row.verdict for row in result.trials) else []
     return [
-        Column("trial", "n"),
-        Column("state"),
-        Column(result.metric.title, "n"),
-        *(Column(name, _kind(result, name)) for name in _names(result)),
+        Heading("trial", "n"),
+        Heading("state"),
+        Heading(result.metric.title, "n"),
+        *(Heading(name, _kind(result, name)) for name in _names(result)),
         *verdict,
-        Column("epochs", "n"),
-        Column("seconds", "n"),
-        Column("reason", "words"),
+        Heading("epochs", "n"),
+        Heading("seconds", "n"),
+        Heading("reason", "words"),
     ]
 
 
@@ -191,18 +200,21 @@ def _kind(result: Result, name: str) -> str:
     return "n" if any(_key(row.config.get(name)) is not None for row in result.trials) else ""
 
 
-def _cells(result: Result, row: TrialRow, judged: bool) -> list[Cell]:
+def _cells(result: Result, row: TrialRow, judged: bool) -> list[TrialCell]:
     values = [row.config[name] if row.config else "" for name in _names(result)]
-    verdict = [Cell(row.verdict or "")] if judged else []
+    verdict = [TrialCell(row.verdict or "")] if judged else []
+    metric = result.metric
     return [
-        Cell(str(row.number), row.number),
-        Cell(row.state),
-        Cell("" if row.value is None else result.metric.text(row.value), row.value),
-        *(Cell(shown(value), _key(value)) for value in values),
+        TrialCell(str(row.number), row.number),
+        TrialCell(row.state),
+        TrialCell("")
+        if row.value is None
+        else TrialCell(metric.text(row.value), metric.shown(row.value)),
+        *(TrialCell(shown(value), _key(value)) for value in values),
         *verdict,
-        Cell(str(row.epochs), row.epochs),
-        Cell("" if row.seconds is None else f"{row.seconds:.1f}", row.seconds),
-        Cell(row.reason or ""),
+        TrialCell(str(row.epochs), row.epochs),
+        TrialCell("" if row.seconds is None else f"{row.seconds:.1f}", row.seconds),
+        TrialCell(row.reason or ""),
     ]
 
 

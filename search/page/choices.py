@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from search.page.figure import (
     BLUE,
-    MOST,
+    MOST_DRAWN,
     Figure,
     count,
     drawn,
@@ -15,7 +15,7 @@ from search.page.figure import (
     score_axis,
     stretched,
 )
-from search.result.factors import ENOUGH, Factor, Spread, factors, pairs, spread, tried
+from search.result.factors import ENOUGH_TRIALS, Factor, Spread, factors, pairs, spread, tried
 from search.result.result import Result, TrialRow
 from search.study.metric import Metric
 
@@ -29,7 +29,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ChoiceTable:
     """The score by two factors."""
 
     down: str
@@ -39,7 +39,7 @@ class Table:
     caption: str
 
 
-def figures(result: Result, most: int = MOST) -> list[Figure]:
+def choice_figures(result: Result, most: int = MOST_DRAWN) -> list[Figure]:
     """Return a figure for each factor of which at least two choices were tried.
 
     Of each choice up to ``most`` trials are drawn, evenly from the worst to the best, which leaves
@@ -73,7 +73,7 @@ def _by(
                 "type": "box",
                 "name": plain(label),
                 "orientation": "h",
-                "x": [stretched(score(row)) for row in own],
+                "x": [stretched(score(row), metric) for row in own],
                 "text": [f"trial {row.number}: {metric.text(row.value)}" for row in own],
                 "hovertemplate": "%{text}<extra></extra>",
                 "hoveron": "points",
@@ -97,34 +97,34 @@ def _by(
 
 
 def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric) -> str:
-    medians = {label: _median(own) for label, own in groups.items() if len(own) >= ENOUGH}
+    medians = {label: _median(own) for label, own in groups.items() if len(own) >= ENOUGH_TRIALS}
     if len(medians) < 2:
-        return f"Too few trials to compare: fewer than two choices have {ENOUGH} or more."
+        return f"Too few trials to compare: fewer than two choices have {ENOUGH_TRIALS} or more."
     best = max(medians, key=lambda label: medians[label])
     worst = min(medians, key=lambda label: medians[label])
     if len(set(medians.values())) == 1:
         return f"The medians do not differ: {metric.text(medians[best])}."
     left_out = len(groups) - len(medians)
-    rest = f" {count(left_out, 'choice')} with fewer than {ENOUGH} trials left aside."
+    rest = f" {count(left_out, 'choice')} with fewer than {ENOUGH_TRIALS} trials left aside."
     return (
-        f"The median {metric.title} is highest with {best} ({metric.text(medians[best])}, "
-        f"{count(len(groups[best]), 'trial')}) and lowest with {worst} "
+        f"The median {metric.title} is {metric.best} with {best} ({metric.text(medians[best])}, "
+        f"{count(len(groups[best]), 'trial')}) and {metric.poorest} with {worst} "
         f"({metric.text(medians[worst])}, {count(len(groups[worst]), 'trial')})."
     ) + (rest if left_out else "")
 
 
-def tables(result: Result) -> list[Table]:
+def tables(result: Result) -> list[ChoiceTable]:
     """Return a table for each pair of factors, of which at least two cells were tried."""
     rows = tried(result)
     made = [_table(down, across, rows, result.metric) for down, across in pairs(result)]
     return [table for table in made if sum(_filled(table)) > 1]
 
 
-def _filled(table: Table) -> list[bool]:
+def _filled(table: ChoiceTable) -> list[bool]:
     return [cell.spread is not None for _, cells in table.lines for cell in cells]
 
 
-def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metric) -> Table:
+def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metric) -> ChoiceTable:
     if len(across.labels) > len(down.labels):  # long tables are easier to read than wide ones
         down, across = across, down
     groups: dict[tuple[str, str], list[TrialRow]] = {}
@@ -136,25 +136,26 @@ def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metri
         for other in across.labels
     }
     found = {place: one for place, one in spreads.items() if one is not None}
-    errors = [stretched(one.median) for one in found.values()]
+    errors = [stretched(one.median, metric) for one in found.values()]
     least, most = min(errors, default=0.0), max(errors, default=1.0)
 
     def cell(place: tuple[str, str]) -> Cell:
         one = spreads[place]
-        share = 0.0 if one is None else (most - stretched(one.median)) / ((most - least) or 1.0)
-        return Cell(one, round(100 * share))
+        if one is None:
+            return Cell(None, 0)
+        return Cell(one, round(100 * (most - stretched(one.median, metric)) / (most - least or 1)))
 
-    caption = f"{metric.title.capitalize()} by {down.name} and {across.name}."
-    sure = [place for place, one in found.items() if one.trials >= ENOUGH]
+    caption = f"{metric.headline} by {down.name} and {across.name}."
+    sure = [place for place, one in found.items() if one.trials >= ENOUGH_TRIALS]
     if len(sure) > 1:
         best = max(sure, key=lambda place: found[place].median)
         median = metric.text(found[best].median)
         caption += (
-            f" The best median of {ENOUGH} or more trials, {median}, is that of "
+            f" The best median of {ENOUGH_TRIALS} or more trials, {median}, is that of "
             f"{down.name} {best[0]} with {across.name} {best[1]}."
         )
     lines = [(one, [cell((one, other)) for other in across.labels]) for one in down.labels]
-    return Table(down.name, across.name, across.labels, lines, caption)
+    return ChoiceTable(down.name, across.name, across.labels, lines, caption)
 
 
 def _median(rows: Sequence[TrialRow]) -> float:

@@ -25,10 +25,11 @@ COLOURS = {
 }
 PALETTE = (BLUE, "#a259e6", GREEN, "#c98a04", "#db2777", "#0891b2")  # orange is the winner's
 
-MOST = 500  # trials that a figure draws one by one, in each of its colours
+MOST_DRAWN = 500  # trials that a figure draws one by one, in each of its colours
 # Shares of errors, of R² those of the variance
 TICKS = (2.0, 1.0, 0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 LEAST = 0.0005  # a smaller share is drawn as this
+LEAST_ERROR = 1e-12  # and a smaller error as this
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ _AXIS: Mapping[str, Any] = {
 }
 
 
-def few(rows: Sequence[TrialRow], most: int = MOST) -> Sequence[TrialRow]:
+def few(rows: Sequence[TrialRow], most: int = MOST_DRAWN) -> Sequence[TrialRow]:
     """Return some of the trials, evenly by their places: a page of all would be too large."""
     if len(rows) <= most:
         return rows
@@ -89,8 +90,10 @@ def plain(text: object) -> str:
     return html.escape(str(text))
 
 
-def stretched(score: float) -> float:
-    """Return where a score is drawn: the closer to 1, the more room it has."""
+def stretched(score: float, metric: Metric) -> float:
+    """Return where a score is drawn: the closer to the best there can be, the more room it has."""
+    if metric.error:
+        return float(f"{max(metric.shown(score), LEAST_ERROR):.6g}")
     return round(max(1 - score, LEAST), 6)
 
 
@@ -98,15 +101,21 @@ def score_axis(
     scores: Iterable[float], metric: Metric, split: str = "validation "
 ) -> dict[str, Any]:
     """Return an axis for `stretched` scores, of which there is at least one."""
-    errors = [stretched(score) for score in scores]
-    most, least = min(1 - metric.worst, max(errors) * 1.15), min(errors) / 1.15
-    # Where the worst is, an accuracy has no label: the axis ends there.
-    ticks = [tick for tick in TICKS if tick < 1 or metric.worst < 0]
+    errors = [stretched(score, metric) for score in scores]
+    most, least = max(errors) * 1.15, min(errors) / 1.15
+    if metric.error:
+        ticks = log_ticks([least, most])
+        labels = [f"{tick:,.12g}" for tick in ticks]
+    else:
+        most = min(1 - metric.worst, most)
+        # Where the worst is, an accuracy has no label: the axis ends there.
+        ticks = [tick for tick in TICKS if tick < 1 or metric.worst < 0]
+        labels = [f"{metric.factor * (1 - tick):g}{metric.unit}" for tick in ticks]
     return {
         "type": "log",
         "range": [_log(most), _log(least)],
         "tickvals": ticks,
-        "ticktext": [f"{metric.factor * (1 - error):g}{metric.unit}" for error in ticks],
+        "ticktext": labels,
         "title": {"text": f"{split}{metric.title}"},
     }
 

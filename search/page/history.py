@@ -50,19 +50,19 @@ def _history(result: Result, rows: Sequence[TrialRow]) -> Figure:
             "mode": "lines",
             "name": "best so far",
             "x": numbers,
-            "y": [stretched(score(row)) for row in steps],
+            "y": [stretched(score(row), metric) for row in steps],
             "line": {"color": ORANGE, "width": 2, "shape": "hv"},
             "hoverinfo": "skip",
         },
     ]
     values = [score(row) for row in rows]
-    target = result.spec.target
+    target = result.target
     if target is not None:
         traces.append(_target(target, metric, rows[0].number, last))
         values.append(target)
     return Figure(
         "history",
-        f"{metric.title.capitalize()}, trial by trial",
+        f"{metric.headline}, trial by trial",
         _course(best, complete, pruned, metric) + drawn(sum(map(len, some)), len(rows)),
         [trace for trace in traces if trace["x"]],
         {
@@ -89,8 +89,9 @@ def _course(
             f"{metric.text(score(top))}. {ended}"
         )
     return (
-        f"The best {metric.title} of a complete trial rose from {metric.text(score(first))} in "
-        f"trial {first.number} to {metric.text(score(top))} in trial {top.number}. {ended}"
+        f"The best {metric.title} of a complete trial {metric.bettered} from "
+        f"{metric.text(score(first))} in trial {first.number} to "
+        f"{metric.text(score(top))} in trial {top.number}. {ended}"
     )
 
 
@@ -106,7 +107,7 @@ def _dots(
         "mode": "markers",
         "name": name,
         "x": [row.number for row in rows],
-        "y": [stretched(score(row)) for row in rows],
+        "y": [stretched(score(row), metric) for row in rows],
         "text": [hover(row, metric) for row in rows],
         "hovertemplate": "%{text}<extra></extra>",
         "marker": {"color": colour, "size": 8, "symbol": symbol},
@@ -119,7 +120,7 @@ def _target(target: float, metric: Metric, first: int, last: int) -> dict[str, A
         "mode": "lines",
         "name": f"target {metric.text(target)}",
         "x": [first, last],
-        "y": [stretched(target)] * 2,
+        "y": [stretched(target, metric)] * 2,
         "line": {"color": GREEN, "width": 2, "dash": "dash"},
         "hoverinfo": "skip",
     }
@@ -185,7 +186,7 @@ def _lines(
         "mode": "lines",
         "name": name,
         "x": [x for row in rows for x in (*range(1, len(row.curve) + 1), None)],
-        "y": [y for row in rows for y in (*map(stretched, row.curve), None)],
+        "y": [y for row in rows for y in (*(stretched(one, metric) for one in row.curve), None)],
         "text": [text for row in rows for text in (*_steps(row, metric), "")],
         "hovertemplate": "%{text}<extra></extra>",
         "line": {"color": colour, "width": width},

@@ -9,7 +9,7 @@ from typing import Any
 
 from search.page.figure import (
     BLUE,
-    MOST,
+    MOST_DRAWN,
     ORANGE,
     Figure,
     count,
@@ -36,7 +36,7 @@ SHADES = {
 }
 
 
-def figures(result: Result) -> list[Figure]:
+def parallel_figures(result: Result) -> list[Figure]:
     """Return the figure, where there are two trials or more."""
     rows = tried(result)
     return [_figure(result, rows)] if len(rows) > 1 else []
@@ -52,7 +52,7 @@ def _figure(result: Result, rows: Sequence[TrialRow]) -> Figure:
         [row for place, row in enumerate(ordered) if place * len(SHADES) // len(ordered) == shade]
         for shade in range(len(SHADES))
     ]
-    some = [few(own, MOST // len(SHADES)) for own in quarters]
+    some = [few(own, MOST_DRAWN // len(SHADES)) for own in quarters]
     traces = [
         _strands(name, own, colour, 1.2, dimensions, axis["range"], metric)
         for (name, colour), own in zip(SHADES.items(), some, strict=True)
@@ -112,7 +112,7 @@ def _strands(
         "mode": "lines",
         "name": name,
         "x": [x for _ in rows for x in (*places, None)],
-        "y": [y for row in rows for y in (*_heights(row, dimensions, ends), None)],
+        "y": [y for row in rows for y in (*_heights(row, dimensions, ends, metric), None)],
         "text": [text for row in rows for text in (*([hover(row, metric)] * len(places)), "")],
         "hovertemplate": "%{text}<extra></extra>",
         "line": {"color": colour, "width": width},
@@ -120,12 +120,12 @@ def _strands(
 
 
 def _heights(
-    row: TrialRow, dimensions: Sequence[Dimension], ends: Sequence[float]
+    row: TrialRow, dimensions: Sequence[Dimension], ends: Sequence[float], metric: Metric
 ) -> Iterator[float]:
     for dimension in dimensions:
         yield round(height(dimension, row.config[dimension.name]), 4)
     low, high = ends
-    yield round((math.log10(stretched(score(row))) - low) / (high - low), 4)
+    yield round((math.log10(stretched(score(row), metric)) - low) / (high - low), 4)
 
 
 def _labels(dimensions: Sequence[Dimension], axis: dict[str, Any]) -> Iterator[dict[str, Any]]:

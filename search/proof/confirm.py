@@ -17,15 +17,19 @@ import numpy as np
 from search.data import open_test
 from search.data.splits import Dataset, Split
 from search.errors import ModelError, SearchError, reason_of
-from search.proof.interval import accuracy_interval, regression_intervals
-from search.proof.proof import Proof, Run, mean_validation
-from search.study.metric import macro_f1
+from search.proof.baselines import Fitted, fitted
+from search.proof.influence import Floats
+from search.proof.interval import Interval
+from search.proof.proof import Baseline, Proof, Run, mean_validation
+from search.proof.scored import Scored
+from search.study.metric import MACRO_F1, RMSE
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.study.spec import Confirm
 from search.trainers.contract import Trainer, train_to_end
 from search.trainers.files import loaded, saved
 from search.trainers.outputs import Outputs, answers_of
+from search.trainers.weights import weights_for
 
 # What Keras raises where it does not know a class, its arguments or its weights.
 _UNLOADABLE = (TypeError, ValueError, KeyError, AttributeError, ImportError, NotImplementedError)
@@ -118,6 +122,8 @@ class Confirmation:
         seeds = tuple(model.seed for model in models)
         if before is not None and before.is_of(winner.trial, seeds, self._settings.confidence):
             return replace(before, runs=runs)
+        weights = weights_for(winner.recipe.training, self._dataset)
+        beside, unfitted = fitted(self._dataset, weights)
         openings = self._ledger.opening(winner.trial)
         test = open_test(self._dataset)
         return Proof(
@@ -127,7 +133,7 @@ class Confirmation:
             test_size=len(test),
             openings=openings,
             model_seed=max(models, key=lambda model: model.validation).seed,
-            **self._scores(models, test),
+            **self._scores(models, test, beside, unfitted),
         )
 
     def _pairs(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, int]]:
@@ -181,10 +187,12 @@ class Confirmation:
         """Make sure that a model scores on the validation split what it did in training."""
         split, trained = self._dataset.validation, self._validation(winner, seed)
         assert trained is not None, "it was kept with the model"
-        said = answers_of(model, split.x)
+        said = answers_of(model, split.given)
         outputs = Outputs.of(model, self._dataset.classes, said)
-        score, text = outputs.score(said, split.y), outputs.metric.text
-        if abs(score - trained) > outputs.slack(said) + 0.5 / len(split):
+        metric, text = self._dataset.metric, self._dataset.metric.text
+        now = metric.score(split.y, outputs.answers(said), self._dataset.validation_weight)
+        score = max(now, metric.worst)  # as what was trained was recorded
+        if abs(score - trained) > outputs.slack(said, split.y, metric, score):
             raise SearchError(
                 f"nothing is proven, and the test split stays closed: the model of trial "
                 f"{winner.trial} with seed {seed} scored {text(trained)} on the validation split "
@@ -193,26 +201,40 @@ class Confirmation:
             )
         return _Ready(model, outputs, seed, trained)
 
-    def _scores(self, models: Sequence[_Ready], test: Split) -> dict[str, Any]:
+    def _scores(
+        self,
+        models: Sequence[_Ready],
+        test: Split,
+        beside: Sequence[Fitted],
+        unfitted: dict[str, str],
+    ) -> dict[str, Any]:
         """Return the fields of `Proof` that say what the models' answers are worth."""
-        confidence = self._settings.confidence
         outputs = models[0].outputs
-        said = [answers_of(one.model, test.x) for one in models]
-        per_seed = tuple(outputs.score(one, test.y) for one in said)
-        if outputs.classes is None:
-            predicted = np.stack([outputs.numbers(one) for one in said])
-            interval, rmse = regression_intervals(predicted, test.y, confidence)
-            return {
-                "per_seed": per_seed,
-                "interval": interval,
-                "rmse": rmse,
-                "baselines": {"mean": 0.0},  # by R²'s definition
-            }
-        _, counts = np.unique(test.y, return_counts=True)
-        guesses = np.stack([outputs.guesses(one) for one in said])
-        return {
-            "per_seed": per_seed,
-            "interval": accuracy_interval(guesses == test.y, confidence),
-            "f1": statistics.mean(macro_f1(guess, test.y) for guess in guesses),
-            "baselines": {"largest_class": float(counts.max() / len(test))},
+        scored = Scored(self._dataset.metric, test.y, test.weight, self._settings.confidence)
+        said = np.stack([outputs.answers(answers_of(one.model, test.given)) for one in models])
+        values, baselines = scored.values(said), {}
+        for one in beside:
+            try:
+                baselines[one.name] = _beside(scored, values, one, test)
+            except Exception as error:  # the test split is open: nothing may cost the proof now
+                unfitted[one.name] = reason_of(error)
+        shared = {
+            "per_seed": tuple(map(scored.score, said)),
+            "interval": scored.interval(said),
+            "baselines": baselines,
+            "unfitted": unfitted,
         }
+        if outputs.classes is None:
+            kept = replace(scored, metric=RMSE).interval(said)  # as the negative of the error
+            shown = Interval(-kept.mean, -kept.high, -kept.low, kept.confidence)
+            return shared | {"rmse": shown}
+        f1 = replace(scored, metric=MACRO_F1)
+        return shared | {"f1": statistics.mean(map(f1.score, said))}
+
+
+def _beside(scored: Scored, values: Floats, fitted: Fitted, test: Split) -> Baseline:
+    """Return what a model without a network scores, and what the network scores beyond that."""
+    other = fitted.answer(test.x)
+    return Baseline(
+        scored.interval(other), scored.difference(values, other), fitted.examples, fitted.seconds
+    )

@@ -28,13 +28,33 @@ out of n_effective. Neither limit is better than if all S models had been right,
 every example; such models would be one model, with n answers. Without this rule, a handful of
 wrong answers that no two models share would pass for S n independent answers.
 
-A mean squared error is a mean over the same table, and has the same half-width. It is skewed and
-cannot fall below 0, so the limits are set around its logarithm, ``error * exp(+-half-width /
-error)``; those of its root follow. R² is ``1 - error / variance`` with the variance of the same
-examples' targets, which vary with the examples as the errors do: the ratio is linearized (Cochran
-1977, Sampling Techniques, section 6.3), so that ``(error^2 - ratio (target - mean)^2) / variance``
-takes the place of the squared errors in the table, and the limits are set around the ratio's
-logarithm. Taking the variance for known was tried: a nominal 95 % came to 82 to 100 %.
+Other scores are not means of the examples' own, and the influence values of each example take
+their place in the table (`search.proof.influence`). What is a share, too, a balanced accuracy, a
+macro F1, an area under the ROC curve, gets its limits in the same way, but a class of five says
+little, however large the others are. Where all its answers are right the table has no spread, so
+each of K classes, with n_k examples, is given that of one more answer that is right and one that is
+wrong (Agresti & Coull 1998, The American Statistician 52)::
+
+    p_k = (n_k p + 1) / (n_k + 2),    p' = mean of p_k
+    examples' = examples + sum of (p_k (1 - p_k) - p (1 - p)) / (K^2 n_k)
+    n_effective = t(df)^2 p' (1 - p') / half-width^2,    at most S m
+
+m examples of classes alike in size would tell as much: it is the harmonic mean of the n_k times K,
+and for the area under the curve, whose examples are graded, all that counts. The degrees of freedom
+df are Satterthwaite's over the classes. An error is skewed and cannot fall
+below 0, so the limits are set around its logarithm, ``error * exp(+-half-width / error)``. R² is
+``1 - error / variance`` with the variance of the same examples' targets, which vary with the
+examples as the errors do: the ratio is linearized (Cochran 1977, Sampling Techniques, section
+6.3), and the limits are set around its logarithm. Taking the variance for known was tried: a
+nominal 95 % came to 82 to 100 %.
+
+A model that is compared with the configuration, a baseline, stands for itself alone: its answers
+``[example]`` vary with the examples only, and n examples are left for its interval. It met the
+same examples, so the difference between the two is the mean of a table of differences, which has
+the half-width of any such table. Two that answer almost all examples alike would seem to differ
+by almost nothing for sure; so where answers are right or wrong, one more example on which they
+differ is counted into the spread (half of it for either, after Agresti & Min 2005, Statistics in
+Medicine 24).
 
 What it covers: other test examples from the same source, and other seeds. What it does not: the
 choice of the winner (select on other data and with other seeds), a shift between the test set and
@@ -45,9 +65,12 @@ seeds that agree to seeds that differ by several times the uncertainty of the te
 seeds that differ so much it falls to 88 %, because one difference is often small by chance. Of R²
 it came to 91 to 98 % (100 and 1,000 examples), the least with 100 whose errors have the long
 tails of Student's t with 5 degrees of freedom; of the root mean squared error then to 88 %.
+
+@FIGURES@
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +93,8 @@ def accuracy_interval(correct: ArrayLike, confidence: float = 0.95) -> Interval:
 
     Args:
         correct: whether each model is right on each test example, ``[seed, example]``, of
-            booleans or zeros and ones; all models meet the same examples in the same order.
+            booleans or zeros and ones; all models meet the same examples in the same order. Of
+            one model that stands for itself, ``[example]``.
         confidence: how often such intervals shall contain the accuracy that is expected of a
             fresh seed on a fresh example.
 
@@ -80,7 +104,9 @@ def accuracy_interval(correct: ArrayLike, confidence: float = 0.95) -> Interval:
 
     """
     _check_confidence(confidence)
-    answers = _checked(correct)
+    answers = _table(correct, "correct")
+    if not np.isin(answers, (0, 1)).all():
+        raise ValueError("correct must hold nothing but booleans or zeros and ones")
     mean = float(answers.mean())
     tail = (1 - confidence) / 2
     low, high = _clopper_pearson(mean, _effective_size(answers, tail), tail)
@@ -88,60 +114,110 @@ def accuracy_interval(correct: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(mean, min(low, flawless), max(high, 1 - flawless), confidence)
 
 
-def regression_intervals(
-    predicted: ArrayLike, true: ArrayLike, confidence: float = 0.95
-) -> tuple[Interval, Interval]:
-    """Return R² and the root mean squared error of a configuration with their intervals.
-
-    Both are those of the mean squared error over all seeds and examples.
+def share_interval(
+    values: ArrayLike,
+    sizes: Sequence[float],
+    confidence: float = 0.95,
+    degrees: float | None = None,
+) -> Interval:
+    """Return the mean of a score between 0 and 1 with its interval.
 
     Args:
-        predicted: by each model for each test example, ``[seed, example]``.
-        true: the targets, ``[example]``, not all equal.
+        values: a table whose mean is the score, ``[seed, example]``; see `search.proof.influence`.
+            Of one model that stands for itself, ``[example]``.
+        sizes: how many examples each class has, where classes count alike; else of all together.
         confidence: as in `accuracy_interval`.
+        degrees: of freedom that the examples leave; None = one less than they are.
 
     Raises:
-        ValueError: there are fewer than two seeds or examples, the targets are not one for each
-            example or all equal, or the confidence is not between 0 and 1.
+        ValueError: there are fewer than two seeds or examples, or the confidence is not between
+            0 and 1.
 
     """
     _check_confidence(confidence)
-    targets, guesses = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
-    if guesses.ndim != 2 or min(guesses.shape) < 2 or targets.shape != guesses.shape[1:]:
-        raise ValueError(
-            "predicted must be [seed, example] with at least 2 of each and true [example], not of "
-            f"shapes {guesses.shape} and {targets.shape}"
-        )
-    deviations = (targets - targets.mean()) ** 2
-    variance = float(deviations.mean())
-    if variance == 0:
-        raise ValueError("true must hold targets that differ")
-    errors = (guesses - targets) ** 2
-    error = float(errors.mean())
-    low, high = _around(error, errors, confidence)
-    ratio = error / variance
-    least, most = _around(ratio, (errors - ratio * deviations) / variance, confidence)
-    return (
-        Interval(1 - ratio, 1 - most, 1 - least, confidence),
-        Interval(error**0.5, low**0.5, high**0.5, confidence),
-    )
+    table = _table(values, "values")
+    tail = (1 - confidence) / 2
+    mean = min(max(float(table.mean()), 0.0), 1.0)
+    examples, seeds = _variances(table)
+    for_seeds, for_examples = _quantiles(table.shape, tail, degrees)
+    own = np.array(sizes)
+    middles = (own * mean + 1) / (own + 2)  # one more answer is right, and one wrong
+    more = middles * (1 - middles) - mean * (1 - mean)
+    examples += float((more / own).sum()) / len(own) ** 2
+    middle = float(middles.mean())
+    one_answer = middle * (1 - middle)
+    variance = examples + (for_seeds / for_examples) ** 2 * seeds
+    # A table without a spread, like that of who always says the same, tells no more than its size.
+    effective = one_answer / max(variance, one_answer / (len(table) * alike(sizes)))
+    low, high = _clopper_pearson(mean, effective, tail)
+    # The lower limit had all answers been right: of all classes the smallest says the least.
+    flawless = 1 - (1 - tail ** (1 / min(sizes))) / len(sizes)
+    return Interval(mean, min(low, flawless), max(high, 1 - flawless), confidence)
 
 
-def _around(mean: float, scores: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """Return limits around the logarithm of a mean that the scores make uncertain."""
-    if mean == 0:  # exactly right on all examples
-        return 0.0, 0.0
+def alike(sizes: Sequence[float]) -> float:
+    """Return how many examples of classes alike in size would tell as much as these."""
+    return len(sizes) ** 2 / sum(1 / size for size in sizes)
+
+
+def interval_below(top: float, values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the mean of a score that is nowhere above ``top`` with its interval.
+
+    That is 1 for R², and 0 for an error, whose score is its negative. The other arguments and the
+    errors are those of `share_interval`.
+    """
+    _check_confidence(confidence)
+    table = top - _table(values, "values")
+    mean = float(table.mean())
+    if mean <= 0:  # exactly right on all examples
+        return Interval(top, top, top, confidence)
+    # Of two examples, say, it may be any number.
+    factor = math.exp(min(_half_width(table, confidence) / mean, 300.0))
+    return Interval(top - mean, top - mean * factor, top - mean / factor, confidence)
+
+
+def difference_interval(
+    values: ArrayLike,
+    beside: ArrayLike,
+    confidence: float = 0.95,
+    sizes: Sequence[float] = (),
+) -> Interval:
+    """Return by how much a configuration scores more than one fixed model on the same examples.
+
+    Args:
+        values: a table whose mean is the configuration's score, ``[seed, example]``.
+        beside: the same of the other model, ``[example]``.
+        confidence: as in `accuracy_interval`.
+        sizes: of a score between 0 and 1, as in `share_interval`; empty where it is another.
+
+    Raises:
+        ValueError: the tables do not fit, or the confidence is not between 0 and 1.
+
+    """
+    _check_confidence(confidence)
+    ours, other = _table(values, "values"), _table(beside, "beside")
+    if other.shape != (1, ours.shape[1]):
+        raise ValueError(f"beside must hold {ours.shape[1]} examples, not be of {other.shape}")
+    differences = ours - other
+    mean = float(differences.mean())
+    more = sum((len(sizes) * size) ** -2 for size in sizes)
+    half_width = _half_width(differences, confidence, more)
+    return Interval(mean, mean - half_width, mean + half_width, confidence)
+
+
+def _half_width(scores: NDArray[np.float64], confidence: float, more: float = 0.0) -> float:
+    """Return how far the mean of a table may be off; ``more`` is added to the examples' part."""
     examples, seeds = _variances(scores)
     for_seeds, for_examples = _quantiles(scores.shape, (1 - confidence) / 2)
-    half_width = math.sqrt(for_examples**2 * examples + for_seeds**2 * seeds)
-    factor = math.exp(min(half_width / mean, 300.0))  # of two examples, say, it may be any number
-    return mean / factor, mean * factor
+    return math.sqrt(for_examples**2 * (examples + more) + for_seeds**2 * seeds)
 
 
-def _quantiles(shape: tuple[int, ...], tail: float) -> tuple[float, float]:
-    """Return Student's t quantiles for seeds and for examples."""
-    for_seeds, for_examples = (float(stdtrit(count - 1, tail)) for count in shape)
-    return for_seeds, for_examples
+def _quantiles(
+    shape: tuple[int, ...], tail: float, degrees: float | None = None
+) -> tuple[float, float]:
+    """Return Student's t quantiles for seeds, 0 where there is only one, and for examples."""
+    for_seeds = float(stdtrit(shape[0] - 1, tail)) if shape[0] > 1 else 0.0
+    return for_seeds, float(stdtrit(degrees or shape[1] - 1, tail))
 
 
 def _check_confidence(confidence: float) -> None:
@@ -149,15 +225,15 @@ def _check_confidence(confidence: float) -> None:
         raise ValueError(f"confidence must lie between 0 and 1, not be {confidence}")
 
 
-def _checked(correct: ArrayLike) -> NDArray[np.float64]:
-    table = np.asarray(correct)
-    if table.ndim != 2 or min(table.shape) < 2:
+def _table(given: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Return answers as ``[seed, example]``, of a model that stands for itself ``[1, example]``."""
+    table = np.asarray(given)
+    if table.ndim not in (1, 2) or min(table.shape) < 2:
         raise ValueError(
-            f"correct must be [seed, example] with at least 2 of each, not of shape {table.shape}"
+            f"{name} must be [seed, example] with at least 2 of each, or [example] of a single "
+            f"model, not of shape {table.shape}"
         )
-    if not np.isin(table, (0, 1)).all():
-        raise ValueError("correct must hold nothing but booleans or zeros and ones")
-    return table.astype(np.float64)
+    return table.reshape(-1, table.shape[-1]).astype(np.float64)
 
 
 def _effective_size(answers: NDArray[np.float64], tail: float) -> float:
@@ -181,9 +257,11 @@ def _variances(scores: NDArray[np.float64]) -> tuple[float, float]:
     """
     seeds, examples = scores.shape
     seed_means, example_means = scores.mean(axis=1), scores.mean(axis=0)
+    of_examples = float(example_means.var(ddof=1)) / examples
+    if seeds == 1:
+        return of_examples, 0.0
     residuals = scores - seed_means[:, None] - example_means + scores.mean()
     residual = float((residuals**2).sum()) / ((seeds - 1) * (examples - 1) * scores.size)
-    of_examples = float(example_means.var(ddof=1)) / examples
     return of_examples, max(float(seed_means.var(ddof=1)) / seeds - residual, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Where the winner is wrong, on the validation split: whom it takes for whom, and how surely."""
+"""Where the winner is wrong, on the validation split: whom it takes for whom, or by how much."""
 
 import base64
 import json
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from search.study.task import Task
 from search.trainers.outputs import Outputs, answers_of
 
 if TYPE_CHECKING:  # who only reads what was found needs neither Keras nor the data
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # who only reads what was found needs neither Keras nor the d
     from search.data.splits import Dataset
 
 SHOWN = 24  # mistakes that are kept with their pictures
+DEVIATIONS = 10  # of a regression, that are kept
 SIDES = range(8, 65)  # pixels a side of what is shown as a picture
 
 
@@ -71,18 +73,65 @@ class Mistakes:
         return cls(plain["trial"], plain["seed"], confusion, tuple(worst))
 
 
-def examine(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> Mistakes:
-    """Look at what a model makes of a data set's validation split.
+@dataclass(frozen=True)
+class Deviation:
+    """An example and what the winner predicts for it, in the targets' unit."""
+
+    index: int  # in the validation split
+    true: float
+    predicted: float
+
+    @property
+    def error(self) -> float:
+        """How much too high the prediction is."""
+        return self.predicted - self.true
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """How far one model is off on the validation split, in the targets' unit."""
+
+    trial: int
+    seed: int
+    examples: int
+    rmse: float  # root mean squared error
+    median: float  # of the errors' sizes
+    worst: tuple[Deviation, ...]  # the largest errors first
+
+    def to_bytes(self) -> bytes:
+        """Return them as JSON."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Self:
+        """Return what `to_bytes` gave."""
+        plain = json.loads(stored)
+        return cls(**plain | {"worst": tuple(Deviation(**one) for one in plain["worst"])})
+
+
+def find(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> Mistakes | Deviations:
+    """Look at what a model makes of a data set's validation split, and of nothing else of it.
 
     Args:
-        model: a classifier, from raw inputs, as `search.trainers.outputs` understands it.
-        dataset: of which nothing but the validation split is looked at.
+        model: finished, as `search.trainers.outputs` understands it.
+        dataset: whose validation split it is.
         trial: that found the model's configuration.
         seed: that the model was trained with.
 
     """
+    kind = _deviations if dataset.classes is None else _mistakes
+    return kind(model, dataset, trial, seed)
+
+
+def read(stored: bytes, task: Task) -> Mistakes | Deviations:
+    """Return what ``to_bytes`` gave of a study with this task."""
+    kind = Mistakes if task is Task.CLASSIFICATION else Deviations
+    return kind.from_bytes(stored)
+
+
+def _mistakes(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> Mistakes:
     split = dataset.validation
-    said = answers_of(model, split.x)
+    said = answers_of(model, split.given)
     outputs = Outputs.of(model, dataset.classes, said)
     scores, guesses = outputs.probabilities(said), outputs.guesses(said)
     pairs, counts = np.unique(np.stack([split.y, guesses]), axis=1, return_counts=True)
@@ -101,6 +150,24 @@ def examine(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> 
         for index in order
     )
     return Mistakes(trial, seed, tuple(map(tuple, confusion.tolist())), tuple(worst))
+
+
+def _deviations(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> Deviations:
+    """Look at how far a model is off on the validation split."""
+    split = dataset.validation
+    said = answers_of(model, split.given)
+    predicted = Outputs.of(model, None, said).numbers(said)
+    sizes = np.abs(predicted - split.y)
+    order = np.argsort(-sizes, kind="stable")[:DEVIATIONS]
+    worst = (Deviation(int(i), float(split.y[i]), float(predicted[i])) for i in order)
+    return Deviations(
+        trial,
+        seed,
+        len(split),
+        float(np.sqrt((sizes**2).mean())),
+        float(np.median(sizes)),
+        tuple(worst),
+    )
 
 
 def picture(example: NDArray[Any]) -> bytes | None:

@@ -18,6 +18,16 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What a model that needs no network scores on the same test examples."""
+
+    interval: Interval  # of its score; the mean is the score, and nothing is left to its seeds
+    difference: Interval  # by how much the network scores more, on the same examples
+    examples: int  # that it was fitted on
+    seconds: float  # that fitting it took
+
+
+@dataclass(frozen=True, kw_only=True)
 class Proof:
     """What the confirmed winner comes to."""
 
@@ -31,9 +41,10 @@ class Proof:
     model_seed: int  # of the model that is kept: the winner's best by validation
     f1: float | None = None  # of classes: the macro average, mean over the seeds
     rmse: Interval | None = None  # of a regression: root mean squared error in the targets' unit
-    # What needs no network scores on the same examples: "largest_class", always guessing the class
-    # that most of them have, or "mean", always guessing the mean.
-    baselines: Mapping[str, float] = field(default_factory=dict)
+    # By the names in `search.proof.baselines`: what stands beside the network, and of those that
+    # could not be fitted the reason.
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    unfitted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def candidates(self) -> set[int]:
@@ -61,6 +72,12 @@ class Proof:
             plain[name] = Interval(**stored[name]) if stored.get(name) else None
         for name in ("seeds", "per_seed"):
             plain[name] = tuple(stored[name])
+        plain["baselines"] = {
+            name: Baseline(
+                **one | {key: Interval(**one[key]) for key in ("interval", "difference")}
+            )
+            for name, one in stored["baselines"].items()
+        }
         return cls(**plain)
 
 

@@ -58,7 +58,7 @@ def arms(
         result: the study's result.
         examples: in its training split.
         by: the hyperparameters that tell arms apart; without any, all that have a few choices.
-        reach: the score to which steps are counted, in whole epochs.
+        reach: the score, as a person reads it, to which steps are counted, in whole epochs.
 
     Raises:
         UsageError: the study has no such hyperparameter, or it has no few choices.
@@ -73,7 +73,7 @@ def arms(
         if row.curve:
             groups.setdefault(tuple(factor.label(row) for factor in chosen), []).append(row)
     made = [_arm(result, examples, chosen, rows, reach) for rows in groups.values()]
-    return sorted(made, key=lambda arm: -arm.score.mean)
+    return sorted(made, key=lambda arm: -result.metric.stored(arm.score.mean))
 
 
 def _arm(
@@ -83,6 +83,7 @@ def _arm(
     rows: "Sequence[TrialRow]",
     reach: float | None,
 ) -> Arm:
+    reach = None if reach is None else result.metric.stored(reach)
     best = [1 + row.curve.index(max(row.curve)) for row in rows]
     steps = [_steps(result, row, examples) for row in rows]
     shares = [
@@ -98,7 +99,7 @@ def _arm(
     return Arm(
         choices={factor.name: factor.label(rows[0]) for factor in chosen},
         trials=len(rows),
-        score=estimate([max(row.curve) for row in rows]),
+        score=estimate([result.metric.shown(max(row.curve)) for row in rows]),
         epochs=estimate(best),
         steps=statistics.fmean(one * epoch for one, epoch in zip(steps, best, strict=True)),
         seconds=statistics.fmean(shares) if shares else None,
@@ -147,7 +148,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(statistics.fmean(values), margin)
 
 
-def markdown(found: Sequence[Arm], reach: float | None = None) -> str:
+def arms_markdown(found: Sequence[Arm], reach: float | None = None) -> str:
     """Return arms as a Markdown table."""
     if not found:
         return "No trial has ended."
@@ -192,7 +193,7 @@ def _course(values: Mapping[int, float], digits: int) -> str:
     return ", ".join(f"{epoch}: {value:.{digits}f}" for epoch, value in values.items())
 
 
-def as_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
+def arms_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
     """Return arms in plain JSON."""
     return [
         {

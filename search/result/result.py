@@ -7,17 +7,18 @@ from functools import cached_property
 from typing import Any
 
 from search.health.snapshot import Health
-from search.proof.deviations import Deviations
-from search.proof.mistakes import Mistakes
+from search.proof.importance import Importance
+from search.proof.mistakes import Deviations, Mistakes
 from search.proof.proof import Proof
 from search.result.state import State
 from search.study.metric import ACCURACY, Metric
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.table import Column
 from search.study.task import Label, Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialRow:
     """One trial, as the report shows it."""
 
@@ -35,7 +36,7 @@ class TrialRow:
     verdict_reason: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """A study's result so far."""
 
@@ -52,6 +53,9 @@ class Result:
     settings: Mapping[str, Any] = field(default_factory=dict)  # the command line's changes
     health: Mapping[int, Health] = field(default_factory=dict)  # of the trials it was measured in
     mistakes: Mistakes | Deviations | None = None  # the winner's, on the validation split
+    columns: tuple[Column, ...] = ()  # of a table
+    column_importance: Importance | None = None  # to the winner, on the validation split
+    importances: Mapping[str, float] = field(default_factory=dict)  # of hyperparameters: shares
     metric: Metric = ACCURACY  # of all scores
     openings: tuple[int, ...] = ()  # the trials for which the test split was opened
     task: Task = Task.CLASSIFICATION
@@ -87,8 +91,13 @@ class Result:
         return Counter(row.state for row in self.counted)
 
     @property
+    def target(self) -> float | None:
+        """The score to reach; None without a target."""
+        return None if self.spec.target is None else self.metric.stored(self.spec.target)
+
+    @property
     def target_met(self) -> bool | None:
-        """Whether the interval's lower end reaches the target; None without a target."""
-        if self.spec.target is None:
+        """Whether the interval's worse end reaches the target; None without a target."""
+        if self.target is None:
             return None
-        return self.proof is not None and self.proof.interval.low >= self.spec.target
+        return self.proof is not None and self.proof.interval.low >= self.target

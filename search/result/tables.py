@@ -5,12 +5,15 @@ import io
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from search.result.state import ENDED
 
 if TYPE_CHECKING:
+    from search.proof.proof import Proof
     from search.result.result import Result
+    from search.study.metric import Metric
 
 
 def best_json(result: "Result") -> dict[str, Any]:
@@ -42,32 +45,55 @@ def _validation_json(result: "Result") -> dict[str, Any]:
     winner, proof = result.winner, result.proof
     return {
         "metric": result.metric.name,
-        "value": None if winner is None else winner.value,
-        "confirmed": None if proof is None else proof.validation(proof.trial),
+        "value": _shown(result, None if winner is None else winner.value),
+        "confirmed": _shown(result, None if proof is None else proof.validation(proof.trial)),
     }
+
+
+def _shown(result: "Result", score: float | None) -> float | None:
+    """Return the number that a person reads for a score: an error is none below 0."""
+    return None if score is None else result.metric.shown(score)
 
 
 def _test_json(result: "Result") -> dict[str, Any] | None:
     proof = result.proof
     if proof is None:
         return None
-    interval, rmse = proof.interval, proof.rmse
+    interval, rmse, metric = proof.interval, proof.rmse, result.metric
     beside: dict[str, Any] = {"f1": proof.f1} if rmse is None else {}
     if rmse is not None:
         beside["rmse"] = {"mean": rmse.mean, "interval": [rmse.low, rmse.high]}
     return {
-        "metric": result.metric.name,
-        "mean": interval.mean,
-        "interval": [interval.low, interval.high],
+        "metric": metric.name,
+        "mean": metric.shown(interval.mean),
+        "interval": list(map(metric.shown, metric.ordered(interval.low, interval.high))),
         "confidence": interval.confidence,
         "seeds": list(proof.seeds),
-        "per_seed": list(proof.per_seed),
+        "per_seed": list(map(metric.shown, proof.per_seed)),
         "n": proof.test_size,
         "openings": result.opened,
         "model_seed": proof.model_seed,
-        "baselines": dict(proof.baselines),
+        "baselines": _baselines_json(result.metric, proof),
         **beside,
     }
+
+
+def _baselines_json(metric: "Metric", proof: "Proof") -> dict[str, Any]:
+    """Return what needs no network, by name; of what could not be fitted the reason."""
+    found: dict[str, Any] = {
+        name: {
+            "score": metric.shown(one.interval.mean),
+            "interval": sorted(map(metric.shown, (one.interval.low, one.interval.high))),
+            "network_better_by": {
+                "mean": one.difference.mean,
+                "interval": [one.difference.low, one.difference.high],
+            },
+            "examples": one.examples,
+            "seconds": one.seconds,
+        }
+        for name, one in proof.baselines.items()
+    }
+    return found | {name: {"reason": reason} for name, reason in proof.unfitted.items()}
 
 
 def trials_csv(result: "Result") -> str:
@@ -76,15 +102,22 @@ def trials_csv(result: "Result") -> str:
     A hyperparameter that has the name of a column before it is called ``space.NAME`` there, as the
     study calls it. What is off, or was not chosen before the trial ended, is empty; see `_cell`.
     """
-    names = [dimension.name for dimension in result.spec.search_space.dimensions]
+    columns, rows = trials_table(result)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_PLAIN, *map(_cell, _columns(names))])
-    for row in result.trials:
-        values = [row.config.get(name) for name in names]
-        plain = [getattr(row, name) for name in _PLAIN]
-        writer.writerow(map(_cell, [*plain, *values]))
+    writer.writerows(map(_cell, row) for row in (columns, *rows))
     return text.getvalue()
+
+
+def trials_table(result: "Result") -> tuple[list[str], list[list[Any]]]:
+    """Return the names of the columns that trials have, and a row for each trial."""
+    names = [dimension.name for dimension in result.spec.search_space.dimensions]
+    rows = []
+    for row in result.trials:
+        row = replace(row, value=_shown(result, row.value))
+        plain = [getattr(row, name) for name in _PLAIN]
+        rows.append([*plain, *(row.config.get(name) for name in names)])
+    return [*_PLAIN, *_columns(names)], rows
 
 
 _PLAIN = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")

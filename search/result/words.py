@@ -1,12 +1,12 @@
 """A study's result in words, for the terminal and for the reports."""
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from search.health.verdict import Kind
+from search.result.beside import comparisons
 from search.result.factors import (
-    ENOUGH,
+    ENOUGH_TRIALS,
     Contrast,
     Spread,
     contrasts,
@@ -17,7 +17,8 @@ from search.result.factors import (
 )
 from search.result.state import ENDED
 from search.result.wording import clock, describe
-from search.study.metric import Metric
+from search.study.metric import ACCURACY, R2, RMSE, Metric, amount
+from search.study.task import Task
 
 if TYPE_CHECKING:
     from search.result.result import Result, TrialRow
@@ -40,23 +41,8 @@ def sentences(result: "Result") -> list[str]:
         said.append(_proven(result))
     expected = result.spec.expected
     beside = [f"Expected was: {expected}"] if expected else []
-    said += [*_baselines(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
+    said += [*comparisons(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
     return [*said, _counts(result), *beside]
-
-
-def _baselines(result: "Result") -> list[str]:
-    """Say what needs no network would score on the same examples."""
-    if result.proof is None:
-        return []
-    text, said = (
-        result.metric.text,
-        {
-            "largest_class": "Always guessing the largest class would be right on {}.",
-            "mean": "Always guessing the mean would have an R² of {}.",
-        },
-    )
-    found = result.proof.baselines.items()
-    return [said[name].format(text(score)) for name, score in found if name in said]
 
 
 def _unopened(result: "Result") -> list[str]:
@@ -71,30 +57,46 @@ def _proven(result: "Result") -> str:
     interval, proof, text = result.proof.interval, result.proof, result.metric.text
     again = f"Trained again with {len(proof.seeds)} fresh seeds, it "
     limits = (
-        f"({100 * interval.confidence:g} % interval: {text(result.metric.down(interval.low))} to "
-        f"{text(result.metric.up(interval.high))})"
+        f"({100 * interval.confidence:g} % interval: "
+        f"{result.metric.between(interval.low, interval.high)})"
     )
-    if proof.rmse is None:
-        share = f"{text(interval.mean)} of the {proof.test_size:,} test examples"
-        return f"{again}is right on {share} {limits}."
+    score, size, error = text(interval.mean), f"{proof.test_size:,}", _error(result)
+    if result.metric is ACCURACY:
+        return f"{again}is right on {score} of the {size} test examples {limits}."
+    if result.metric is R2:
+        of = f"of the variance of the {size} test targets"
+        return f"{again}explains {score} (R²) {of} {limits}{error}."
+    which = "targets" if result.task is Task.REGRESSION else "examples"
     return (
-        f"{again}explains {text(interval.mean)} (R²) of the variance of the {proof.test_size:,} "
-        f"test targets {limits}; its root mean squared error, in the targets' unit, is "
-        f"{amount(proof.rmse.mean)} ({amount(proof.rmse.low)} to {amount(proof.rmse.high)})."
+        f"{again}has {score} as its {result.metric.title} on the {size} test {which} "
+        f"{limits}{error}."
+    )
+
+
+def _error(result: "Result") -> str:
+    """Say what the root mean squared error is, where that is not the score itself."""
+    assert result.proof is not None
+    rmse = result.proof.rmse
+    if rmse is None or result.metric.name == RMSE.name:
+        return ""
+    return (
+        "; its root mean squared error, in the targets' unit, is "
+        f"{amount(rmse.mean)} ({amount(rmse.low)} to {amount(rmse.high)})"
     )
 
 
 def _target(result: "Result") -> list[str]:
-    if result.spec.target is None:
+    if result.target is None:
         return []
-    target = result.metric.text(result.spec.target)
+    target, side = result.metric.text(result.target), "below" if result.metric.error else "above"
     if result.target_met:
-        return [f"The target of {target} is met: the whole interval lies above it."]
+        return [f"The target of {target} is met: the whole interval lies {side} it."]
     if result.proof is None:
         return [f"The target of {target} is not proven."]
-    if result.proof.interval.mean >= result.spec.target:
+    if result.proof.interval.mean >= result.target:
+        side = "above" if result.metric.error else "below"
         return [
-            f"The target of {target} is not proven: the interval reaches below it. More trials "
+            f"The target of {target} is not proven: the interval reaches {side} it. More trials "
             "(--trials) may find a better configuration."
         ]
     return [f"The target of {target} is not met. More trials (--trials) may help."]
@@ -123,12 +125,6 @@ def openings(result: "Result") -> str:
     return f"{result.opened} times" + (f", for the trials {trials}" if trials else "")
 
 
-def amount(value: float) -> str:
-    """Return a number in the targets' unit, with three or more of its digits and no exponent."""
-    digits = 3 if value == 0 else max(2 - math.floor(math.log10(abs(value))), 0)
-    return f"{value:z,.{digits}f}"
-
-
 def gradients(result: "Result") -> str:
     """Say in one paragraph how gradients fared, with which choices, and why trials failed."""
     rows = judged(result)
@@ -154,11 +150,12 @@ def _paid(rows: "list[TrialRow]", metric: Metric) -> list[str]:
     """Compare the scores of healthy and other trials."""
     healthy = spread(row for row in rows if row.verdict == Kind.HEALTHY)
     others = spread(row for row in rows if row.verdict != Kind.HEALTHY)
-    if healthy is None or others is None or min(healthy.trials, others.trials) < ENOUGH:
+    if healthy is None or others is None or min(healthy.trials, others.trials) < ENOUGH_TRIALS:
         return []
 
     def within(one: Spread) -> str:
-        return f"{metric.text(one.median)} ({metric.text(one.least)} to {metric.text(one.most)})"
+        low, high = map(metric.text, metric.ordered(one.least, one.most))
+        return f"{metric.text(one.median)} ({low} to {high})"
 
     return [
         f"The healthy ones last reported a median validation {metric.title} of {within(healthy)}, "
@@ -202,7 +199,7 @@ def _failures(result: "Result") -> list[str]:
         if kind == Kind.HEALTHY:
             continue
         shared = []
-        for factor in factors(result) if len(own) >= ENOUGH else []:
+        for factor in factors(result) if len(own) >= ENOUGH_TRIALS else []:
             labels = {factor.label(row) for row in own}
             if len(labels) == 1 and len({factor.label(row) for row in rows}) > 1:
                 shared.append(f"{factor.name} {labels.pop()}")
@@ -217,7 +214,7 @@ def commands(result: "Result") -> list[tuple[str, str]]:
     """Return the commands that repeat the study and its winner, each with what it repeats."""
     changes = "".join(_option(name, value) for name, value in result.settings.items())
     found = [("The study", result.command + changes)]
-    if result.winner is not None:
+    if result.winner is not None and "search.run" in result.command:
         replay = result.command.replace("search.run", "search.replay")
         found.append(("The winner", f"{replay} --trial {result.winner.number}"))
     return found

@@ -9,19 +9,21 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.health.snapshot import Health
-from search.proof.deviations import Deviations
+from search.proof import mistakes
+from search.proof.importance import Importance
 from search.proof.ledger import Ledger
-from search.proof.mistakes import Mistakes
 from search.result.result import Result, TrialRow
 from search.result.state import State
 from search.service import machine
+from search.service.importances import importances
 from search.store import attributes
 from search.store.artifacts import Artifacts
-from search.store.keys import health_prefix, mistakes_key
+from search.store.keys import health_prefix, importance_key, mistakes_key
 from search.store.leases import Leases
 from search.study.metric import METRICS
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.table import Column
 from search.study.task import Task
 
 
@@ -52,7 +54,7 @@ def collect(
             "trials": round(sum(row.seconds or 0.0 for row in rows), 1),
             "confirmation": ledger.seconds,
         },
-        data={"name": spec.data, "sha256": stored.frozen["data.sha256"]},
+        data={"name": spec.data_name, "sha256": stored.frozen["data.sha256"]},
         versions=where["versions"],
         hardware=where["hardware"],
         settings=settings,
@@ -61,6 +63,7 @@ def collect(
         notes=tuple(stored.frozen["data.notes"]),
         task=Task(stored.frozen["data.task"]),
         labels=None if labels is None else tuple(labels),
+        columns=tuple(map(Column.from_json, stored.frozen.get("data.columns") or ())),
     )
 
 
@@ -72,11 +75,18 @@ def with_evidence(result: Result, artifacts: Artifacts) -> Result:
         for key, content in sorted(artifacts.all(prefix).items())
     }
     stored = artifacts.get(mistakes_key(result.name))
-    kind = Mistakes if result.task is Task.CLASSIFICATION else Deviations
-    mistakes = None if stored is None else kind.from_bytes(stored)
-    if mistakes is not None and (result.proof is None or mistakes.trial != result.proof.trial):
-        mistakes = None  # of a winner whose proof was not kept
-    return replace(result, health=health, mistakes=mistakes)
+    found = None if stored is None else mistakes.read(stored, result.task)
+    kept = artifacts.get(importance_key(result.name))
+    weighed = None if kept is None else Importance.from_bytes(kept)
+    if result.proof is None or (found is not None and found.trial != result.proof.trial):
+        found = weighed = None  # of a winner whose proof was not kept
+    return replace(
+        result,
+        health=health,
+        mistakes=found,
+        column_importance=weighed,
+        importances=importances(result),
+    )
 
 
 _STATES = {

@@ -20,7 +20,7 @@ from search.service import machine
 REPLACEMENTS = 3  # of one worker in a row, without a trial done; then its machine is at fault
 # Not from the working directory, where a user may have a search.py.
 COMMAND = (sys.executable, "-P", "-m", "search.worker")
-OURS = Path(__file__).parents[2]
+INSTALLED = Path(__file__).parents[2]
 LED = "SEARCH_LED"  # set in the environment of a crew's workers
 STOP_SECONDS = 30.0  # a worker hands back and leaves within seconds, or it never will
 
@@ -60,7 +60,7 @@ class Crew:
         say: Callable[[str], None],
     ) -> None:
         self._command = [*COMMAND, *words]
-        paths = [str(OURS), os.environ.get("PYTHONPATH", "")]
+        paths = [str(INSTALLED), os.environ.get("PYTHONPATH", "")]
         self._environment = os.environ | {
             "OPTUNA_STORAGE": storage,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -69,7 +69,7 @@ class Crew:
         self._say = say
         self._places = [
             self._place(number, gpu, cores, folder / f"worker-{number}.log")
-            for number, (gpu, cores) in enumerate(shares(count), start=1)
+            for number, (gpu, cores) in enumerate(shares_of_cores(count), start=1)
         ]
 
     def _place(self, number: int, gpu: str | None, cores: Sequence[int], log: Path) -> _Place:
@@ -160,7 +160,7 @@ def _wait_for_head() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def shares(count: int) -> list[tuple[str | None, list[int]]]:
+def shares_of_cores(count: int) -> list[tuple[str | None, list[int]]]:
     """Share this machine out fairly: a GPU, if there is one, and cores for each worker."""
     cores, gpus = machine.cores(), machine.gpus()
     own = [cores[index::count] or [cores[index % len(cores)]] for index in range(count)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -31,6 +32,9 @@ def interruptible() -> Iterator[Interrupt]:
     SIGHUP, which a terminal sends when it is closed, is left alone where nohup has switched it off.
     """
     interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt  # signals come to the main thread, and belong to whoever has that
+        return
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)

@@ -3,6 +3,7 @@
 Everything goes to standard error; standard output is for the result.
 """
 
+import importlib.util
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -96,13 +97,13 @@ class Lines:
             assert trial.value is not None
             if self.best is None or trial.value > self.best.value:
                 self.best = Best(trial.number, trial.value)
-        self.say(printable(_sentence(trial, config, self.best)))
+        self.say(printable(_sentence(trial, config, self.best, self._metric)))
 
     def confirmed(self, run: "Run") -> None:
         """A candidate was trained once more."""
         self.say(
             f"Confirming trial {run.trial} with seed {run.seed}: "
-            f"validation {self._metric.title} {run.validation:.4f}."
+            f"validation {self._metric.title} {self._metric.digits_of(run.validation)}."
         )
 
 
@@ -183,7 +184,7 @@ class LiveTable(Lines):
                 else (
                     f"{result.epoch}/{assignment.recipe.training.epochs}",
                     f"{result.loss:.4f}",
-                    f"{result.val_score:.4f}",
+                    self._metric.digits_of(result.val_score),
                 )
             )
             # As text, because a choice in brackets is not to be taken for markup.
@@ -195,7 +196,8 @@ class LiveTable(Lines):
         seconds = time.monotonic() - self._began
         parts = [f"{self._done} of {self._budget} trials"]
         if self.best is not None:
-            parts.append(f"best {self.best.value:.4f} (trial {self.best.trial})")
+            best = self._metric.digits_of(self.best.value)
+            parts.append(f"best {best} (trial {self.best.trial})")
         parts.append(f"{self._epochs / max(seconds, 1e-9):.2f} trial-epochs/s")
         if done := self._done - self._done_before:
             left = (self._budget - self._done) * seconds / done
@@ -212,21 +214,30 @@ def progress_for(
     metric: Metric = ACCURACY,
 ) -> Lines:
     """Return the live table where a person can see it, else the lines."""
-    if console.is_terminal and not quiet:
+    if _is_live(console) and not quiet:
         return LiveTable(console, best, done, budget, metric)
     return Lines(console, best, metric)
 
 
-def _sentence(trial: "FrozenTrial", config: Config, best: Best | None) -> str:
+def _is_live(console: Console) -> bool:
+    """Say whether what was drawn can be drawn again: in a notebook widgets do it."""
+    return console.is_terminal or (
+        console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+    )
+
+
+def _sentence(trial: "FrozenTrial", config: Config, best: Best | None, metric: Metric) -> str:
     if trial.state.name == "FAIL":
         return f"Trial {trial.number} failed: {trial.user_attrs.get(FAILURE)}."
     if trial.state.name == "PRUNED":
         end = trial.user_attrs.get(END, "pruned")
         return f"Trial {trial.number} {end} at epoch {trial.last_step}."
     assert best is not None
+    assert trial.value is not None
     return (
-        f"Trial {trial.number} finished with value: {trial.value:.4f} and parameters: "
-        f"{dict(config)}. Best is trial {best.trial} with value: {best.value:.4f}."
+        f"Trial {trial.number} finished with value: {metric.digits_of(trial.value)} and "
+        f"parameters: {dict(config)}. Best is trial {best.trial} with value: "
+        f"{metric.digits_of(best.value)}."
     )
 
 

@@ -14,7 +14,6 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from search.service.cma import CmaEs
 from search.service.draws import draws
 from search.store import Store
 from search.store.attributes import FIXED, REPEATS
@@ -45,6 +44,9 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
             # All workers must number the points alike: a trial's number says which one it takes.
             return Grid(_grid(spec), spec.seed)
         case "cmaes":
+            # Here, as it imports scipy.stats, which takes longer than all else of a refusal.
+            from search.service.cma import CmaEs
+
             return CmaEs(seed)
         case _:
             return optuna.samplers.TPESampler(seed=seed)

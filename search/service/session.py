@@ -24,16 +24,18 @@ from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
-from search.study.metric import METRICS
+from search.study.metric import METRICS, Metric, metric_for
 from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.spec import StudySpec
 from search.study.task import Task
 from search.trainers.folds import check_folds
+from search.trainers.weights import check_weights
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
     from search.lanes.groups import Library
+    from search.proof.predictor import Predictor
     from search.trainers.contract import Trainer
 
 
@@ -46,6 +48,7 @@ class Session:
             runs still hold.
         create: create the study, and its store, where they do not exist.
         full: take the study's full budget, where ``settings`` do not say otherwise.
+        study: the study, where it was defined in this process; else the options say where it is.
 
     Raises:
         StudyNotFound: there is no such study, and it is not to be created.
@@ -60,10 +63,11 @@ class Session:
         settings: Mapping[str, Any] | None = None,
         create: bool = False,
         full: bool = False,
+        study: StudySpec | None = None,
     ) -> None:
         self.options = options
-        file = load_study(options.study)
-        self._beside = find_study(options.study).parent
+        file = load_study(options.study) if study is None else study
+        self._beside = find_study(options.study).parent if options.study else Path()
         if full and not file.full:
             raise UsageError(
                 f"{file.name} names no full budget; leave out --full, or give --trials"
@@ -74,8 +78,10 @@ class Session:
         self.name = file.name
         self._tried = False  # whether a model of the study's own has been rehearsed
         self.spec = file.with_settings(settings)  # complains before a store is created
-        self.store = self._store(create)
         with contextlib.ExitStack() as refused:
+            file = self._in_files(file, create, refused)
+            self.spec = file.with_settings(settings)
+            self.store = self._store(create)
             refused.callback(self.store.close)
             self.leases = Leases(self.store.database, self.name)
             self.artifacts = Artifacts(self.store.database)
@@ -87,6 +93,18 @@ class Session:
                 self.study = open_study(self.store, self.name, self.spec, seed=0)
             refused.pop_all()
         self.ledger = Ledger(self.study, self.artifacts)
+
+    def _in_files(self, file: StudySpec, create: bool, refused: contextlib.ExitStack) -> StudySpec:
+        """Return the study with data that are in files; what is in memory is kept beside it."""
+        if isinstance(file.data, str):
+            return file
+        from search import data
+
+        folder = self.out if self.options.data_dir is None else self.out.resolve()
+        found, files = data.in_files(file.data, folder)
+        if create:
+            refused.callback(data.keep_files(files))
+        return replace(file, data=found)
 
     def _store(self, create: bool) -> Store:
         try:
@@ -120,7 +138,7 @@ class Session:
                 StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
             )
             study = open_study(self.store, self.name, self.spec, seed=0)
-            self.store.name_values(study, METRICS[frozen["data.metric"]].title)
+            self.store.name_values(study, METRICS[frozen["data.metric"]].stored_title)
 
     def _agree(
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
@@ -157,6 +175,7 @@ class Session:
             "data.labels": None if dataset.labels is None else list(dataset.labels),
             "data.digests": dict(dataset.digests),
             "data.notes": list(dataset.notes),
+            "data.columns": None if dataset.table is None else dataset.table.described(),
         }
 
     def _compare(self, stored: StoredStudy) -> None:
@@ -164,6 +183,9 @@ class Session:
         then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
         if self.spec.task is not None:  # which may have followed from the data at first
             now["task"], then["task"] = self.spec.task, stored.frozen["data.task"]
+        task = Task(stored.frozen["data.task"])
+        now["metric"] = self.spec.metric or metric_for(None, task).name
+        then["metric"] = stored.frozen["data.metric"]
         for name in sorted(now.keys() | then.keys()):
             if now.get(name) != then.get(name):
                 raise SpecChanged(
@@ -174,11 +196,24 @@ class Session:
     def _try_out(self) -> None:
         """Refuse what could not be searched: load the data, and try a model of the study's own."""
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
+        check_weights(self.spec, self._loaded)
         if not isinstance(self.spec.model, MLP) and not self._tried:
-            with contextlib.nullcontext() if self.options.verbose else _hushed():
+            with contextlib.nullcontext() if self.options.verbose else hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What the study's trials are scored by."""
+        stored = self.leases.stored()
+        assert stored is not None
+        return METRICS[stored.frozen["data.metric"]]
+
+    @property
+    def target(self) -> float | None:
+        """The score to reach; None without a target."""
+        return None if self.spec.target is None else self.metric.stored(self.spec.target)
 
     @property
     def out(self) -> Path:
@@ -190,7 +225,8 @@ class Session:
         from search import data
 
         spec, folder = self.spec, self.options.data_dir
-        return data.load(spec.data, folder, Task(spec.task) if spec.task else None, self._beside)
+        task = Task(spec.task) if spec.task else None
+        return data.load(spec.data, folder, task, self._beside).scored_by(spec.metric)
 
     @cached_property
     def dataset(self) -> "Dataset":
@@ -219,7 +255,7 @@ class Session:
         It has the study's folds unless others are given; 1 trains on the training split.
         """
         dataset = self.dataset
-        with contextlib.nullcontext() if self.options.verbose else _hushed():
+        with contextlib.nullcontext() if self.options.verbose else hushed():
             from search.service.choose import trainer_for
         spec = self.spec if folds is None else replace(self.spec, folds=folds)
         return trainer_for(spec, dataset, kind, lanes, say, self._library)
@@ -264,6 +300,8 @@ class Session:
     @property
     def command(self) -> str:
         """The command that continues the study."""
+        if not self.options.study:
+            return f"optimize(...) in Python, with the study named {self.name}"
         words = self.words
         if self.options.storage != DEFAULT_STORAGE:
             words += ["--storage", self.store.database.shown_url]
@@ -278,6 +316,24 @@ class Session:
     def evidence(self) -> Result:
         """Read all that the report shows, which is much more than the result alone."""
         return with_evidence(self.result(), self.artifacts)
+
+    def predictor(self) -> "Predictor":
+        """Return the winner, ready to say what new rows are.
+
+        Raises:
+            UsageError: nothing is proven yet.
+
+        """
+        content = self.ledger.kept_model()
+        stored = self.leases.stored()
+        if content is None or stored is None:
+            raise UsageError(
+                f"{self.name} has no winner yet; this finds and proves one: {self.command}"
+            )
+        with contextlib.nullcontext() if self.options.verbose else hushed():
+            from search.proof.predictor import Predictor
+
+            return Predictor.of(content, stored.frozen)
 
     def unproven(self, result: Result | None = None) -> list[TrialRow]:
         """Return the best trials while they are to be confirmed: none once they are proven.
@@ -310,15 +366,16 @@ def _differing(arrays: list[str]) -> str:
 
 
 @contextlib.contextmanager
-def _hushed() -> Iterator[None]:
+def hushed() -> Iterator[None]:
     """Keep TensorFlow's libraries from telling the user about themselves while they load."""
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
+        # Only now, since it sets a level of its own where somebody types at it.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)

@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from search.errors import LanesExhausted, reason_of
-from search.proof.deviations import measure
-from search.proof.mistakes import examine
+from search.proof.mistakes import find
 from search.proof.proof import Proof
 from search.service import machine
 from search.service.crew import Crew
@@ -22,7 +21,7 @@ from search.service.loop import Loop, beating
 from search.service.progress import Lines
 from search.service.session import Session
 from search.service.trials import TrialQueue
-from search.store.keys import mistakes_key
+from search.store.keys import importance_key, mistakes_key
 from search.store.patience import STORE_ERRORS
 
 if TYPE_CHECKING:
@@ -147,8 +146,8 @@ class Shift:
     def _enough(self) -> str | None:
         if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
             return "the timeout is reached"
-        best, target = self._progress.best, self._session.spec.target
-        if self._plan.stop_at_target and best and target and best.value >= target:
+        best, target = self._progress.best, self._session.target
+        if self._plan.stop_at_target and best and target is not None and best.value >= target:
             return f"trial {best.trial} reached the target on the validation split"
         return None
 
@@ -200,15 +199,19 @@ class Shift:
             self._progress.say(f"Where the winner is wrong cannot be shown: {reason_of(error)}")
 
     def _explain(self, proof: Proof) -> None:
-        """Keep where the winner is wrong on the validation split."""
+        """Keep where the winner is wrong on the validation split, and what it depends on."""
+        from search.proof.importance import importance
         from search.trainers.files import loaded
 
         session = self._session
         content = session.ledger.model(proof.trial, proof.model_seed)
         assert content is not None, "the winner's models are kept"
-        explain = measure if session.dataset.classes is None else examine
-        found = explain(loaded(content), session.dataset, proof.trial, proof.model_seed)
+        model = loaded(content)
+        found = find(model, session.dataset, proof.trial, proof.model_seed)
         session.artifacts.put(mistakes_key(session.name), found.to_bytes())
+        if session.dataset.table is not None:
+            weighed = importance(model, session.dataset)
+            session.artifacts.put(importance_key(session.name), weighed.to_bytes())
 
 
 def _exit(status: int | None) -> None:

@@ -16,6 +16,11 @@ def mistakes_key(study: str) -> str:
     return f"{study}/mistakes"
 
 
+def importance_key(study: str) -> str:
+    """Return where is kept how much a study's winner depends on each column."""
+    return f"{study}/importance"
+
+
 def model_key(study: str, trial: int, seed: int) -> str:
     """Return the artifact key of a model that was trained to confirm a trial."""
     return f"{model_prefix(study)}{trial}/{seed}"

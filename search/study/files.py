@@ -14,6 +14,14 @@ from search.study.spec import StudySpec
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
+_reading: list[Path] = []  # the folders of files that are being run
+
+
+def being_read() -> bool:
+    """Say whether a study's file is being run to get the study, and nothing else."""
+    return bool(_reading)
+
+
 def load_study(name_or_path: str) -> StudySpec:
     """Return the study of that name, or the one in the file at that path.
 
@@ -51,9 +59,11 @@ def _importing(folder: Path) -> Iterator[None]:
     """
     place = str(folder)
     sys.path.insert(0, place)
+    _reading.append(folder)
     try:
         yield
     finally:
+        _reading.pop()
         sys.path.remove(place)
         if place not in sys.path:
             sys.path.append(place)
@@ -66,6 +76,11 @@ def check_name(source: str) -> None:
         StudyNotFound: it is no name of a study in ``studies/``.
 
     """
+    if not source:
+        raise StudyNotFound(
+            "it was defined in Python and is in no file; write it to one, and give that one with "
+            "--study"
+        )
     if not _NAME.fullmatch(source):
         raise StudyNotFound(
             f"the store says that its study is the file {source}, and a file is run only where "

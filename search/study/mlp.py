@@ -96,6 +96,9 @@ class MLP:
             )
         within("negative_slope", self.negative_slope, 0, 1)
         whole("maxout_pieces", self.maxout_pieces, 2)
+        for name in ("dropout", "l2"):  # 0 is off, as everywhere
+            if is_number(value := getattr(self, name)) and value == 0:
+                object.__setattr__(self, name, None)
         if self.dropout is not None and not (is_number(self.dropout) and 0 < self.dropout < 1):
             raise SpecError(f"dropout is {self.dropout!r}; it must be between 0 and 1, or None")
         within("batch_norm_momentum", self.batch_norm_momentum, 0, 1)

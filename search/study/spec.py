@@ -14,10 +14,12 @@ from typing import Any, Self
 from search.errors import SpecError
 from search.study import rules
 from search.study.checks import is_number, one_of, positive, truth, whole
+from search.study.metric import METRICS, SCORES, metric_for
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
 from search.study.source import parts_of
 from search.study.space import Choice, Config, Space
+from search.study.table import Table, is_table
 from search.study.task import Task
 from search.study.training import Training
 
@@ -69,13 +71,14 @@ class StudySpec:
     """
 
     name: str  # what the store and the folder of its files call it
-    data: str  # the name of a data set, or the path of a file
+    data: str | Table | Mapping[str, Any]  # a data set's name, an .npz file, a table, or arrays
     space: Mapping[str, Any]  # hyperparameter -> choices, a distribution or `off_or(...)`
     model: MLP | BuildModel  # an MLP, or a function from a configuration to a Keras model
     training: Training  # how each configuration is trained
     trials: int  # budget over all workers and restarts; a grid has at most its points
     task: Task | str | None = None  # "classification" or "regression"; None = as the data tell
-    target: float | None = None  # accuracy, or R² of a regression, to reach
+    metric: str | None = None  # what scores trials and the winner; None = accuracy, or R²
+    target: float | None = None  # the metric to reach, as one reads it: 0.98, or an error of 2.5
     sampler: str = "tpe"  # chooses the configurations
     pruner: str = "asha"  # stops trials that fall behind
     reduction_factor: int = 3  # asha and hyperband keep one in so many trials at each rung
@@ -98,25 +101,44 @@ class StudySpec:
         whole("seed", self.seed, 0)
         if self.trial_seconds is not None:
             positive("trial_seconds", self.trial_seconds)
-        if self.target is not None and not (is_number(self.target) and 0 < self.target <= 1):
-            raise SpecError(
-                f"target is {self.target!r}; an accuracy or R² is in (0, 1], 98 % is 0.98"
-            )
         truth("prune_unhealthy", self.prune_unhealthy)
         for name, kind in (("training", Training), ("confirm", Confirm)):
             if not isinstance(value := getattr(self, name), kind):
                 raise SpecError(f"{name} is {value!r}; write it as {kind.__name__}(...)")
         one_of("sampler", self.sampler, SAMPLERS)
         one_of("pruner", self.pruner, PRUNERS)
-        if not isinstance(self.data, str):
-            raise SpecError(f"data is {self.data!r}; give a data set's name, or the path of a file")
+        if isinstance(self.data, str) and is_table(self.data):
+            raise SpecError(f"data is {self.data!r}; say what is learned: Table(..., label=...)")
+        if not isinstance(self.data, str | Table | Mapping):
+            raise SpecError(
+                f"data is {str(self.data)[:80]!r}; give a data set's name, the path of an .npz "
+                "file, or Table(..., label=...)"
+            )
         if self.task is not None:
             one_of("task", self.task, tuple(Task))
             object.__setattr__(self, "task", Task(self.task))
+        self._check_metric()
         if not isinstance(self.model, MLP):
             parts_of(self.model)
         rules.check(self.model, self.training, self.search_space, self.sampler)
         self._check_full()
+
+    def _check_metric(self) -> None:
+        if self.metric is not None:
+            one_of("metric", self.metric, SCORES)
+        if self.task is not None:
+            metric_for(self.metric, Task(self.task))
+        if self.target is None:
+            return
+        if self.metric is None and self.task is None:
+            if not is_number(self.target) or not 0 < self.target <= 1:
+                raise SpecError(
+                    f"target is {self.target!r}; an accuracy or R² is in (0, 1], 98 % is 0.98, and "
+                    "for another score say which: metric"
+                )
+            return
+        chosen = METRICS[self.metric] if self.metric else metric_for(None, Task(self.task or ""))
+        chosen.check_target(self.target)
 
     def _check_full(self) -> None:
         if not isinstance(self.full, Mapping):
@@ -179,6 +201,20 @@ class StudySpec:
             training = replace(training, epochs=settings["epochs"])
         return replace(self, training=training, **own)
 
+    @property
+    def data_name(self) -> str:
+        """What people call the data."""
+        if isinstance(self.data, Mapping):
+            return "arrays in memory"
+        return self.data if isinstance(self.data, str) else self.data.name
+
+    def _data(self) -> dict[str, Any]:
+        """Describe the data; a user's own are known by their digest, wherever they are."""
+        if isinstance(self.data, Table):
+            return {"data": "a table", **self.data.describe()}
+        own = isinstance(self.data, Mapping) or self.data.endswith(".npz")
+        return {"data": OWN_FILE if own else self.data}
+
     def describe(self) -> dict[str, Any]:
         """Return what defines a trial's result, in flat JSON: equal for equal studies.
 
@@ -191,12 +227,14 @@ class StudySpec:
         else:
             parts = parts_of(self.model)
             model = {f"model.{name}": digest for name, digest in parts.items()}
+        training = asdict(self.training)
+        if isinstance(self.training.class_weight, Mapping):  # JSON's keys are text
+            training["class_weight"] = [list(item) for item in self.training.class_weight.items()]
         return {
-            # A user's file is known by its digest, wherever it is.
-            "data": OWN_FILE if self.data.endswith(".npz") else self.data,
+            **self._data(),
             **{f"space.{name}": value for name, value in self.search_space.describe().items()},
             **model,
-            **{f"training.{name}": value for name, value in asdict(self.training).items()},
+            **{f"training.{name}": value for name, value in training.items()},
             "sampler": self.sampler,
             "pruner": self.pruner,
             "reduction_factor": self.reduction_factor,

@@ -1,14 +1,12 @@
 """How one configuration is trained: optimizer, schedule, clipping, early stopping."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from search.errors import SpecError
 from search.study.checks import is_number, one_of, positive, truth, whole, within
-
-if TYPE_CHECKING:
-    pass
-
+from search.study.task import Label
 
 CLIPPINGS = (
     "clipnorm",  # limits the norm of each variable's gradient
@@ -54,6 +52,8 @@ class Training:
     clipvalue: float | None = None  # largest size of each number of a gradient; None = off
     global_clipnorm: float | None = None  # largest norm of the whole gradient; None = off
     clipping: str | None = None  # which of these three applies; None = the only one there is
+    class_weight: Mapping[Label, float] | str | None = None  # label -> its weight in the loss, 1
+    # where a class is not named; "balanced" = all classes count as much; None = all examples do
     patience: int | None = None  # stop after so many epochs without a better validation score
     best_weights: bool = True  # keep the best epoch's weights and score, not the last one's
     repetition: int = 0  # tells trials of one configuration apart; each has a seed of its own
@@ -85,6 +85,26 @@ class Training:
         if not (is_number(self.momentum) and 0 <= self.momentum < 1):
             raise SpecError(f"momentum is {self.momentum!r}; it must be in [0, 1)")
         one_of("optimizer", self.optimizer, OPTIMIZERS)
+        self._check_class_weight()
+
+    def _check_class_weight(self) -> None:
+        weights = self.class_weight
+        if weights is None or weights == "balanced":
+            return
+        if not isinstance(weights, Mapping) or not weights:
+            raise SpecError(
+                f'class_weight is {weights!r}; it must be "balanced", or give labels weights like '
+                "{'yes': 5.0, 'no': 1.0}"
+            )
+        for label, weight in weights.items():
+            if not isinstance(label, str | bool | int | float):
+                raise SpecError(f"class_weight names {label!r}; a label is a text or a number")
+            if not is_number(weight) or not 0 <= weight < math.inf:
+                raise SpecError(
+                    f"class_weight gives {label!r} {weight!r}; it must be a number from 0 upwards"
+                )
+        if not any(weights.values()):
+            raise SpecError("class_weight is 0 for every class it names; nothing would be learned")
 
     @property
     def limits(self) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 import io
 import json
-from dataclasses import replace
 
 import numpy as np
 
@@ -36,7 +35,14 @@ def from_bytes(data: bytes) -> Checkpoint:
         healths = [stored and Health.from_json(stored) for stored in json.loads(looks.item())]
         results = zip(rows.tolist(), healths, strict=True)
         curve = (
-            replace(EpochResult(epoch, *row), health=health)
+            EpochResult(
+                epoch=epoch,
+                loss=row[0],
+                score=row[1],
+                val_loss=row[2],
+                val_score=row[3],
+                health=health,
+            )
             for epoch, (row, health) in enumerate(results, start=1)
         )
         typed = (array.view(name) for array, name in zip(arrays, types, strict=True))

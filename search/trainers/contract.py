@@ -42,13 +42,14 @@ class End(StrEnum):
     DIVERGED = "diverged: the loss is no longer finite"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EpochResult:
     """What one epoch of one trial came to.
 
     Losses are mean cross-entropies in nats, or mean squared errors of a regression's standardized
-    targets, and the penalty of the weights on top. Scores are those of the data set's
-    `search.study.metric.Metric`.
+    targets, each example's times its weight where it has one, and the penalty of the weights on
+    top. The validation score is of the data set's `search.study.metric.Metric`; that over the epoch
+    is accuracy or R² whatever it is, since no other is a mean over batches.
     """
 
     epoch: int  # epochs done, from 1
@@ -103,7 +104,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Label:
+class TrainerLabel:
     """What it takes, besides recipe and seed, to repeat a trial to the last bit."""
 
     kind: str  # of the trainer
@@ -113,7 +114,7 @@ class Label:
         return self.kind if self.lanes is None else f"{self.kind} {self.lanes}"
 
     @classmethod
-    def parse(cls, text: str) -> "Label":
+    def parse(cls, text: str) -> "TrainerLabel":
         """Return the label that was written as this text."""
         kind, _, lanes = text.partition(" ")
         return cls(kind, int(lanes) if lanes else None)
@@ -128,7 +129,7 @@ class Trainer(Protocol):
     """
 
     lanes: int
-    label: Label
+    label: TrainerLabel
 
     def start(
         self, lane: int, recipe: Recipe, seed: int, checkpoint: Checkpoint | None = None
@@ -246,7 +247,11 @@ class Course:
             end = End.EPOCHS
         elif self._training.patience is not None and self._stale(epoch, val_score):
             end = End.EARLY
-        self._curve.append(EpochResult(epoch, loss, score, val_loss, val_score, end))
+        self._curve.append(
+            EpochResult(
+                epoch=epoch, loss=loss, score=score, val_loss=val_loss, val_score=val_score, end=end
+            )
+        )
         return keep
 
     def look(

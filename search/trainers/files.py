@@ -31,7 +31,9 @@ def loaded(content: bytes) -> keras.Model:
         SearchError: the temporary folder does not hold it.
 
     """
-    with _file() as path:
+    with _file() as path, warnings.catch_warnings():
+        # Names of inputs have no "/", names of columns may; it is the columns' names that count.
+        warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
         path.write_bytes(content)
         with warnings.catch_warnings():
             # Keras cannot give an optimizer that scales losses its state back; nobody trains on.

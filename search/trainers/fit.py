@@ -16,19 +16,22 @@ from search.health import layers as anatomy
 from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
 from search.health.snapshot import layers_of
 from search.health.steps import Tally
+from search.study.formulas import Weights
+from search.study.metric import Metric, metric_for
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
 from search.trainers.model import Problem
 from search.trainers.outputs import Outputs, answers_of
 from search.trainers.own import own_model
 from search.trainers.schedules import is_constant, is_stepwise
+from search.trainers.weights import weights_for
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
-KIND = "fit"  # of its checkpoints
+FIT = "fit"  # of its checkpoints
 VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
 GLANCE = 32  # examples that a model of the study's own answers before it is trained
 
@@ -45,7 +48,9 @@ class _Running:
     state: list[Any]  # all variables that training changes: weights, seeds, and the optimizer's
     tally: Tally | None  # of the epoch, where health is looked at
     problem: Problem  # whose targets are as the model is trained on
-    outputs: Outputs | None  # of a model of the study's own; None of an MLP, whose metric is known
+    outputs: Outputs
+    own: bool  # whether the model is of the study's own
+    weight: Weights | None  # of the examples to train on, [example]; None = all count as much
 
 
 class FitTrainer:
@@ -58,7 +63,7 @@ class FitTrainer:
     """
 
     lanes = 1
-    label = Label("fit")
+    label = TrainerLabel("fit")
 
     def __init__(self, dataset: Dataset, cadence: Cadence = at_rungs) -> None:
         self._dataset = dataset
@@ -85,13 +90,17 @@ class FitTrainer:
         # Keras keeps every model it ever built in a global graph unless it is told to forget.
         keras.backend.clear_session()
         prepare()
-        problem, outputs = self._problem, None
-        if isinstance(recipe.model, MLP):
-            model: keras.Model = networks.build(recipe, problem, seed)
-            networks.compile_for(model, recipe.training, problem)
-        else:
-            own = own_model(recipe, problem, seed, self._dataset.validation.x[:GLANCE])
+        problem, is_own = self._problem, not isinstance(recipe.model, MLP)
+        model: keras.Model
+        if is_own:
+            few = self._dataset.validation.part(slice(GLANCE))
+            own = own_model(recipe, problem, seed, few)
             model, recipe, problem, outputs = own.model, own.recipe, own.problem, own.outputs
+        else:
+            model = networks.build(recipe, problem, seed)
+            networks.compile_for(model, recipe.training, problem)
+            outputs = Outputs.of_mlp(problem.classes)
+        weight = weights_for(recipe.training, self._dataset)
         _forget_gradients()
         model.optimizer.build(model.trainable_variables)
         state = [*model.variables, *model.optimizer.variables]
@@ -99,12 +108,14 @@ class FitTrainer:
         course = Course(recipe.training, past, self._problem.metric)
         kept: list[Any] = []
         if checkpoint:
-            checkpoint.check(KIND, (tuple(v.shape) for v in (*state, *model.weights)))
+            checkpoint.check(FIT, (tuple(v.shape) for v in (*state, *model.weights)))
             for variable, value in zip(state, checkpoint.arrays, strict=False):
                 variable.assign(value)
             kept = list(checkpoint.arrays[len(state) :])
         tally = None if self._cadence is never else Tally(model)
-        self._running = _Running(recipe, seed, model, course, kept, state, tally, problem, outputs)
+        self._running = _Running(
+            recipe, seed, model, course, kept, state, tally, problem, outputs, is_own, weight
+        )
 
     def epoch(self) -> dict[int, EpochResult]:
         """Train the trial for one epoch, unless it has ended."""
@@ -125,32 +136,42 @@ class FitTrainer:
     ) -> tuple[float, float, float, float]:
         """Return loss and score, and both of the validation split.
 
-        What a model of the study's own reports besides its loss is its author's business: it is
-        scored by its answers, after the epoch. Of those that it has ``seen`` in the epoch it
-        answers as many as there are for validation.
+        The score over the epoch is accuracy or R², whatever the study is about. What a model of
+        the study's own reports besides its loss is its author's business: it is scored by its
+        answers, after the epoch. Of those that it has ``seen`` in the epoch it answers as many as
+        there are for validation.
         """
-        outputs, validation = running.outputs, self._dataset.validation
         if missing := {"loss", "val_loss"} - logs.keys():
             raise ModelError(
                 f"the model reports no {min(missing)}: compile it with a loss, or let its own "
                 "train_step and test_step return one by the name loss"
             )
-        if outputs is None:
-            return self._reported(logs)
-        scores = [  # of answers in the unit that the model is trained in, which changes no score
-            outputs.score(answers_of(running.model, part.x), running.problem.answers(part))
-            for part in (seen, validation)
-        ]
-        return logs["loss"], scores[0], logs["val_loss"], scores[1]
+        dataset, metric = self._dataset, self._problem.metric
+        plain, weight = metric_for(None, dataset.task), dataset.validation_weight
+        if running.own:
+            score, val_score = self._judged(running, plain, seen), None
+        else:
+            score, val_score = self._reported(logs)
+        if val_score is None or metric is not plain or weight is not None:
+            val_score = self._judged(running, metric, dataset.validation, weight)
+        return logs["loss"], score, logs["val_loss"], val_score
 
-    def _reported(self, logs: dict[str, float]) -> tuple[float, float, float, float]:
-        """Return what Keras' own metrics say of an MLP."""
+    def _reported(self, logs: dict[str, float]) -> tuple[float, float]:
+        """Return what Keras' own metrics say of an MLP, while it was trained and then."""
         if self._problem.classes is not None:
-            return logs["loss"], logs["accuracy"], logs["val_loss"], logs["val_accuracy"]
+            return logs["accuracy"], logs["val_accuracy"]
         # Standardized targets have the variance 1 over the training split.
         variance = self._problem.answers(self._dataset.validation).var(dtype=np.float64)
-        score, val_score = 1 - logs["mse"], 1 - logs["val_mse"] / float(variance)
-        return logs["loss"], score, logs["val_loss"], val_score
+        return 1 - logs["mse"], 1 - logs["val_mse"] / float(variance)
+
+    def _judged(
+        self, running: _Running, metric: Metric, split: Split, weight: Weights | None = None
+    ) -> float:
+        """Score the answers that the model gives now."""
+        answers = running.outputs.answers(answers_of(running.model, split.x))
+        if self._problem.classes is None:
+            answers = running.problem.in_unit(answers)
+        return metric.score(split.y, answers, weight)
 
     def _look(self, running: _Running) -> None:
         """Look at the trial's health if it is its turn."""
@@ -158,7 +179,7 @@ class FitTrainer:
         if tally is None or not self._cadence(course.epochs, course.over):
             return
         validation = self._dataset.validation
-        x, y = validation.x[:LOOK_BATCH], _answers(running, validation)[:LOOK_BATCH]
+        x, y = validation.x[:LOOK_BATCH], running.problem.wanted(validation)[:LOOK_BATCH]
         clipped, finite = tally.read()
         try:
             measured = anatomy.measure(running.model, x, y)
@@ -166,7 +187,7 @@ class FitTrainer:
             if isinstance(running.recipe.model, MLP):
                 raise
             running.tally = None  # a model that trains well need not bear being looked at
-            logger.warning("its model's gradients cannot be looked at: %s", reason_of(error))
+            _logger.warning("its model's gradients cannot be looked at: %s", reason_of(error))
             return
         layers = layers_of(measured.tolist())
         steps = len(self._dataset.train) // self._batch(running)
@@ -197,26 +218,29 @@ class FitTrainer:
             keras.utils.set_random_seed(derive(running.seed, "epoch", epoch))
         if running.tally:
             running.tally.reset()
+        weight = self._dataset.validation_weight
+        beside = () if weight is None else (weight,)
         history = running.model.fit(
             shuffled.x,
-            _answers(running, shuffled),
+            running.problem.wanted(shuffled),
+            sample_weight=None if running.weight is None else running.weight[order],
             batch_size=batch,
             shuffle=False,
-            validation_data=(validation.x, _answers(running, validation)),
+            validation_data=(validation.x, running.problem.wanted(validation), *beside),
             validation_batch_size=VALIDATION_BATCH,
             verbose=0,
             callbacks=callbacks,
         )
         logs = {name: float(values[-1]) for name, values in history.history.items()}
         few = len(validation)
-        return logs, Split(shuffled.x[:few], shuffled.y[:few])
+        return logs, shuffled.part(slice(few))
 
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the trial stands."""
         assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
         assert self._running is not None, "the lane is free"
         state = (keras.ops.convert_to_numpy(value) for value in self._running.state)
-        return self._running.course.checkpoint(KIND, (*state, *self._running.kept))
+        return self._running.course.checkpoint(FIT, (*state, *self._running.kept))
 
     def model(self, lane: int) -> keras.Model:
         """Return the model with the kept weights; training it further is not possible."""
@@ -233,12 +257,6 @@ class FitTrainer:
         outcome = self._running.course.outcome()
         self._running = None
         return outcome
-
-
-def _answers(running: _Running, split: Split) -> NDArray[Any]:
-    """Return what the split's examples are to come to, in the shape that Keras wants."""
-    answers = running.problem.answers(split)
-    return answers[:, None] if running.problem.classes is None else answers
 
 
 def _each_step(model: keras.Model, rates: NDArray[np.float64]) -> keras.callbacks.Callback:

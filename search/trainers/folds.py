@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from search.data.splits import Around, Dataset
 from search.errors import SpecError
+from search.study.formulas import Weights
 from search.study.metric import ACCURACY, Metric
 from search.study.recipe import Recipe
 from search.study.seeds import derive
@@ -27,7 +28,7 @@ from search.trainers.contract import Checkpoint, Course, End, EpochResult, Outco
 if TYPE_CHECKING:
     import keras
 
-KIND = "folds"  # of its checkpoints
+FOLDS = "folds"  # of its checkpoints
 
 _ANOTHER_CURVE = "the checkpoint's curve is not one that this trial continues"
 
@@ -45,18 +46,33 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> list[Dataset]:
     """
     parts = (dataset.train, dataset.validation)
     dealt = check_folds(dataset, count, seed)
+    if dataset.table is not None:  # whose columns are encoded by what each fold trains on
+        everyone = np.arange(sum(map(len, parts)))
+        return [dataset.table.fold(dataset, np.setdiff1d(everyone, rows), rows) for rows in dealt]
     y = np.concatenate([part.y for part in parts])
     rows = np.concatenate(dealt)
-    whole = replace(dataset.train, x=np.concatenate([part.x for part in parts])[rows], y=y[rows])
+    whole = replace(
+        dataset.train,
+        x=np.concatenate([part.x for part in parts])[rows],
+        y=y[rows],
+        weight=_joined(dataset, rows),
+    )
     ends = np.cumsum([0, *map(len, dealt)]).tolist()
     return [
         replace(
             dataset,
             train=Around(whole, start, stop),
-            validation=replace(whole, x=whole.x[start:stop], y=whole.y[start:stop]),
+            validation=whole.part(slice(start, stop)),
         )
         for start, stop in pairwise(ends)
     ]
+
+
+def _joined(dataset: Dataset, rows: NDArray[np.int64]) -> Weights | None:
+    """Return the weights of these examples, training before validation."""
+    weights = [part.weight for part in (dataset.train, dataset.validation)]
+    there = [weight for weight in weights if weight is not None]
+    return np.concatenate(there)[rows] if there else None
 
 
 def check_folds(dataset: Dataset, count: int, seed: int) -> list[NDArray[np.int64]]:
@@ -69,16 +85,62 @@ def check_folds(dataset: Dataset, count: int, seed: int) -> list[NDArray[np.int6
     y = np.concatenate([dataset.train.y, dataset.validation.y])
     if len(y) < count:
         raise SpecError(f"folds is {count}, but there are {len(y)} examples; take fewer folds")
-    shuffled = np.random.default_rng(derive(seed, "folds")).permutation(len(y))
-    by_label = np.argsort(y[shuffled], kind="stable")
-    # In each fold as they were shuffled: sorted by class, its front would stand for one class.
-    dealt = [shuffled[np.sort(by_label[fold::count])] for fold in range(count)]
+    if count > 1 and dataset.train.weight is not None and dataset.validation.weight is None:
+        raise SpecError(
+            f"folds is {count}, but the validation examples, which folds train on too, have no "
+            "weights; put them into the training arrays, or leave out folds"
+        )
+    table = dataset.table
+    if count > 1 and table is not None and table.ordered:
+        raise SpecError(
+            f"folds is {count}, but the table is split by time, and folds would let later rows "
+            "teach earlier ones; leave out folds, or time"
+        )
+    if count > 1 and table is not None and table.groups is not None:
+        dealt = _grouped(table.groups, y, dataset.classes, count, seed)
+    else:
+        shuffled = np.random.default_rng(derive(seed, "folds")).permutation(len(y))
+        by_label = np.argsort(y[shuffled], kind="stable")
+        # In each fold as they were shuffled: sorted by class, its front would stand for one class.
+        dealt = [shuffled[np.sort(by_label[fold::count])] for fold in range(count)]
     if dataset.classes is None and count > 1 and not all(np.ptp(y[fold]) for fold in dealt):
         raise SpecError(
             f"folds is {count}, but the targets of a fold are all equal then, and R² needs "
             "targets that differ; take fewer folds"
         )
+    _check_classes(dataset, dealt if count > 1 else [np.arange(len(dataset.train), len(y))], y)
     return dealt
+
+
+def _grouped(
+    groups: NDArray[np.int64], y: NDArray[np.generic], classes: int | None, count: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """Deal whole groups to the folds, stratified where there are classes."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    if (there := len(np.unique(groups))) < count:
+        raise SpecError(f"folds is {count}, but there are {there} groups; take fewer folds")
+    kind = GroupKFold if classes is None else StratifiedGroupKFold
+    splitter = kind(count, shuffle=True, random_state=derive(seed, "folds") % 2**32)
+    return [rows for _, rows in splitter.split(groups, y, groups)]
+
+
+def _check_classes(
+    dataset: Dataset, validated: Sequence[NDArray[np.int64]], y: NDArray[np.generic]
+) -> None:
+    """Refuse a metric that needs examples of every class where a split has none of one."""
+    metric, labels = dataset.metric, dataset.labels
+    if not metric.every_class or labels is None:
+        return
+    split = "a fold" if len(validated) > 1 else "the validation split"
+    there = set[int].intersection(*(set(y[rows].tolist()) for rows in validated))
+    lacking = [(split, label) for number, label in enumerate(labels) if number not in there]
+    lacking += [("the test split", label) for label in dataset.untested]
+    for where, label in lacking[:1]:
+        raise SpecError(
+            f"metric is {metric.name}, which needs examples of every class, and {where} has none "
+            f"of {label!r}; supply more of them, or take another metric"
+        )
 
 
 @dataclass
@@ -113,13 +175,13 @@ class _Trial:
         epoch = len(self.curve) + 1
         each = [_standing(course, epoch) for course in self.courses]
         mean = EpochResult(
-            epoch,
-            statistics.fmean(one.loss for one in each),
-            statistics.fmean(one.score for one in each),
-            statistics.fmean(one.val_loss for one in each),
-            statistics.fmean(one.val_score for one in each),
-            _end(self.courses),
-            results[0].health if results[0] else None,
+            epoch=epoch,
+            loss=statistics.fmean(one.loss for one in each),
+            score=statistics.fmean(one.score for one in each),
+            val_loss=statistics.fmean(one.val_loss for one in each),
+            val_score=statistics.fmean(one.val_score for one in each),
+            end=_end(self.courses),
+            health=results[0].health if results[0] else None,
         )
         self.curve.append(mean)
         return mean
@@ -208,11 +270,11 @@ class FoldsTrainer:
         assert not trial.over, "the trial has ended"
         # Of a fold that has ended its curve is all that is needed: it is not the model's.
         inner = (
-            Checkpoint(KIND, course.curve, ()) if course.over else trainer.checkpoint(lane)
+            Checkpoint(FOLDS, course.curve, ()) if course.over else trainer.checkpoint(lane)
             for trainer, course in zip(self._trainers, trial.courses, strict=True)
         )
         arrays = (np.frombuffer(to_bytes(checkpoint), np.uint8) for checkpoint in inner)
-        return Checkpoint(KIND, tuple(trial.curve), tuple(arrays))
+        return Checkpoint(FOLDS, tuple(trial.curve), tuple(arrays))
 
     def model(self, lane: int) -> "keras.Model":
         """Return the model of the first among the folds that train longest."""
@@ -247,7 +309,7 @@ def _end(courses: Sequence[Course]) -> End | None:
 
 def _opened(checkpoint: Checkpoint, folds: int) -> list[Checkpoint]:
     """Return the checkpoints of the folds; those of folds that have ended are of our kind."""
-    checkpoint.check(KIND, [array.shape for array in checkpoint.arrays])
+    checkpoint.check(FOLDS, [array.shape for array in checkpoint.arrays])
     try:
         inner = [from_bytes(array.tobytes()) for array in checkpoint.arrays]
     except ValueError:
@@ -266,7 +328,7 @@ def _retraced(courses: list[Course], checkpoint: Checkpoint, inner: Sequence[Che
         trial.add([one.curve[epoch] if epoch < len(one.curve) else None for one in inner])
         if replace(trial.curve[-1], health=None) != replace(past, health=None):
             raise ValueError(_ANOTHER_CURVE)
-    ended = [one.kind == KIND for one in inner]
+    ended = [one.kind == FOLDS for one in inner]
     lengths = [len(one.curve) for one in inner]
     if (
         trial.over

@@ -4,6 +4,7 @@ Whatever judges a model asks here: the learning curve, the selection, the confir
 split, the confusion. So no two of them can take one output for different answers.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
@@ -12,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.errors import ModelError
-from search.study.metric import ACCURACY, R2, Metric
+from search.study.metric import ACCURACY, Metric, Reads
 
 if TYPE_CHECKING:  # who only reads what was found needs no Keras
     import keras
+
+    from search.data.splits import Given
 
 DOUBT = 1e-3  # between two probabilities that another machine's rounding may turn around
 
@@ -32,8 +35,8 @@ _SIGMOIDS = {"sigmoid", "hardsigmoid", "softmax"}
 BATCH = 1000  # examples; large enough that the calls' overhead vanishes
 
 
-def answers_of(model: "keras.Model", x: NDArray[Any]) -> NDArray[Any]:
-    """Return what a model gives for raw inputs, ``[example, unit]``, as it is used: untrained on.
+def answers_of(model: "keras.Model", x: "Given") -> NDArray[Any]:
+    """Return what a model gives for raw inputs, ``[example, unit]``, or for columns of a table.
 
     Everything that is scored comes from here.
     """
@@ -62,6 +65,11 @@ class Outputs:
 
     meaning: Meaning
     classes: int | None
+
+    @classmethod
+    def of_mlp(cls, classes: int | None) -> Self:
+        """Return what the outputs of `search.trainers.model.build` are."""
+        return cls(Meaning.NUMBER if classes is None else Meaning.CLASSES, classes)
 
     @classmethod
     def of(cls, model: "keras.Model", classes: int | None, said: object) -> Self:
@@ -99,11 +107,6 @@ class Outputs:
             )
         return cls(Meaning.CLASSES, classes)
 
-    @property
-    def metric(self) -> Metric:
-        """How the answers are scored."""
-        return R2 if self.classes is None else ACCURACY
-
     def guesses(self, said: NDArray[Any]) -> NDArray[np.int64]:
         """Return the classes that a model takes the examples for, ``[..., example]``."""
         if self.meaning is Meaning.CLASSES:
@@ -129,35 +132,36 @@ class Outputs:
             return np.concatenate([1 - second, second], axis=-1)
         if (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=1e-3):
             return values
-        powers = np.exp(values - values.max(axis=-1, keepdims=True))
-        shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-        return shares
+        return softmax(values)
 
-    def score(self, said: NDArray[Any], y: NDArray[Any]) -> float:
-        """Return the score of a model's outputs; the worst where there is none.
+    def answers(self, said: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what `search.study.metric.Metric.score` takes: probabilities or predictions."""
+        return self.numbers(said) if self.classes is None else self.probabilities(said)
+
+    def slack(self, said: NDArray[Any], y: NDArray[Any], metric: Metric, score: float) -> float:
+        """Return by how much two machines' rounding may let the score of these outputs differ.
 
         Args:
             said: ``[example, unit]``.
             y: the right classes or numbers, ``[example]``.
+            metric: that is scored by.
+            score: that they have.
 
         """
-        if self.classes is not None:
-            return float((self.guesses(said) == y).mean())
-        variance = float(np.var(y, dtype=np.float64))
-        error = float(((self.numbers(said) - y) ** 2).mean())
-        score = 1 - error / variance if variance else R2.worst
-        return score if np.isfinite(score) else R2.worst
-
-    def slack(self, said: NDArray[Any]) -> float:
-        """Return by how much two machines' rounding may let the score of these outputs differ.
-
-        That is the share of the examples for which two classes are as good as equal, and of a
-        regression a thousandth.
-        """
+        if metric.reads is Reads.PROBABILITIES:
+            return 5e-3 * max(1.0, abs(score))
         if self.classes is None:
-            return 1e-3
+            share = 1e-3  # of the targets' variance
+            if not metric.in_unit:
+                return share
+            return math.hypot(score, math.sqrt(share) * float(y.std())) - abs(score)
+        # Examples for which two classes are as good as equal may be guessed otherwise.
         best = np.sort(self.probabilities(said), axis=-1)[..., -2:]
-        return float((best[..., 1] - best[..., 0] < DOUBT).mean())
+        turned = float((best[..., 1] - best[..., 0] < DOUBT).mean()) + 0.5 / len(y)
+        if metric is ACCURACY:
+            return turned
+        _, counts = np.unique(y, return_counts=True)
+        return 2 * turned * len(y) / (len(counts) * int(counts.min()))
 
 
 def _units(said: object) -> int:
@@ -276,6 +280,14 @@ _PASSED = {
     *("Dropout", "Flatten", "Reshape", "Identity", "ActivityRegularization"),
     *("SpatialDropout1D", "GaussianNoise", "GaussianDropout"),
 }
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probabilities of the classes, ``[..., class]``."""
+    with np.errstate(invalid="ignore"):  # of a network that diverged
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """A model of the study's own: built, understood, and compiled where its author did not."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.splits import Split
 from search.errors import ModelError, SpecError, reason_of
 from search.study.recipe import Recipe, setting_names
 from search.study.seeds import derive
@@ -43,7 +45,7 @@ class _Watched(Config):
         return super().__getitem__(name)
 
 
-def own_model(recipe: Recipe, problem: Problem, seed: int, few: NDArray[Any]) -> OwnModel:
+def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnModel:
     """Build the model of a configuration and make it ready for training.
 
     What its author compiled stays as it is: learning rate, schedule, loss and metrics. Such a
@@ -58,7 +60,7 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: NDArray[Any]) ->
         recipe: whose model is a function of the study's.
         problem: what it is to learn.
         seed: of the trial.
-        few: raw inputs of a few examples, ``[example, ...]``.
+        few: examples.
 
     Raises:
         ModelError: what is built cannot be trained, or its outputs cannot mean the answers.
@@ -67,11 +69,13 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: NDArray[Any]) ->
     """
     config = _Watched(recipe.config)
     model = _built(recipe, config, seed)
-    said = _said(model, few)
+    said = _said(model, few.x)
     outputs = Outputs.of(model, problem.classes, said)
     if model.compiled:
         _check_left_alone(recipe.training)
-        return OwnModel(model, recipe, _raw(problem), outputs)
+        problem = _raw(problem)
+        _make_metrics(model, problem.wanted(few), said)
+        return OwnModel(model, recipe, problem, outputs)
     recipe = replace(recipe, training=_settled(recipe, config))
     if outputs.meaning is Meaning.NUMBER and last_activation(model) != "linear":
         problem = _raw(problem)
@@ -110,6 +114,16 @@ def _said(model: keras.Model, few: NDArray[Any]) -> Any:
     if said is None:
         raise ModelError("the model's call() returns None: let it return its outputs")
     return said
+
+
+def _make_metrics(model: keras.Model, answers: NDArray[Any], said: Any) -> None:
+    """Have Keras make the variables of a model's metrics; see `networks.compile_for`.
+
+    Those that an author's own code makes, in its own way, are left to it.
+    """
+    with contextlib.suppress(Exception):
+        model.compute_metrics(None, answers, said)
+    model.reset_metrics()
 
 
 def _raw(problem: Problem) -> Problem:

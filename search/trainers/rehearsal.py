@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from search.data.splits import Dataset, Split
+from search.data.splits import Dataset, Given
 from search.errors import ModelError, SpecError, UsageError, reason_of
 from search.health.cadence import never
 from search.study.spec import StudySpec
@@ -34,7 +33,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         trainer = FitTrainer(few, never)
         trainer.start(0, recipe, spec.seed)
         trainer.epoch()
-        _check_kept(trainer.model(0), few.validation.x)
+        _check_kept(trainer.model(0), few.validation.given)
     except UsageError:
         raise
     except ModelError as error:
@@ -49,11 +48,11 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
 def _few(dataset: Dataset, batch: int) -> Dataset:
     """Return a data set of one batch."""
     train = dataset.train.take(np.arange(min(batch, len(dataset.train))))
-    validation = Split(dataset.validation.x[:GLANCE], dataset.validation.y[:GLANCE])
+    validation = dataset.validation.part(slice(GLANCE))
     return replace(dataset, train=train, validation=validation)
 
 
-def _check_kept(model: keras.Model, x: NDArray[np.generic]) -> None:
+def _check_kept(model: keras.Model, x: Given) -> None:
     """Make sure that a model survives its file.
 
     Raises:

@@ -22,7 +22,7 @@ from search.web.shared import Shared
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-T = TypeVar("T")
+Returned = TypeVar("Returned")
 
 
 @contextlib.contextmanager
@@ -77,7 +77,7 @@ class _Properties(dict[int, _Known]):
         return self.setdefault(study, _Known())
 
 
-def _refusing(do: Callable[[], T]) -> T:
+def _refusing(do: Callable[[], Returned]) -> Returned:
     """Fail in the one way that the dashboard passes on to its pages."""
     try:
         return do()

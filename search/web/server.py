@@ -50,10 +50,10 @@ def listen(host: str, port: int) -> socket.socket:
                 why = "is not for you to use; name one from 1024 upwards with --port"
             case _:
                 why = "is no address of this machine; name one with --host"
-        raise UsageError(f"{shown(host)}:{port} {why}") from error
+        raise UsageError(f"{shown_address(host)}:{port} {why}") from error
 
 
-def shown(host: str) -> str:
+def shown_address(host: str) -> str:
     """Return a host as it stands in an address."""
     return f"[{host}]" if ":" in host else host
 

@@ -7,11 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import plotly.graph_objects
-from optuna_dashboard import get_note, save_note, save_plotly_graph_object
-from optuna_dashboard.artifact import get_artifact_path
-
-from search.result.wording import plain
+from search.result.wording import escaped
 from search.result.words import sentences
 from search.store.artifacts import Artifacts
 from search.store.keys import file_name, model_prefix, report_key
@@ -94,13 +90,17 @@ def _described(key: str, file: str) -> str:
 
 def _annotate(session: "Session", result: "Result", files: Mapping[str, str]) -> None:
     """State the result in the study's note, and link the files."""
+    # Here, as it imports scikit-learn, and a command that ends in a refusal has no use for it.
+    from optuna_dashboard import get_note, save_note
+    from optuna_dashboard.artifact import get_artifact_path
+
     links = [
         f"- [{file}]({get_artifact_path(session.study, Artifacts.id(key))})"
         for key, file in sorted(files.items(), key=lambda item: item[1])
     ]
     before = get_note(session.study)
     theirs = before.partition(RULE)[2] if before.startswith(HEADING) else before
-    parts = [HEADING, *map(plain, sentences(result)), "", *links, RULE]
+    parts = [HEADING, *map(escaped, sentences(result)), "", *links, RULE]
     note = "\n".join(parts) + theirs
     if note != before:
         save_note(session.study, note)
@@ -108,6 +108,9 @@ def _annotate(session: "Session", result: "Result", files: Mapping[str, str]) ->
 
 def _draw(session: "Session", plots: Mapping[str, dict[str, Any]]) -> None:
     """Keep the figures that are not there as they are, and note which are there now."""
+    import plotly.graph_objects
+    from optuna_dashboard import save_plotly_graph_object
+
     storage = session.store.storage
     study_id = storage.get_study_id_from_name(session.name)
     there = storage.get_study_system_attrs(study_id).get(_FIGURES, {})

@@ -10,34 +10,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import warm
+
 LIMIT = 240  # seconds; far more than any command here takes, so that a hang fails the test
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A working directory with its runs and its store."""
+    """A working directory with its runs and its store.
+
+    Its processes fork from one that has the libraries, unless a whole ``interpreter`` is asked for.
+    """
 
     path: Path
+    interpreter: bool = False
 
     def command(self, module: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", module, *arguments]
 
     def run(self, module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            self.command(module, *arguments),
-            cwd=self.path,
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
+        return warm.finished(self.start(module, *arguments), LIMIT)
 
     def start(self, module: str, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        popen = subprocess.Popen[str] if self.interpreter else warm.popen
+        return popen(
             self.command(module, *arguments),
             cwd=self.path,
-            env=_environment(),
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -69,6 +68,6 @@ class Folder:
         return best
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "OPTUNA_STORAGE"}
     return kept | {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -84,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser(folder: Path) -> Iterator[Browser]:
     words = ("--storage", f"sqlite:///{folder}/search.db", "--port", "0", "--read-only")
-    with Folder(folder).start("search.dashboard", *words) as process:
+    with Folder(folder, interpreter=True).start("search.dashboard", *words) as process:
         assert process.stderr is not None
         try:
             (address,) = re.findall(r"http://\S+(?=/ )", process.stderr.readline())

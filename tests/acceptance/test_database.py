@@ -35,7 +35,16 @@ class Fleet:
 
     def _options(self) -> Options:
         study = str(self._folder / "tiny.py")
-        return Options(study, self._url, None, self._folder, None, False, False, True)
+        return Options(
+            study=study,
+            storage=self._url,
+            name=None,
+            out=self._folder,
+            data_dir=None,
+            json=False,
+            verbose=False,
+            quiet=True,
+        )
 
     def start(
         self, workers: int, sleep: float, silence: float = Timing.silence, **variables: str

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import log_loss, root_mean_squared_error
 
 from search import cli
 from search.cli import DEFAULT_STORAGE, Options
@@ -26,6 +27,7 @@ from search.replay import replay
 from search.report import report
 from search.run import run
 from search.service.session import Session
+from search.status import status as status_of
 from tests.data.test_field import SIZES, blobs
 
 # Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
@@ -36,7 +38,8 @@ from search import MLP, Confirm, StudySpec, Training
 
 STUDY = StudySpec(
     name="case", data="case.npz", space={{"learning_rate": [0.05]}}, model=MLP(hidden=(32,)),
-    trials=1, training=Training(epochs=4, batch_size=32), pruner="none",
+    training=Training(epochs=4, batch_size=32, class_weight={class_weight}),
+    trials=1, pruner="none",
     confirm=Confirm(candidates=1, seeds=2), {more}
 )
 """
@@ -69,14 +72,23 @@ def command(
     signal.signal(signal.SIGTERM, handler)
 
 
-def write(folder: Path, arrays: dict[str, Any], more: str = "") -> None:
-    (folder / "case.py").write_text(STUDY.format(more=more))
+def write(folder: Path, arrays: dict[str, Any], more: str = "", class_weight: str = "None") -> None:
+    (folder / "case.py").write_text(STUDY.format(more=more, class_weight=class_weight))
     np.savez(folder / "case.npz", **arrays)
 
 
 def created(**changes: Any) -> None:
     """Create the study, of which nothing is trained, and read its data."""
-    options = Options("case.py", DEFAULT_STORAGE, None, None, None, False, False, True)
+    options = Options(
+        study="case.py",
+        storage=DEFAULT_STORAGE,
+        name=None,
+        out=None,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     session = Session(replace(options, **changes), create=True)
     assert session.dataset.classes == 3
     session.store.close()
@@ -127,7 +139,9 @@ def test_classes_go_by_the_user_s_names_and_columns_by_their_size(
     if trainer == "lanes":
         assert ">perhaps</th>" in (folder / "runs/case/report.html").read_text()
         shutil.move("case.npz", "elsewhere.npz")  # P4: the same bytes are the same data
-        (folder / "case.py").write_text(STUDY.format(more="").replace("case.npz", "elsewhere.npz"))
+        (folder / "case.py").write_text(
+            STUDY.format(more="", class_weight=None).replace("case.npz", "elsewhere.npz")
+        )
         assert command(replay, "--trial", "0") == (0, "")
         assert command(report) == (0, "")
 
@@ -160,15 +174,71 @@ def test_a_hundred_thousand_is_the_third_class_and_own_validation_arrays_count(
     for key in SIZES:
         arrays[f"y_{key}"] = gaps[arrays[f"y_{key}"]].astype(float)  # D8, D12
     wrong = np.roll(gaps, 1)[np.searchsorted(gaps, arrays["y_test"])]
-    arrays |= {"x_val": arrays["x_test"], "y_val": wrong, "sample_weight": np.ones(600)}  # D24
+    arrays |= {"x_val": arrays["x_test"], "y_val": wrong, "groups": np.ones(600)}  # D24
     write(folder, arrays)
     assert command(run, "-q", "--lanes", "1")[0] == 0
-    assert "sample_weight is not used" in caplog.text
+    assert "groups is not used" in caplog.text
     found = best(folder)
     assert found["classes"] == gaps.tolist()
     assert found["test"]["mean"] > 0.9
     assert found["validation"]["value"] < 0.1
     assert len((folder / "runs/case/report.html").read_bytes()) < 6e6
+
+
+# -- what is scored, and how much it counts --------------------------------------------------
+
+
+def test_a_target_is_in_the_unit_of_the_score(folder: Path, command: Command) -> None:
+    arrays = blobs()
+    for key in SIZES:
+        x = arrays[f"x_{key}"]
+        arrays[f"y_{key}"] = 300 + 20 * x[:, 0] + 5 * x[:, 1]
+    write(folder, arrays, 'metric="rmse", target=25.5')
+    assert command(run, "--lanes", "1", "-q")[0] == 0
+    found, predicted = best(folder), said(folder, arrays["x_test"])[:, 0].astype(float)
+    error = root_mean_squared_error(arrays["y_test"], predicted)
+    assert proven(folder) == pytest.approx(error, rel=1e-6)
+    test = found["test"]
+    assert (test["metric"], found["target"], found["target_met"]) == ("rmse", 25.5, True)
+    assert 0 < test["interval"][0] < test["mean"] < test["interval"][1] < 25.5
+    assert 0 < found["validation"]["value"] < 25.5
+    # A target that is missed: only the study's verdict on the same proof is another one.
+    assert command(run, "--target", f"{test['interval'][0] / 2:.3f}", "-q")[0] == 3
+    assert best(folder)["test"] == test
+    assert "is not met" in (folder / "runs/case/report.md").read_text()
+    assert command(status_of, "--format", "json") == (0, "")
+    rows = (folder / "runs/case/trials.csv").read_text().splitlines()
+    assert float(rows[1].split(",")[2]) == found["validation"]["value"]
+    with sqlite3.connect(folder / "runs/search.db") as database:
+        named = "SELECT value_json FROM study_system_attributes WHERE key LIKE '%metric_names'"
+        (kept,) = database.execute(named).fetchone()
+        (value,) = database.execute("SELECT value FROM trial_values").fetchone()
+    assert json.loads(kept) == ["negative RMSE"]
+    assert value == -found["validation"]["value"]
+    page = (folder / "runs/case/report.html").read_text()
+    assert "RMSE, trial by trial" in page
+    assert "-2" not in re.findall(r'<p class="number">(.*?)</p>', page)[0]
+
+
+@pytest.mark.parametrize("trainer", ["lanes", "fit"])
+def test_what_is_proven_is_scored_by_the_metric_and_the_weights(
+    folder: Path, command: Command, trainer: str
+) -> None:
+    arrays, rng = blobs(), np.random.default_rng(0)
+    weights = {key: rng.uniform(0, 2, size) for key, size in SIZES.items()}
+    arrays |= {"sample_weight": weights["train"], "sample_weight_test": weights["test"]}
+    write(folder, arrays, 'metric="log_loss"', "{2: 3.0}")
+    assert command(run, "--trainer", trainer, "--lanes", "1", "-q")[0] == 0
+    shares = said(folder, arrays["x_test"]).astype(float)
+    shares /= shares.sum(axis=1, keepdims=True)
+    loss = log_loss(arrays["y_test"], shares, sample_weight=weights["test"].astype("f4"))
+    assert proven(folder) == pytest.approx(loss, rel=1e-6)
+    assert proven(folder) != pytest.approx(log_loss(arrays["y_test"], shares), rel=1e-3)
+    # Another score is another study.
+    write(folder, arrays, 'metric="roc_auc"', "{2: 3.0}")
+    status, err = command(run, "-q")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "created with metric log_loss, now it is roc_auc" in err
 
 
 # -- what cannot -----------------------------------------------------------------------------
@@ -201,6 +271,65 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "folds is 600, but the targets of a fold are all equal then",
     ),
 }
+
+
+# What a study says of such arrays: its settings, and its weights of classes.
+SAID: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "another task": ({}, 'metric="rmse"', "None", "metric is rmse, which scores a regression"),
+    "a class is not tested": (
+        {"y_test": B["y_test"] % 2},
+        'metric="roc_auc"',
+        "None",
+        "metric is roc_auc, .* the test split has none of 2; supply more",
+    ),
+    "a class is not validated": (
+        {"x_val": B["x_test"], "y_val": B["y_test"] % 2},
+        'metric="log_loss"',
+        "None",
+        "the validation split has none of 2; supply more",
+    ),
+    "no class": ({}, "", "{'yes': 2}", "class_weight names 'yes', which is no class of .* 0, 1, 2"),
+    "no classes": (
+        {f"y_{key}": B[f"x_{key}"][:, 0] for key in SIZES},
+        "",
+        "'balanced'",
+        "class_weight is set, and this is a regression",
+    ),
+    "too few weights": (
+        {"sample_weight": np.ones(599)},
+        "",
+        "None",
+        r"sample_weight has shape \(599,\) for the 600 examples of x_train",
+    ),
+    "no weights": ({"sample_weight": np.zeros(600)}, "", "None", "sample_weight holds 0 alone"),
+    "below 0": ({"sample_weight": -np.ones(600)}, "", "None", "what is no number from 0 upwards"),
+    "not finite": ({"sample_weight": at(B["x_train"], np.inf)[:, 2]}, "", "None", "what is no nu"),
+    "text": ({"sample_weight": np.full(600, "a")}, "", "None", "weights are numbers"),
+    "weights for testing alone": (
+        {"sample_weight_test": np.ones(300)},
+        "",
+        "None",
+        "sample_weight_test is there and sample_weight is not; supply both",
+    ),
+    "folds without weights": (
+        {"sample_weight": np.ones(600), "x_val": B["x_test"], "y_val": B["y_test"]},
+        "folds=3",
+        "None",
+        "folds is 3, but the validation examples, .* have no weights",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_a_study_cannot_say_of_its_data_is_refused(
+    folder: Path, command: Command, case: str
+) -> None:
+    changed, more, class_weight, reason = SAID[case]
+    write(folder, B | changed, more, class_weight)
+    status, err = command(run)
+    assert (status, err.count("\n"), err[:7]) == (2, 1, "error: "), err
+    assert re.search(reason, err), err
+    assert sorted(path.name for path in folder.iterdir()) == ["case.npz", "case.py"]
 
 
 @pytest.mark.filterwarnings("error")

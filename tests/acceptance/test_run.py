@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A folder in which a small study has run to its end."""
-    folder = Folder(tmp_path_factory.mktemp("done"))
+    folder = Folder(tmp_path_factory.mktemp("done"), interpreter=True)
     ran = folder.run("search.run", *SMALL)
     assert (ran.returncode, ran.stdout.count("The target of 90.00 % is met")) == (0, 1), ran.stderr
     return folder
@@ -100,7 +100,7 @@ def test_plain_keras_reproduces_the_reported_accuracy(done: Folder) -> None:
 def test_a_study_whose_budget_is_met_only_reports(done: Folder) -> None:
     before = done.best("blobs")
     (done.path / "runs/blobs/best.json").unlink()
-    again = done.run("search.run", "--study", "blobs")
+    again = Folder(done.path).run("search.run", "--study", "blobs")
     assert (again.returncode, again.stderr) == (0, "")
     assert done.best("blobs") == before
     (done.path / "runs/blobs/report.md").unlink()
@@ -113,7 +113,7 @@ def test_a_study_whose_budget_is_met_only_reports(done: Folder) -> None:
 def test_a_pruned_trial_is_replayed_to_the_same_score(done: Folder) -> None:
     numbers = [row["number"] for row in done.rows("blobs") if row["state"] == "pruned"]
     assert numbers
-    replayed = done.run("search.replay", "--study", "blobs", "--trial", numbers[-1])
+    replayed = Folder(done.path).run("search.replay", "--study", "blobs", "--trial", numbers[-1])
     assert (replayed.returncode, f"Trial {numbers[-1]} is the same" in replayed.stdout) == (0, True)
 
 

@@ -39,6 +39,15 @@ def test_a_waiting_worker_hears_every_signal(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(worker, "_studies", look)
     monkeypatch.setenv("SEARCH_TIMING", "idle=0")
-    options = Options("", "sqlite:///nowhere.db", None, None, None, False, False, True)
+    options = Options(
+        study="",
+        storage="sqlite:///nowhere.db",
+        name=None,
+        out=None,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     with as_in_a_command(), pytest.raises(Terminated):
         worker._work_on_all(options, Plan(), wait=True)

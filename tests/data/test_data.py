@@ -152,6 +152,10 @@ def test_a_dataset_has_no_place_for_the_test_split() -> None:
         "digests",
         "notes",
         "data_dir",
+        "table",
+        "weighed",
+        "untested",
+        "chosen",
     ]
 
 

@@ -330,10 +330,25 @@ def test_own_validation_arrays_are_the_validation_split(tmp_path: Path) -> None:
     assert set(dataset.digests) == {*B, "x_val", "y_val"}
 
 
+def test_weights_stay_with_their_examples(tmp_path: Path) -> None:
+    heavy = {"sample_weight": X[:, :1] ** 2, "sample_weight_test": XT[:, 0] ** 2}
+    dataset = load(written(tmp_path, **heavy))
+    assert dataset.weighed
+    for split in (dataset.train, dataset.validation, open_test(dataset)):
+        assert split.weight is not None
+        assert split.weight.dtype == np.float32
+        np.testing.assert_allclose(split.weight, split.x[:, 0] ** 2, rtol=1e-5)
+    assert dataset.sha256 != load(written(tmp_path)).sha256
+    own = {"x_val": XT, "y_val": YT, "sample_weight": np.ones(600), "sample_weight_val": YT + 0.5}
+    dataset = load(written(tmp_path, **own))
+    assert (dataset.weighed, dataset.notes) == (False, ())
+    np.testing.assert_array_equal(dataset.validation.weight, YT + 0.5)
+
+
 @pytest.mark.parametrize(
     ("changed", "note"),
     [
-        ({"sample_weight": Y, "groups": Y}, "^sample_weight, groups are not used; what is used is"),
+        ({"weights": Y, "groups": Y}, "^weights, groups are not used; what is used is"),
         ({"x_val": XT}, "^x_val is not used; .* x_val with y_val"),
         ({"x_train": (3e9 + 1e4 * X).astype("i8")}, "beyond 32 bits"),
         ({"y_test": 0 * YT}, "^the test split is of one class alone, 0; whoever"),

@@ -189,7 +189,9 @@ def test_a_large_negative_bias_kills_a_models_units() -> None:
 def dataset() -> Dataset:
     whole = load("blobs")
     train = Split(whole.train.x[:256], whole.train.y[:256])
-    return Dataset("blobs", whole.sha256, train, train, whole.classes)
+    return Dataset(
+        name="blobs", sha256=whole.sha256, train=train, validation=train, classes=whole.classes
+    )
 
 
 def own_build(_: Config) -> keras.Model:

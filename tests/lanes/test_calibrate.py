@@ -23,7 +23,9 @@ LARGE = Structure((500, 500), True, 16, "sgd", False)
 def blobs() -> Dataset:
     whole = load("blobs")
     small = Split(whole.train.x[:400], whole.train.y[:400])
-    return Dataset("blobs", whole.sha256, small, small, whole.classes)
+    return Dataset(
+        name="blobs", sha256=whole.sha256, train=small, validation=small, classes=whole.classes
+    )
 
 
 @pytest.fixture(autouse=True)

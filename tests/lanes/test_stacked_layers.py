@@ -175,6 +175,8 @@ def test_a_constant_feature_has_no_scale_whatever_its_mean_is_rounded_to() -> No
     x[:, 1] = 0.1
     assert x.std(axis=0)[1] > 0  # such is the rounding
     split = Split(x, np.arange(400) % 2)
-    problem = Problem.of(Dataset("doubles", "0" * 64, split, split, classes=2))
+    problem = Problem.of(
+        Dataset(name="doubles", sha256="0" * 64, train=split, validation=split, classes=2)
+    )
     assert 1 / problem.scales[1] == 0, "what it is later means nothing"
     assert problem.scales[0] == pytest.approx(x[:, 0].std())

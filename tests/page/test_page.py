@@ -16,14 +16,17 @@ from search.health.snapshot import Health, Snapshot
 from search.page import page
 from search.page.board import plots
 from search.page.confusion import ROOM, confusion
-from search.page.figure import MOST, stretched
+from search.page.figure import MOST_DRAWN, stretched
 from search.page.gradients import heat_maps
 from search.page.history import figures
 from search.page.verdicts import shares
+from search.proof.interval import Interval
 from search.proof.mistakes import Mistakes, picture
 from search.result.state import State
+from search.study.metric import RMSE
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.task import Task
 from tests.results import FULL, MISTAKES, SPACE, row, spec
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -281,6 +284,44 @@ def own_model(_config: Config) -> Any:
     raise AssertionError("nobody builds it")
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 25_000.0])
+def test_errors_are_drawn_as_what_they_are_whatever_their_unit(unit: float) -> None:
+    """They are stored as their negatives; each axis has its best end where a score's is."""
+
+    def negative(score: float) -> float:
+        return -unit * (1 - score)
+
+    proof = FULL.proof
+    assert proof is not None
+    result = replace(
+        FULL,
+        metric=RMSE,
+        task=Task.REGRESSION,
+        spec=replace(FULL.spec, metric="rmse", target=0.1 * unit),
+        trials=tuple(
+            replace(one, value=negative(one.value or 0.0), curve=tuple(map(negative, one.curve)))
+            for one in FULL.trials
+        ),
+        proof=replace(
+            proof,
+            per_seed=tuple(map(negative, proof.per_seed)),
+            interval=Interval(negative(0.82), negative(0.8), negative(0.84), 0.95),
+        ),
+    )
+    shown = Page(page(result).replace(get_plotlyjs(), ""))
+    history = shown.plots[0]
+    axis = history["layout"]["yaxis"]
+    heights = [y for trace in history["data"] for y in trace["y"]]
+    most, least = (10**end for end in axis["range"])
+    assert most > max(heights) > min(heights) > least > 0
+    assert [tick for tick in axis["tickvals"] if least < tick < most]
+    assert max(heights) == pytest.approx(unit * 0.5, rel=1e-5)
+    assert min(heights) == pytest.approx(unit * 0.1, rel=1e-5)  # the target
+    words = " ".join(shown.said.split())
+    assert "is the RMSE on 2,000 test targets" in words
+    assert not re.search(r"RMSE[^.]* -\d", words)
+
+
 def test_numbers_sort_as_numbers(full: Page) -> None:
     cells = [one for one in full.all("td") if "data-key" in one]
     assert len(cells) > 12 * 5
@@ -403,9 +444,11 @@ def test_of_many_trials_some_are_drawn_and_the_page_says_so() -> None:
     text = page(made)
     assert len(text) < 8e6, "Plotly alone is 4.8e6"
     (history, curves) = figures(made)
-    assert [len(trace["x"]) for trace in history.traces[:2]] == [MOST, MOST]
+    assert [len(trace["x"]) for trace in history.traces[:2]] == [MOST_DRAWN, MOST_DRAWN]
     best = history.traces[2]
-    assert best["y"][-1] == min(stretched(one.value or 0) for one in made.ranked), "of all trials"
+    assert best["y"][-1] == min(stretched(one.value or 0, made.metric) for one in made.ranked), (
+        "of all trials"
+    )
     assert f"Drawn are 1,000 of {many:,} trials, evenly chosen." in history.caption
     assert f"Drawn are 1,001 of {many:,} trials" in curves.caption, "the winner's too"
     assert text.count("Drawn are") >= 8

@@ -11,6 +11,7 @@ from search import data
 from search.data import Split
 from search.errors import SearchError
 from search.proof import confirm
+from search.proof.baselines import fitted
 from search.proof.confirm import Candidate, Confirmation
 from search.proof.proof import Proof, Run
 from search.study.mlp import MLP
@@ -59,6 +60,11 @@ def scores(recipe: Recipe, seed: int, _epoch: int) -> Scores:
     return 1.0, float(right.mean()), 1.0, float(right.mean())
 
 
+@cache
+def fitted_once() -> Any:
+    return fitted(blobs(), None)
+
+
 class Case:
     """A confirmation of trials 3 and 5 on blobs, with the test split's openings counted."""
 
@@ -74,6 +80,8 @@ class Case:
             return data.open_test(*arguments)
 
         monkeypatch.setattr(confirm, "open_test", counted)
+        # The data set is the same in all cases, and so is what stands beside it.
+        monkeypatch.setattr(confirm, "fitted", lambda *_: fitted_once())
 
     def confirmation(self) -> Confirmation:
         return Confirmation(self.trainer, SETTINGS, 0, self.ledger, self.notes.confirmed, blobs())
@@ -103,7 +111,17 @@ def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None
     assert proof.interval.mean == pytest.approx(np.mean(expected))
     f1 = [f1_score(test.y, guess, average="macro") for guess in guesses]
     assert proof.f1 == pytest.approx(np.mean(f1))
-    assert proof.baselines == {"largest_class": np.bincount(test.y).max() / len(test)}
+    beside = proof.baselines
+    assert list(beside) == ["largest_class", "linear_model", "gradient_boosted_trees"]
+    always = np.bincount(blobs().train.y).argmax()
+    assert beside["largest_class"].interval.mean == np.mean(test.y == always)
+    assert beside["linear_model"].interval.mean > 0.9
+    assert beside["linear_model"].difference.mean == pytest.approx(
+        proof.interval.mean - beside["linear_model"].interval.mean
+    )
+    assert beside["linear_model"].difference.high < 0, "it knows all classes, the network does not"
+    assert {one.examples for one in beside.values()} == {4000}
+    assert proof.unfitted == {}
     assert proof.rmse is None
 
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from search.data.splits import Dataset, Split
-from search.proof.mistakes import SHOWN, examine
+from search.proof.mistakes import SHOWN, Mistakes, find
 
 LABELS = np.array([0, 1, 2, 2, 1, 0])
 #                    right  wrong   right  wrong   wrong   right
@@ -31,11 +31,17 @@ def probabilities() -> NDArray[Any]:
 
 def dataset(x: NDArray[Any], y: NDArray[Any]) -> Dataset:
     split = Split(x, y)
-    return Dataset("some", "5ba", split, split, classes=3)
+    return Dataset(name="some", sha256="5ba", train=split, validation=split, classes=3)
+
+
+def found_by(model: Model, data: Dataset) -> Mistakes:
+    found = find(model, data, trial=3, seed=9)
+    assert isinstance(found, Mistakes)
+    return found
 
 
 def test_what_is_taken_for_what_and_how_surely() -> None:
-    found = examine(Model(probabilities()), dataset(np.zeros((6, 4)), LABELS), 3, 9)
+    found = found_by(Model(probabilities()), dataset(np.zeros((6, 4)), LABELS))
 
     assert (found.trial, found.seed) == (3, 9)
     assert found.confusion == ((0, 0, 2), (1, 2, 2), (2, 0, 1), (2, 2, 1))
@@ -48,7 +54,7 @@ def test_what_is_taken_for_what_and_how_surely() -> None:
 def test_scores_of_any_scale_give_probabilities() -> None:
     scores = np.log(probabilities()) + 7
 
-    found = examine(Model(scores), dataset(np.zeros((6, 4)), LABELS), 3, 9)
+    found = found_by(Model(scores), dataset(np.zeros((6, 4)), LABELS))
     assert [one.confidence for one in found.worst] == pytest.approx([0.95, 0.6, 0.6])
 
 
@@ -57,7 +63,7 @@ def test_pictures_are_kept_of_a_few() -> None:
     x = np.arange(120, dtype=np.uint8)[:, None, None] * np.ones((1, 9, 9), np.uint8)
     scores = np.tile(probabilities(), (20, 1))
 
-    found = examine(Model(scores), dataset(x, many), 3, 9)
+    found = found_by(Model(scores), dataset(x, many))
     assert len(found.worst) == SHOWN
     assert found.wrong == 60
     assert all(one.png for one in found.worst)

@@ -19,14 +19,15 @@ from search.data.splits import Dataset, Split
 from search.page import page
 from search.proof import confirm
 from search.proof.confirm import Candidate, Confirmation
-from search.proof.deviations import Deviation, Deviations, measure
-from search.proof.interval import Interval, regression_intervals
+from search.proof.interval import Interval
+from search.proof.mistakes import Deviation, Deviations, find
 from search.proof.proof import Proof
+from search.proof.scored import Scored
 from search.result.markdown import markdown
 from search.result.tables import best_json
-from search.result.words import amount, sentences
-from search.status import Status, as_json, as_text
-from search.study.metric import R2
+from search.result.words import sentences
+from search.status import Status, as_text, status_json
+from search.study.metric import R2, RMSE, amount
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.space import Config
@@ -37,6 +38,15 @@ from tests.outcomes import MET
 from tests.results import FULL, strictly
 
 Floats = NDArray[np.float64]
+
+
+def intervals(
+    predicted: Floats, targets: Floats, confidence: float = 0.95
+) -> tuple[Interval, Interval]:
+    """Return those of R² and of the root mean squared error, which is kept as its negative."""
+    scored = Scored(R2, targets, None, confidence)
+    error = replace(scored, metric=RMSE).interval(predicted)
+    return scored.interval(predicted), Interval(-error.mean, -error.high, -error.low, confidence)
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class World:
         random = np.random.default_rng(5)
         held = []
         for _ in range(self.studies):
-            score, error = regression_intervals(*self.simulate(random))
+            score, error = intervals(*self.simulate(random))
             held.append(
                 (
                     score.low <= 1 - self.error / 1.25 <= score.high,
@@ -106,7 +116,7 @@ def test_the_simulation_tells_when_the_targets_variance_is_taken_for_known() -> 
     held = 0
     for _ in range(world.studies):
         predicted, targets = world.simulate(random)
-        _, error = regression_intervals(predicted, targets)
+        _, error = intervals(predicted, targets)
         low, high = 1 - error.high**2 / targets.var(), 1 - error.low**2 / targets.var()
         held += low <= 1 - world.error / 1.25 <= high
     assert held / world.studies < 0.91
@@ -118,7 +128,7 @@ def test_agrees_with_the_formula_worked_by_hand() -> None:
     # Squared errors are ones and zeros: 4 of 8. Sums of squares: 1 for examples, 0 for seeds.
     half = stats.t.ppf(0.975, 3) * np.sqrt(1 / 3 / 8)
     limits = 0.5 * np.exp(-half / 0.5), 0.5 * np.exp(half / 0.5)
-    score, error = regression_intervals(predicted, targets)
+    score, error = intervals(predicted, targets)
     assert astuple(score) == pytest.approx((0.5, 1 - limits[1], 1 - limits[0], 0.95))
     assert astuple(error) == pytest.approx((0.5**0.5, *np.sqrt(limits), 0.95))
 
@@ -130,33 +140,19 @@ def test_the_limits_enclose_the_mean_whatever_the_unit(
 ) -> None:
     random = np.random.default_rng(number)
     targets, noise = random.normal(size=examples), random.normal(size=(seeds, examples))
-    score, error = regression_intervals(targets + noise, targets, confidence)
+    score, error = intervals(targets + noise, targets, confidence)
     assert score.low <= score.mean <= score.high <= 1
     assert 0 <= error.low <= error.mean <= error.high
     assert all(map(np.isfinite, (score.low, error.high)))
-    scaled = regression_intervals(7 + 1e3 * (targets + noise), 7 + 1e3 * targets, confidence)
+    scaled = intervals(7 + 1e3 * (targets + noise), 7 + 1e3 * targets, confidence)
     assert astuple(scaled[0]) == pytest.approx(astuple(score), rel=1e-6)
     assert scaled[1].mean == pytest.approx(1e3 * error.mean)
 
 
 def test_a_flawless_model_has_no_error() -> None:
     targets = np.arange(5.0)
-    score, error = regression_intervals(np.tile(targets, (3, 1)), targets)
+    score, error = intervals(np.tile(targets, (3, 1)), targets)
     assert (score, error) == (Interval(1, 1, 1, 0.95), Interval(0, 0, 0, 0.95))
-
-
-@pytest.mark.parametrize(
-    ("predicted", "true", "problem"),
-    [
-        (np.ones((1, 5)), np.arange(5.0), "at least 2"),
-        (np.ones((3, 5)), np.arange(4.0), "shapes"),
-        (np.ones(5), np.arange(5.0), "shapes"),
-        (np.ones((3, 5)), np.ones(5), "differ"),
-    ],
-)
-def test_other_tables_are_refused(predicted: Floats, true: Floats, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        regression_intervals(predicted, true)
 
 
 # --- the confirmation
@@ -180,7 +176,7 @@ def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPa
         return 1.0, score, 1.0, score
 
     trainer, ledger = ScriptedTrainer(script=scores, build=build), Kept()
-    dataset = Dataset("houses", "5ba", TEST, TEST, None)
+    dataset = Dataset(name="houses", sha256="5ba", train=TEST, validation=TEST, classes=None)
     confirmation = Confirmation(trainer, Confirm(seeds=3), 0, ledger, Notes().confirmed, dataset)
     proof = confirmation.prove([candidate], None)
 
@@ -189,8 +185,13 @@ def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPa
     assert proof.per_seed == pytest.approx([1 - error / variance for error in errors])
     assert proof.interval.mean == pytest.approx(1 - np.mean(errors) / variance)
     assert proof.rmse is not None
-    assert proof.rmse.mean == pytest.approx(np.mean(errors) ** 0.5)
-    assert (proof.f1, proof.baselines, ledger.opened) == (None, {"mean": 0.0}, [3])
+    assert proof.rmse.mean == pytest.approx(np.mean(np.sqrt(errors)))
+    assert (proof.f1, ledger.opened) == (None, [3])
+    assert list(proof.baselines) == ["mean", "linear_model", "gradient_boosted_trees"]
+    assert proof.baselines["mean"].interval.mean == pytest.approx(0, abs=1e-9)
+    line = proof.baselines["linear_model"]
+    assert line.interval.mean > 0.99999, "the targets lie on one"
+    assert line.difference.mean == pytest.approx(proof.interval.mean - line.interval.mean)
     assert Proof.from_json(json.loads(json.dumps(proof.to_json()))) == proof
 
 
@@ -263,7 +264,7 @@ def test_scores_below_zero_have_a_place_in_the_figures() -> None:
 def test_the_status_of_a_regression_names_its_metric() -> None:
     status = Status("mine", "done", 2, {}, {}, MET.winner, [], 0, {}, R2, 0.6, None)
     assert "best: trial 0, validation R² 0.9100, " in as_text(status)
-    assert as_json(status)["metric"] == "r2"
+    assert status_json(status)["metric"] == "r2"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,13 @@ class Model:
 
 def test_the_largest_errors_come_first() -> None:
     split = Split(np.array([[1.0], [2.0], [3.0]]), np.array([1.5, 0.0, 3.0]))
-    found = measure(Model(), Dataset("some", "5ba", split, split, None), 3, 9)
+    found = find(
+        Model(),
+        Dataset(name="some", sha256="5ba", train=split, validation=split, classes=None),
+        3,
+        9,
+    )
+    assert isinstance(found, Deviations)
     assert (found.trial, found.seed, found.examples, found.median) == (3, 9, 3, 0.5)
     assert found.rmse == pytest.approx((4.25 / 3) ** 0.5)
     assert found.worst[:2] == (Deviation(1, 0.0, 2.0), Deviation(0, 1.5, 1.0))

@@ -27,7 +27,16 @@ PARAMS = {
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     url = f"sqlite:///{tmp_path}/store.db"
-    options = Options("blobs", url, None, tmp_path, None, json=False, verbose=False, quiet=True)
+    options = Options(
+        study="blobs",
+        storage=url,
+        name=None,
+        out=tmp_path,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     return Session(options, {}, create=True)
 
 
@@ -74,7 +83,16 @@ def test_mistakes_belong_to_the_proof_s_winner(session: Session) -> None:
     assert session.evidence().mistakes is None
     for trial, shown in ((0, mistakes), (1, None)):
         interval = Interval(0.7, 0.6, 0.8, 0.95)
-        proof = Proof(trial, (Run(trial, 7, 0.7),), (7,), (0.7,), interval, 10, 1, 7)
+        proof = Proof(
+            trial=trial,
+            runs=(Run(trial, 7, 0.7),),
+            seeds=(7,),
+            per_seed=(0.7,),
+            interval=interval,
+            test_size=10,
+            openings=1,
+            model_seed=7,
+        )
         session.ledger.keep(proof, 1.0, {"versions": {}, "hardware": {}})
         assert session.evidence().mistakes == shown
 

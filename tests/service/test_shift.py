@@ -17,7 +17,16 @@ def test_lanes_that_memory_does_not_hold_are_halved_and_no_trial_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
-    options = Options("blobs", url, None, tmp_path, None, json=False, verbose=False, quiet=True)
+    options = Options(
+        study="blobs",
+        storage=url,
+        name=None,
+        out=tmp_path,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     session = Session(options, {"trials": 6}, create=True)
     made: list[int | None] = []
 

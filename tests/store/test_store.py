@@ -145,7 +145,16 @@ def test_a_study_that_cannot_be_used_leaves_no_store_behind(
         "                  model=MLP(hidden=(4,)), training=Training(epochs=1), trials=1)\n"
     )
     url = backend.empty(tmp_path)
-    options = Options(str(study), url, None, tmp_path, None, False, False, True)
+    options = Options(
+        study=str(study),
+        storage=url,
+        name=None,
+        out=tmp_path,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     with pytest.raises(DataNotFound, match="nonesuch"):
         Session(options, create=True)
     with pytest.raises(StoreNotFound):

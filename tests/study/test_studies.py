@@ -22,7 +22,7 @@ from search.study.training import Training
 
 ROOT = Path(__file__).parents[2]
 OURS = sorted(path.stem for path in (ROOT / "studies").glob("[!_]*.py"))
-EXPERIMENTS = sorted(set(OURS) - {"blobs", "mnist"})
+EXPERIMENTS = sorted(set(OURS) - {"blobs", "mnist", "table"})
 PROMISED = [
     "activations_fashion",
     "batchnorm_placement",
@@ -153,7 +153,16 @@ def opened(
     file = folder / "mine.py"
     file.write_text(text)
     url = f"sqlite:///{folder}/store.db"
-    options = Options(str(file), url, None, folder, None, json=False, verbose=False, quiet=True)
+    options = Options(
+        study=str(file),
+        storage=url,
+        name=None,
+        out=folder,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     return Session(options, settings, create=True, full=full)
 
 

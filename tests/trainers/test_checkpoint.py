@@ -16,13 +16,18 @@ values = st.sampled_from(DTYPES).flatmap(
 )
 scores = st.floats(allow_nan=False)
 curves = st.lists(st.tuples(scores, scores, scores, scores), max_size=4).map(
-    lambda rows: tuple(EpochResult(epoch, *row) for epoch, row in enumerate(rows, start=1))
+    lambda rows: tuple(
+        EpochResult(epoch=epoch, loss=loss, score=score, val_loss=val_loss, val_score=val_score)
+        for epoch, (loss, score, val_loss, val_score) in enumerate(rows, start=1)
+    )
 )
 checkpoints = st.builds(
     Checkpoint, st.sampled_from(["fit", "lanes"]), curves, st.lists(values, max_size=12).map(tuple)
 )
 SMALL = Checkpoint(
-    "fit", (EpochResult(1, 0.1, 0.2, 0.3, 0.4),), (np.arange(6, dtype=np.float32).reshape(2, 3),)
+    "fit",
+    (EpochResult(epoch=1, loss=0.1, score=0.2, val_loss=0.3, val_score=0.4),),
+    (np.arange(6, dtype=np.float32).reshape(2, 3),),
 )
 
 

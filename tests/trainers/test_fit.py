@@ -24,7 +24,9 @@ def dataset() -> Dataset:
     train, validation = (
         Split(part.x[:300], part.y[:300]) for part in (whole.train, whole.validation)
     )
-    return Dataset("blobs", whole.sha256, train, validation, whole.classes)
+    return Dataset(
+        name="blobs", sha256=whole.sha256, train=train, validation=validation, classes=whole.classes
+    )
 
 
 def check(dataset: Dataset, model: MLP | BuildModel, training: Training) -> None:

@@ -38,8 +38,13 @@ def numbered(train: int, validation: int, classes: int = 3) -> Dataset:
     """Return a data set whose inputs are the numbers of its examples, of uneven classes."""
     x = np.arange(train + validation, dtype=np.float32)[:, None]
     y = (np.random.default_rng(1).random(len(x)) ** 2 * classes).astype(np.int64)
-    parts = Split(x[validation:], y[validation:]), Split(x[:validation], y[:validation])
-    return Dataset("numbered", "0" * 64, *parts, classes)
+    return Dataset(
+        name="numbered",
+        sha256="0" * 64,
+        train=Split(x[validation:], y[validation:]),
+        validation=Split(x[:validation], y[:validation]),
+        classes=classes,
+    )
 
 
 @pytest.mark.parametrize(("train", "validation", "count"), [(50, 10, 5), (47, 6, 4), (4, 1, 5)])

@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from search.errors import ModelError
+from search.study.metric import ACCURACY, BALANCED_ACCURACY, R2, RMSE
 from search.trainers.outputs import Meaning, Outputs, last_activation, loss_of
 
 LAYERS, LOSSES = keras.layers, keras.losses
@@ -121,15 +123,35 @@ def test_probabilities_agree_with_guesses_on_every_side() -> None:
 
 def test_scores() -> None:
     y = np.array([0, 1, 1])
-    assert outputs(Meaning.PROBABILITY).score(np.array([[0.1], [0.9], [0.2]]), y) == 2 / 3
-    assert outputs(Meaning.CLASSES, 3).score(np.eye(4)[[0, 1, 3]], y) == 2 / 3
+
+    def accuracy(found: Outputs, said: NDArray[Any]) -> float:
+        return ACCURACY.score(y, found.answers(said))
+
+    assert accuracy(outputs(Meaning.PROBABILITY), np.array([[0.1], [0.9], [0.2]])) == 2 / 3
+    assert accuracy(outputs(Meaning.CLASSES, 3), np.eye(4)[[0, 1, 3]]) == 2 / 3
     number = outputs(Meaning.NUMBER, None)
     targets = np.array([1.0, 2.0, 3.0])
-    assert number.score(np.array([[1.0], [2.0], [2.0]], np.float16), targets) == 0.5
-    assert number.score(np.full((3, 1), np.nan), targets) == -1
+    predicted = np.array([[1.0], [2.0], [2.0]], np.float16)
+    assert R2.score(targets, number.answers(predicted)) == 0.5
+    assert R2.score(targets, number.answers(np.full((3, 1), np.nan))) == -1
 
 
 def test_only_what_rounding_may_turn_around_is_slack() -> None:
     close = np.array([[0.4999], [0.9], [0.1], [0.5003]])
-    assert outputs(Meaning.PROBABILITY).slack(close) == 0.5
-    assert outputs(Meaning.CLASSES).slack(np.array([[0.3, 0.7], [0.5, 0.5]])) == 0.5
+    y = np.array([0, 1, 0, 1])
+    assert outputs(Meaning.PROBABILITY).slack(close, y, ACCURACY, 0.5) == 0.5 + 0.5 / 4
+    said = np.array([[0.3, 0.7], [0.5, 0.5]])
+    assert outputs(Meaning.CLASSES).slack(said, y[:2], ACCURACY, 0.5) == 0.5 + 0.5 / 2
+    # One of a rare class weighs more where all classes weigh the same.
+    rare = np.array([0, 0, 0, 1])
+    slack = outputs(Meaning.PROBABILITY).slack(close, rare, BALANCED_ACCURACY, 0.5)
+    assert slack == 2 * (0.5 + 0.5 / 4) * 4 / (2 * 1)
+
+
+def test_of_an_error_as_much_is_slack_as_of_r2() -> None:
+    number, targets = outputs(Meaning.NUMBER, None), np.array([0.0, 20.0])
+    said = np.zeros((2, 1))
+    assert number.slack(said, targets, R2, 0.5) == 1e-3
+    error = 5.0
+    more = error + number.slack(said, targets, RMSE.measured(targets), -error)
+    assert (more**2 - error**2) / targets.var() == pytest.approx(1e-3)

@@ -38,7 +38,13 @@ def houses() -> Dataset:
     y = np.tanh(2 * x[:, 0]) + 0.3 * x[:, 1] ** 2 + random.normal(scale=0.1, size=400)
     y = MEAN + SCALE * y
     x = 5 + x * (1.0, 2_000.0)
-    return Dataset("houses", "5ba", Split(x[100:], y[100:]), Split(x[:100], y[:100]), None)
+    return Dataset(
+        name="houses",
+        sha256="5ba",
+        train=Split(x[100:], y[100:]),
+        validation=Split(x[:100], y[:100]),
+        classes=None,
+    )
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -1,0 +1,156 @@
+"""How often the intervals of each score hold what they promise, in simulated studies.
+
+    python -m benchmarks.coverage [--studies 400] [--worlds few]
+
+A study draws examples and seeds anew; its configuration has a true score, the mean over very many
+of both. Printed is the share of the intervals of 95 % that hold it, and of the intervals of the
+difference to one fixed model those that hold the true difference.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.proof.scored import Scored
+from search.study.metric import METRICS, Metric
+from search.study.task import Task
+
+CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss")
+NUMBERS = ("r2", "rmse", "mae")
+MANY_SEEDS, MANY_EXAMPLES = 200, 20_000
+
+
+@dataclass(frozen=True)
+class World:
+    """Where studies are simulated."""
+
+    task: Task
+    seeds: int
+    examples: int
+    luck: float = 0.0  # standard deviation over seeds of the logarithm of their noise
+    share: float = 0.5  # of the examples that are of the second class
+    tails: float = 1e6  # degrees of freedom of the noise of targets, which is Student's
+    strength: float = 1.5  # how far apart classes are
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        names = CLASSES if self.task is Task.CLASSIFICATION else NUMBERS
+        return [METRICS[name] for name in names]
+
+    def simulate(
+        self, random: np.random.Generator, seeds: int, examples: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:
+        """Return labels or targets, the answers of each seed, and those of a fixed model."""
+        own = random.standard_normal((seeds + 1, examples))
+        # The fixed model has the luck that a seed has on average.
+        luck = self.luck * np.append(random.standard_normal(seeds), 0.0)[:, None]
+        if self.task is Task.REGRESSION:
+            noise = random.standard_t(self.tails, examples) * (1 - 2 / self.tails) ** 0.5 / 2
+            y = random.standard_normal(examples) + noise
+            said = y + (noise + 0.2 * own) * np.exp(luck)
+            return y, said[:-1], said[-1]
+        y = (random.random(examples) < self.share).astype(np.int64)
+        if y.min() == y.max():
+            y[0] = 1 - y[0]  # else there is nothing to score
+        seen = self.strength * (2 * y - 1) + random.standard_normal(examples)
+        prior = np.log(self.share / (1 - self.share))
+        logits = 2 * self.strength * (seen + 0.5 * own * np.exp(luck)) / 1.25 + prior + luck
+        second = 1 / (1 + np.exp(-logits))
+        said = np.stack([1 - second, second], axis=-1)
+        return y, said[:-1], said[-1]
+
+    @cached_property
+    def truth(self) -> dict[str, tuple[float, float]]:
+        """The scores that are expected of a fresh seed, and of the fixed model."""
+        random, found = np.random.default_rng(1), []
+        seeds = MANY_SEEDS if self.luck else 20
+        for _ in range(seeds // 5):
+            y, said, fixed = self.simulate(random, 5, MANY_EXAMPLES)
+            found.append(
+                [
+                    (fmean(one.score(y, said_by) for said_by in said), one.score(y, fixed))
+                    for one in self.metrics
+                ]
+            )
+        means = np.mean(found, axis=0)
+        return {
+            one.name: (float(score), float(other))
+            for one, (score, other) in zip(self.metrics, means, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often intervals held the truth, and how wide they were."""
+
+    score: float
+    difference: float
+    width: float  # the median
+
+
+@cache
+def coverage(world: World, studies: int) -> dict[str, Coverage]:
+    """Return the coverage of each score in so many studies."""
+    random = np.random.default_rng(2)
+    held: dict[str, list[tuple[bool, bool, float]]] = {one.name: [] for one in world.metrics}
+    for _ in range(studies):
+        y, said, fixed = world.simulate(random, world.seeds, world.examples)
+        for metric in world.metrics:
+            scored = Scored(metric, y, None, 0.95)
+            score, gap = scored.interval(said), scored.difference(scored.values(said), fixed)
+            true, other = world.truth[metric.name]
+            held[metric.name].append(
+                (
+                    score.low <= true <= score.high,
+                    gap.low <= true - other <= gap.high,
+                    score.high - score.low,
+                )
+            )
+    return {
+        name: Coverage(
+            float(np.mean([one[0] for one in found])),
+            float(np.mean([one[1] for one in found])),
+            float(np.median([one[2] for one in found])),
+        )
+        for name, found in held.items()
+    }
+
+
+def worlds() -> Iterator[World]:
+    """Yield all worlds, the cheap ones first."""
+    classes, numbers = Task.CLASSIFICATION, Task.REGRESSION
+    for examples in (100, 1_000, 10_000):
+        for seeds, luck in ((3, 0.0), (3, 0.3), (5, 0.3)):
+            for share in (0.5, 0.1, 0.02) if examples > 100 else (0.5, 0.1):
+                yield World(classes, seeds, examples, luck, share)
+            yield World(numbers, seeds, examples, luck / 3)
+        yield World(classes, 3, examples, strength=2.5, share=0.1)
+        yield World(classes, 3, examples, strength=2.5, share=0.05)
+        yield World(numbers, 5, examples, tails=5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=400)
+    parser.add_argument("--examples", type=int, nargs="*", help="only worlds of so many")
+    given = parser.parse_args()
+    for world in worlds():
+        if given.examples and world.examples not in given.examples:
+            continue
+        print(world, flush=True)
+        for name, one in coverage(world, given.studies).items():
+            print(
+                f"  {name:18} {one.score:.3f}  difference {one.difference:.3f}  "
+                f"width {one.width:.4f}  of {world.truth[name][0]:.4f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

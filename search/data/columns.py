@@ -1,0 +1,224 @@
+"""What the columns of a table are: numbers, categories, dates, or nothing to learn from."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from search.data.extent import LARGEST
+from search.errors import DataCorrupt
+from search.study.table import Column, ColumnKind
+
+FEW_LEVELS = 10  # whole numbers are categories when no more of them differ
+EACH_LEVEL = 10  # and when each has so many rows on average
+OWN_TEXT = 0.5  # text that is another in more than this share of its rows identifies them
+MOSTLY = 0.5  # numbers in a column of text, from which text in it is a flaw
+DATE = re.compile(r"\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?\s*")
+DAY_OR_MONTH_FIRST = re.compile(r"\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([T ].*)?\s*")
+ROW_NUMBERS = re.compile(r"(|index|id|row|rownames|unnamed: ?\d+|.*[ _.]id)", re.IGNORECASE)
+TRUTH = {"true": 1, "false": 0}
+DAY = np.timedelta64(1, "D")
+
+
+def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
+    """Return a column's values as models take them, ``[row]``.
+
+    Of text these are Python's own strings, "" where there is none; of all else float32, NaN where
+    there is none, of dates the days since 1970.
+
+    Raises:
+        DataCorrupt: a value is no number, or no date.
+
+    """
+    if column.text:
+        return _text(series)
+    if column.kind is ColumnKind.DATE:
+        return _days(series, column.name).astype(np.float32)
+    numbers = _numbers(series, column.name)
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(numbers) > LARGEST
+    if beyond.any():
+        raise DataCorrupt(
+            f"the column {column.name!r} holds {numbers[beyond][0]:g}, but networks reckon in "
+            f"float32, with numbers up to {LARGEST:g}; leave it empty if it marks what is "
+            "missing, else divide all by it"
+        )
+    return numbers.astype(np.float32)
+
+
+def understand(
+    frame: pd.DataFrame, overruled: Mapping[str, str], leave: Mapping[str, str]
+) -> tuple[Column, ...]:
+    """Say what each column is, by the rows that may be seen while searching.
+
+    Args:
+        frame: these rows.
+        overruled: what the user says that columns are.
+        leave: columns that serve another purpose, and which.
+
+    Raises:
+        DataCorrupt: a column is text in one part and numbers in another, or not what the user
+            says it is, or there is nothing to learn from.
+
+    """
+    columns = tuple(_understood(frame[name], overruled.get(name), leave) for name in frame.columns)
+    if all(column.kind is ColumnKind.DROP for column in columns):
+        left = "; ".join(f"{column.name}: {column.note}" for column in columns[:3])
+        raise DataCorrupt(f"there is no column to learn from ({left or 'only the label'})")
+    return columns
+
+
+def told(columns: Sequence[Column]) -> Iterator[str]:
+    """Yield what columns were taken for, a line each."""
+    for kind, words in (
+        (ColumnKind.NUMBER, "numbers"),
+        (ColumnKind.CATEGORY, "categories"),
+        (ColumnKind.DATE, "dates"),
+    ):
+        if names := [_with_missing(one) for one in columns if one.kind is kind]:
+            yield f"taken for {words}: {', '.join(names)}"
+    if left := [f"{one.name} ({one.note})" for one in columns if one.kind is ColumnKind.DROP]:
+        yield f"left out: {', '.join(left)}"
+
+
+def rows_in_words(count: int) -> str:
+    """Return a number of rows in words."""
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+def _with_missing(column: Column) -> str:
+    return f"{column.name} ({column.missing} missing)" if column.missing else column.name
+
+
+def _understood(series: pd.Series, said: str | None, leave: Mapping[str, str]) -> Column:
+    name = str(series.name)
+    missing = int(series.isna().sum())
+    if name in leave and said is None:
+        return Column(name=name, kind=ColumnKind.DROP, missing=missing, note=leave[name])
+    kind, note = (ColumnKind(said), "") if said is not None else _kind(series)
+    if said is not None and kind is ColumnKind.DROP:
+        note = "the study says so"
+    text = kind is ColumnKind.CATEGORY and not _is_number(series)
+    column = Column(name=name, kind=kind, text=text, missing=missing, note=note)
+    if kind is not ColumnKind.DROP:
+        values_of(column, series)  # refuses what it cannot be
+    return column
+
+
+def _kind(series: pd.Series) -> tuple[ColumnKind, str]:
+    """Return what a column is, and why it is left out where it is."""
+    values = series.dropna()
+    if not len(values):
+        return ColumnKind.DROP, "empty"
+    differing = values.nunique()
+    if differing == 1 and not series.isna().any():
+        return ColumnKind.DROP, f"always {_shown(values.iloc[0])}"
+    if not _is_number(series) and not _is_date(series):
+        if not all(isinstance(value, str) for value in values.iloc[:1000]):
+            values = values.astype(str)
+        return _kind_of_text(values, str(series.name))
+    if _is_date(series):
+        return ColumnKind.DATE, ""
+    if series.dtype.kind == "b" or _is_bool(values):
+        return ColumnKind.NUMBER, ""
+    numbers = values.to_numpy(np.float64)
+    whole = bool((numbers == np.floor(numbers)).all())
+    if whole and differing == len(series) > 2:
+        if numbers.max() - numbers.min() == len(series) - 1:
+            return ColumnKind.DROP, "it numbers the rows"
+        if ROW_NUMBERS.fullmatch(str(series.name)):
+            return ColumnKind.DROP, "it identifies the rows"
+    if whole and differing <= FEW_LEVELS and len(values) >= EACH_LEVEL * differing:
+        return ColumnKind.CATEGORY, ""
+    return ColumnKind.NUMBER, ""
+
+
+def _kind_of_text(values: pd.Series, name: str) -> tuple[ColumnKind, str]:
+    numbers = pd.to_numeric(values, errors="coerce")
+    if (share := float(numbers.notna().mean())) > MOSTLY:
+        if share == 1:
+            return ColumnKind.NUMBER, ""
+        other = values[numbers.isna()]
+        raise DataCorrupt(
+            f"the column {name!r} holds numbers, and text in {rows_in_words(len(other))} "
+            f"({_shown(other.iloc[0])} in row {int(other.index[0]) + 1}); leave that empty if it "
+            f"marks what is missing, and if all are names, say --column {name}=category, or "
+            f"columns={{{name!r}: 'category'}} in the study"
+        )
+    differing = values.nunique()
+    if values.str.fullmatch(DATE).all() and _dates(values).notna().all():
+        return ColumnKind.DATE, ""
+    if values.str.fullmatch(DAY_OR_MONTH_FIRST).all():
+        return ColumnKind.DROP, "dates are read where the year comes first, like 2026-01-31"
+    if differing > OWN_TEXT * len(values) and differing > FEW_LEVELS:
+        return ColumnKind.DROP, "text of its own in most rows"
+    return ColumnKind.CATEGORY, ""
+
+
+def _is_number(series: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(series.dtype) or (
+        series.dtype == object and _is_bool(series.dropna())
+    )
+
+
+def _is_bool(values: pd.Series) -> bool:
+    """Say whether all are truth values, as pandas keeps them where some are missing."""
+    return len(values) > 0 and all(isinstance(value, bool | np.bool_) for value in values)
+
+
+def _is_date(series: pd.Series) -> bool:
+    return pd.api.types.is_datetime64_any_dtype(series.dtype)
+
+
+def _dates(values: pd.Series) -> pd.Series:
+    """Return dates, NaT for what is none: text with the year first, which has one meaning."""
+    if not _is_date(values):
+        values = values.astype(str)
+        values = values.where(values.str.fullmatch(DATE))
+    return pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
+
+
+def _text(series: pd.Series) -> NDArray[Any]:
+    there = series.notna().to_numpy()
+    found = np.full(len(series), "", object)
+    found[there] = [str(value) for value in series[there]]
+    return found
+
+
+def _numbers(series: pd.Series, name: str) -> NDArray[np.float64]:
+    there = series.dropna()
+    if there.dtype.kind in "OTU" or isinstance(there.dtype, pd.StringDtype):
+        there = there.map(lambda value: TRUTH.get(str(value).casefold(), value))
+    numbers = pd.to_numeric(there, errors="coerce")
+    if numbers.isna().any():
+        odd = there[numbers.isna()].iloc[0]
+        raise DataCorrupt(f"the column {name!r} holds {_shown(odd)}, which is no number")
+    found = np.full(len(series), np.nan)
+    found[series.notna().to_numpy()] = numbers.to_numpy(np.float64)
+    return found
+
+
+def _days(series: pd.Series, name: str) -> NDArray[np.float64]:
+    there = series.dropna()
+    if pd.api.types.is_numeric_dtype(there.dtype):
+        raise DataCorrupt(
+            f"the column {name!r} holds numbers, not dates; write them like 2026-01-31"
+        )
+    dates = _dates(there)
+    if dates.isna().any():
+        odd = there[dates.isna()].iloc[0]
+        raise DataCorrupt(
+            f"the column {name!r} holds {_shown(odd)}, which is no date; write them like 2026-01-31"
+        )
+    found = np.full(len(series), np.nan)
+    moments = dates.dt.tz_localize(None).to_numpy("datetime64[us]")
+    found[series.notna().to_numpy()] = (moments - np.datetime64(0, "us")) / DAY
+    return found
+
+
+def _shown(value: object) -> str:
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

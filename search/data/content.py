@@ -1,0 +1,141 @@
+"""Arrays and frames that a study holds in memory: kept as files, named by what is in them.
+
+So a study goes on when the same is given again, and others can be given the files.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from search.data.formats import Array
+from search.errors import DataCorrupt, UsageError, reason_of
+from search.study.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LETTERS = 12  # of a digest, in a file's name
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is to be in a file."""
+
+    path: Path
+    write: Callable[[Path], None]
+
+
+def in_files(data: Table | Mapping[str, Any], folder: Path) -> tuple[str | Table, tuple[Held, ...]]:
+    """Return a study's data as files in a folder, and what is to be written there.
+
+    Args:
+        data: arrays by their names, as `numpy.savez` takes them; or a table, whose frames are
+            kept, and files are left where they are.
+        folder: of the files.
+
+    Raises:
+        DataCorrupt: something cannot be kept.
+
+    """
+    if isinstance(data, Mapping):
+        arrays = {str(name): _array(str(name), value) for name, value in data.items()}
+        path = folder / f"arrays-{_digest_of_arrays(arrays)}.npz"
+        return str(path), (Held(path, partial(_write_arrays, arrays)),)
+    files = []
+    for name in ("source", "test", "validation"):
+        frame: Any = getattr(data, name)
+        if not isinstance(frame, str | float):
+            content = _parquet(frame)
+            path = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:_LETTERS]}.parquet"
+            files.append(Held(path, partial(_write_bytes, content)))
+            data = replace(data, **{name: str(path)})  # type: ignore[arg-type]  # one of them
+    return data, tuple(files)
+
+
+def keep_files(files: tuple[Held, ...]) -> Callable[[], None]:
+    """Write files that are not there yet; return what takes them back, and folders made for them.
+
+    Raises:
+        UsageError: a folder does not take them.
+
+    """
+    made: list[Path] = []
+
+    def undo() -> None:
+        for path in reversed(made):
+            with suppress(OSError):  # somebody has put something else into the folder
+                path.rmdir() if path.is_dir() else path.unlink()
+
+    try:
+        for one in files:
+            folder = one.path.parent
+            made += [each for each in (*reversed(folder.parents), folder) if not each.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            if not one.path.exists():
+                made.append(one.path)
+                _whole(one)
+    except OSError as error:
+        undo()
+        raise UsageError(
+            f"{folder} cannot hold the data: {error.strerror or error}; name another with --out"
+        ) from error
+    return undo
+
+
+def _whole(one: Held) -> None:
+    """Write a file, which only its owner may read, beside its place and put it there."""
+    number, beside = tempfile.mkstemp(dir=one.path.parent, suffix=one.path.suffix)
+    os.close(number)
+    try:
+        one.write(Path(beside))
+        Path(beside).replace(one.path)
+    finally:
+        Path(beside).unlink(missing_ok=True)
+
+
+def _array(name: str, value: Any) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind == "T":  # NumPy's own strings, which no archive holds
+        array = array.astype(str)
+    if array.dtype.kind != "O":
+        return array
+    if all(isinstance(one, str) for one in array.flat):  # as pandas keeps text
+        return array.astype(str)
+    kinds = sorted({type(one).__name__ for one in array.flat})
+    raise DataCorrupt(
+        f"{name} holds objects ({', '.join(kinds[:3])}); make all of it numbers, or all text"
+    )
+
+
+def _digest_of_arrays(arrays: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:_LETTERS]
+
+
+def _write_arrays(arrays: Mapping[str, Array], path: Path) -> None:
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def _parquet(frame: "pd.DataFrame") -> bytes:
+    from search.data.frames import checked
+
+    try:
+        content: bytes = checked(frame, "the frame").to_parquet(None, index=False)
+    except (TypeError, ValueError, NotImplementedError) as error:  # pyarrow's own are such
+        raise DataCorrupt(f"the frame cannot be kept: {reason_of(error)}") from error
+    return content
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

@@ -1,0 +1,125 @@
+"""Which rows of a table are for which split: by chance, by group, or by time."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from search.errors import DataCorrupt
+from search.study.table import Table
+
+Places = NDArray[np.int64]
+SHUFFLE = 0  # its seed, which is always the same
+FEWEST_OF_A_CLASS = 4  # rows; a class with fewer is not dealt to all splits but trained on
+
+
+class Part(StrEnum):
+    """What rows are for."""
+
+    TRAIN = "training"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+def deal(
+    frame: pd.DataFrame, spec: Table, shares: Mapping[Part, float], classes: bool
+) -> tuple[Places, dict[Part, Places]]:
+    """Deal the rows of a table.
+
+    Args:
+        frame: the table.
+        spec: what the study says of it.
+        shares: what each split is to have of the rows that the ones before it have left.
+        classes: whether the label holds classes; then the splits have them in equal shares, as far
+            as whole rows allow.
+
+    Returns:
+        The rows that are left for training, and those of each split; in the order of the table.
+
+    Raises:
+        DataCorrupt: there are too few rows, or groups.
+
+    """
+    rest = np.arange(len(frame))
+    dealt = {}
+    for part, share in shares.items():
+        if spec.time is not None:
+            chosen = _last(frame[spec.time].iloc[rest], share, spec.time)
+        elif spec.group is not None:
+            labels = frame[spec.label].iloc[rest] if classes else None
+            chosen = _groups(frame[spec.group].iloc[rest], labels, share, spec.group, part)
+        else:
+            labels = frame[spec.label].iloc[rest] if classes else None
+            chosen = _shuffled(len(rest), labels, share)
+        if len(chosen) < 2 or len(rest) - len(chosen) < 2:
+            raise DataCorrupt(
+                f"{len(frame)} rows are too few: a share of {share:g} for {part} leaves "
+                f"{len(chosen)} of them there and {len(rest) - len(chosen)} elsewhere; supply more"
+            )
+        dealt[part], rest = rest[chosen], np.delete(rest, chosen)
+    return rest, dealt
+
+
+def _shuffled(rows: int, labels: pd.Series | None, share: float) -> Places:
+    """Return rows by chance; of each class the same share, but for the rarest ones."""
+    from sklearn.model_selection import train_test_split
+
+    count = max(2, round(share * rows))
+    eligible, codes = np.arange(rows), None
+    if labels is not None:
+        codes = pd.factorize(labels)[0]
+        eligible = np.flatnonzero(np.bincount(codes)[codes] >= FEWEST_OF_A_CLASS)
+        kinds = len(np.unique(codes[eligible]))
+        if not kinds <= count <= len(eligible) - kinds:
+            eligible, codes = np.arange(rows), None  # fewer places than classes
+    if count >= len(eligible):
+        return np.arange(rows)
+    stratify = None if codes is None else codes[eligible]
+    _, chosen = train_test_split(eligible, test_size=count, random_state=SHUFFLE, stratify=stratify)
+    return np.sort(chosen)
+
+
+def _groups(
+    groups: pd.Series, labels: pd.Series | None, share: float, name: str, part: Part
+) -> Places:
+    """Return whole groups by chance."""
+    from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
+
+    codes = pd.factorize(groups, use_na_sentinel=False)[0]
+    if codes.max() < 1:
+        raise DataCorrupt(
+            f"the column {name!r} has one group left when rows are dealt for {part}; supply more "
+            "groups, or leave out group"
+        )
+    folds = round(1 / share)
+    if labels is not None and 2 <= folds <= codes.max() + 1:
+        kinds = pd.factorize(labels)[0]
+        if np.bincount(kinds).min() >= folds:
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=SHUFFLE)
+            _, chosen = next(splitter.split(kinds, kinds, codes))
+            return np.sort(chosen)
+    shuffle = GroupShuffleSplit(1, test_size=share, random_state=SHUFFLE)
+    _, chosen = next(shuffle.split(codes, groups=codes))
+    return np.sort(chosen)
+
+
+def _last(moments: pd.Series, share: float, name: str) -> Places:
+    """Return the last rows in time; rows of one moment stay together."""
+    if moments.isna().any():
+        raise DataCorrupt(f"the column {name!r} lacks the time of some rows; leave these rows out")
+    if pd.api.types.is_numeric_dtype(moments.dtype):
+        times = moments.to_numpy(np.float64)
+    else:
+        parsed = pd.to_datetime(moments, errors="coerce", utc=True, format="mixed")
+        if parsed.isna().any():
+            odd = moments[parsed.isna()].iloc[0]
+            raise DataCorrupt(
+                f"the column {name!r} holds {str(odd)[:40]!r}, which is no time; write times like "
+                "2026-01-31, or numbers"
+            )
+        times = parsed.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.float64)
+    ordered = np.sort(times)
+    border = ordered[min(len(times) - 1, max(0, round((1 - share) * len(times))))]
+    return np.flatnonzero(times >= border)

@@ -1,0 +1,69 @@
+"""What a table gives away: columns that alone tell the label, and test rows known from training."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from search.data.encoding import Encoding
+from search.study.table import Column, ColumnKind
+
+if TYPE_CHECKING:
+    from search.data.splits import Split
+
+SURE = 0.999  # share of the label, or of its variance, from which a column gives it away
+LOOKED_AT = 4000  # rows
+FEWEST_ROWS = 40
+
+
+def hints(
+    columns: Sequence[Column], train: "Split", seen: pd.DataFrame, test: pd.DataFrame
+) -> Iterator[str]:
+    """Yield what speaks against a high score, a line each.
+
+    Args:
+        columns: of the table.
+        train: the training split.
+        seen: the rows of training and validation, with their labels.
+        test: those of the test split.
+
+    """
+    if known := _known(seen, test):
+        yield (
+            f"{known} of the {len(test)} test rows also stand in training or validation, label and "
+            "all: the score says that much less of rows that are new; leave out what is twice"
+        )
+    if names := [column.name for column in columns if _tells(column, train)]:
+        one = len(names) == 1
+        yield (
+            f"{', '.join(names)} {'tells' if one else 'each tell'} the label alone; if that is not "
+            "known before the label is, leave it out: columns={..: 'drop'}"
+        )
+
+
+def _known(seen: pd.DataFrame, test: pd.DataFrame) -> int:
+    hashes = (pd.util.hash_pandas_object(frame, index=False) for frame in (seen, test))
+    before, now = (one.to_numpy() for one in hashes)
+    return int(np.isin(now, before).sum())
+
+
+def _tells(column: Column, train: "Split") -> bool:
+    """Say whether a tree that sees one column alone is right on rows that it has not seen."""
+    if column.kind is ColumnKind.DROP or len(train) < FEWEST_ROWS:
+        return False
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    assert train.columns is not None, "it is of a table"
+    rows = np.random.default_rng(0).permutation(len(train))[:LOOKED_AT]
+    fit, held = np.array_split(rows, 2)
+    values = {column.name: train.columns[column.name]}
+    encoding = Encoding.of([column], {column.name: values[column.name][fit]})
+    if not encoding.kept:
+        return False
+    x, y = encoding.apply(values), train.y
+    kind = DecisionTreeRegressor if y.dtype.kind == "f" else DecisionTreeClassifier
+    if not np.ptp(y[held]) or not np.ptp(y[fit]):
+        return False
+    tree = kind(max_leaf_nodes=1000, random_state=0).fit(x[fit], y[fit])
+    return float(tree.score(x[held], y[held])) >= SURE

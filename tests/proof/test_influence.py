@@ -1,0 +1,54 @@
+"""Influence values are held to a jackknife that leaves out one example at a time."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from search.proof.influence import influence
+from search.study.metric import METRICS, Metric, Reads
+
+EXAMPLES = 150
+RANDOM = np.random.default_rng(8)
+CLASSES = RANDOM.choice(3, EXAMPLES, p=[0.6, 0.3, 0.1])
+TARGETS = RANDOM.normal(5, 2, EXAMPLES)
+WEIGHTS = RANDOM.choice([0.5, 1.0, 3.0], EXAMPLES)
+
+
+def answers(metric: Metric, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    if metric.reads is Reads.NUMBERS:
+        return TARGETS, TARGETS + RANDOM.normal(size=EXAMPLES)
+    y = np.minimum(CLASSES, classes - 1)
+    logits = RANDOM.normal(size=(EXAMPLES, classes)) + 1.5 * np.eye(classes)[y]
+    shares = np.exp(logits).round(1) + 0.1  # some of them are equal
+    return y, shares / shares.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
+def test_it_is_what_leaving_out_one_example_shows(
+    metric: Metric, classes: int, weights: NDArray[np.float64] | None
+) -> None:
+    y, said = answers(metric, classes)
+    found = influence(metric, y, said, weights)
+    score = metric.score(y, said, weights)
+    assert found.mean() == pytest.approx(score)
+    rest = [np.delete(np.arange(EXAMPLES), one) for one in range(EXAMPLES)]
+    without = [
+        metric.score(y[kept], said[kept], None if weights is None else weights[kept])
+        for kept in rest
+    ]
+    jackknifed = EXAMPLES * score - (EXAMPLES - 1) * np.array(without)
+    assert np.corrcoef(found, jackknifed)[0, 1] > 0.995
+    assert found.var() == pytest.approx(jackknifed.var(), rel=0.15)
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
+def test_answers_that_are_no_numbers_blame_nobody(metric: Metric) -> None:
+    y, said = answers(metric, 3)
+    broken = np.full_like(said, np.nan)
+    assert (influence(metric, y, broken, None) == metric.score(y, broken)).all() or (
+        metric.reads is Reads.GUESSES
+    )

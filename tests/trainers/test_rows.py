@@ -1,0 +1,91 @@
+"""A finished model of a table: it takes the columns, and computes what was trained on."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from search import Table
+from search.data import load
+from search.data.splits import Dataset
+from search.trainers.files import loaded, saved
+from search.trainers.rows import taking_rows
+
+ROWS = 300
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "income/year": random.lognormal(10, 2, ROWS),
+            "income_year": random.normal(size=ROWS),
+            "sex of the person": random.choice(
+                np.array(["f", "m", "ü", None], object), ROWS, p=[0.4, 0.4, 0.01, 0.19]
+            ),
+            "rooms": random.choice([1, 2, 4, np.nan], ROWS),
+            "since": pd.date_range("1960-01-01", periods=ROWS, freq="2021min"),
+            "married": random.random(ROWS) < 0.5,
+            "target": random.normal(size=ROWS),
+        }
+    )
+    frame.loc[::7, "income/year"] = np.nan
+    frame.loc[::9, "since"] = pd.NaT
+    return load(Table(frame, label="target"))
+
+
+@pytest.fixture(scope="module")
+def model(dataset: Dataset) -> keras.Model:
+    """Columns to features, through a file."""
+    assert dataset.table is not None
+    features = keras.Sequential([keras.Input(dataset.input_shape), keras.layers.Identity()])
+    return loaded(saved(taking_rows(features, dataset.table.encoding)))
+
+
+def test_a_saved_model_computes_the_features_that_were_trained_on(
+    dataset: Dataset, model: keras.Model
+) -> None:
+    for split in (dataset.train, dataset.validation):
+        said = model.predict(dict(split.columns or {}), verbose=0)
+        np.testing.assert_allclose(said, split.x, rtol=1e-5, atol=1e-5)
+
+
+def test_values_that_were_never_seen_are_understood_alike(
+    dataset: Dataset, model: keras.Model
+) -> None:
+    assert dataset.table is not None
+    values: dict[str, NDArray[Any]] = {
+        "income/year": np.array([0, 1e30, -1e30, np.nan], np.float32),
+        "income_year": np.array([0, 1e9, np.nan, 1], np.float32),
+        "sex of the person": np.array(["f", "", "never", "ü"], object),
+        "rooms": np.array([3, 4, np.nan, -1], np.float32),
+        "since": np.array([0, 30_000, np.nan, -30_000], np.float32),
+        "married": np.array([0, 1, np.nan, 1], np.float32),
+    }
+    said = model.predict(values, verbose=0)
+    np.testing.assert_allclose(said, dataset.table.encoding.apply(values), rtol=1e-4, atol=1e-4)
+    assert np.isfinite(said).all()
+
+
+def test_a_column_that_is_missing_is_refused(dataset: Dataset, model: keras.Model) -> None:
+    values = {name: one for name, one in (dataset.train.columns or {}).items() if name != "rooms"}
+    with pytest.raises(ValueError, match="rooms"):
+        model.predict(values, verbose=0)
+
+
+def test_it_is_of_standard_layers_alone(model: keras.Model) -> None:
+    config = str(model.get_config())
+    assert "search." not in config
+    assert "Lambda" not in config
+
+
+def test_a_model_keeps_what_says_what_its_outputs_mean(dataset: Dataset) -> None:
+    assert dataset.table is not None
+    logits = keras.Sequential([keras.Input(dataset.input_shape), keras.layers.Dense(1)])
+    logits.compile("sgd", loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    again = loaded(saved(taking_rows(logits, dataset.table.encoding)))
+    assert again.loss.get_config()["from_logits"]
