@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from search.cli import Options
 from search.service.session import Session
 from tests.acceptance.process import LIMIT
 from tests.site import Site, assert_exact
@@ -64,8 +65,15 @@ def test_ray_restarts_a_worker_that_dies_and_the_budget_is_met(tmp_path: Path) -
 
 
 def _create(site: Site) -> None:
-    from search.cli import Options
-
     study = str(site.path / "tiny.py")
-    options = Options(study, site.url, None, site.path, None, False, False, True)
+    options = Options(
+        study=study,
+        storage=site.url,
+        name=None,
+        out=site.path,
+        data_dir=None,
+        json=False,
+        verbose=False,
+        quiet=True,
+    )
     Session(options, {}, create=True).store.close()
