@@ -103,7 +103,7 @@ def coverage(world: World, studies: int) -> dict[str, Coverage]:
         y, said, fixed = world.simulate(random, world.seeds, world.examples)
         for metric in world.metrics:
             scored = Scored(metric, y, None, 0.95)
-            score, gap = scored.interval(said), scored.difference(said, fixed)
+            score, gap = scored.interval(said), scored.difference(scored.values(said), fixed)
             true, other = world.truth[metric.name]
             held[metric.name].append(
                 (

@@ -16,7 +16,7 @@ COMMANDS = {
 }
 
 
-def main() -> None:
+def dispatch() -> None:
     """Run the command that the first word names, or list them."""
     module = f"search.{sys.argv[1]}" if len(sys.argv) > 1 else ""
     if module in COMMANDS:
@@ -32,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    dispatch()

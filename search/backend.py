@@ -175,7 +175,7 @@ def _any_size(array: Any) -> Any:
     return tf.TensorSpec([None] * len(array.shape), array.dtype)
 
 
-def gradients(
+def gradients_of(
     function: Callable[[Any, Callable[[Any], Any]], tuple[Any, Any]], arguments: Any
 ) -> tuple[Any, list[Any], Any]:
     """Differentiate a function of nested arrays, also in arrays that it makes on its way.
@@ -227,7 +227,7 @@ def _shifted_gradients(
     return slopes, deltas, besides
 
 
-def fetch(array: Any) -> NDArray[Any]:
+def to_numpy(array: Any) -> NDArray[Any]:
     """Wait for an array and copy it to the host."""
     with _exhaustion_reported():
         return np.array(keras.ops.convert_to_numpy(array))

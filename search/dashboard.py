@@ -10,7 +10,14 @@ import click
 from search import cli
 from search.service.interrupt import interruptible
 from search.web.guard import Guard
-from search.web.server import READ_ONLY_BYTES, UPLOAD_BYTES, listen, log_to_terminal, serve, shown
+from search.web.server import (
+    READ_ONLY_BYTES,
+    UPLOAD_BYTES,
+    listen,
+    log_to_terminal,
+    serve,
+    shown_address,
+)
 
 if TYPE_CHECKING:
     from search.store import Store
@@ -41,7 +48,7 @@ def dashboard(storage: str, host: str, port: int, read_only: bool | None, verbos
         log_to_terminal(verbose)
         store = Store(storage, create=True)
         password = os.environ.get("DASHBOARD_PASSWORD", "")
-        _announce(store, f"{shown(address)}:{port}", read_only, bool(password), local)
+        _announce(store, f"{shown_address(address)}:{port}", read_only, bool(password), local)
         with contextlib.closing(store), pages(store) as app, interruptible() as interrupt:
             limit = READ_ONLY_BYTES if read_only else UPLOAD_BYTES
             guard = Guard(app, read_only, password, local)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
-from search.result.arms import arms, as_json, markdown
+from search.result.arms import arms, arms_json, arms_markdown
 
 if TYPE_CHECKING:
     from search.service.session import Session
@@ -30,7 +30,7 @@ def findings(by: tuple[str, ...], reach: float | None, health: bool, **arguments
     with session.store.database.errors():
         result = session.evidence() if health else session.result()
         found = arms(result, _examples(session), by, reach)
-    click.echo(json.dumps(as_json(found)) if options.json else markdown(found, reach))
+    click.echo(json.dumps(arms_json(found)) if options.json else arms_markdown(found, reach))
     return 0
 
 

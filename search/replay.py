@@ -75,9 +75,9 @@ def _find(session: "Session", number: int) -> "FrozenTrial":
 
 def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
     from search.store.attributes import SEED, TRAINER
-    from search.trainers.contract import Label
+    from search.trainers.contract import TrainerLabel
 
-    label = Label.parse(trial.user_attrs[TRAINER])
+    label = TrainerLabel.parse(trial.user_attrs[TRAINER])
     trainer = session.trainer(label.kind, label.lanes)
     config = session.spec.search_space.config(trial.params)
     trainer.start(0, session.spec.recipe(config), trial.user_attrs[SEED])

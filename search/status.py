@@ -91,7 +91,7 @@ def status_of(session: "Session") -> Status:
     )
 
 
-def as_json(status: Status) -> dict[str, Any]:
+def status_json(status: Status) -> dict[str, Any]:
     """Return a status in plain JSON."""
     best = status.best
     return {
@@ -183,7 +183,7 @@ def status(follow: bool, **arguments: Any) -> int:
         said = ""
         while True:
             now = status_of(session)
-            text = json.dumps(as_json(now)) if options.json else as_text(now)
+            text = json.dumps(status_json(now)) if options.json else as_text(now)
             if text != said:
                 click.echo(text + ("\n" if follow and not options.json else ""))
             said = text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from search.study.recipe import Recipe
 from search.study.seeds import derive
-from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -71,7 +71,7 @@ class ScriptedTrainer:
         build: Callable[[Recipe, int], Any] = ScriptedModel,
     ) -> None:
         self.lanes = lanes
-        self.label = Label("scripted", lanes)
+        self.label = TrainerLabel("scripted", lanes)
         self.started: list[tuple[int, Recipe, int]] = []  # lane, recipe, seed
         self._script, self._at_start, self._build = script, at_start, build
         self._running: dict[int, tuple[Recipe, int, Course]] = {}

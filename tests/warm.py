@@ -94,6 +94,7 @@ class _Origin:
         with other:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(other.fileno()), *libraries],
+                cwd=Path(__file__).parents[1],  # where this module is found, wherever a test is
                 env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,

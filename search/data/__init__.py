@@ -33,8 +33,8 @@ import numpy as np
 from search.data.answers import Answers
 from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
-from search.data.content import hold as hold
 from search.data.content import in_files as in_files
+from search.data.content import keep_files as keep_files
 from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHTS, Arrays
 from search.data.own import OwnFile
 from search.data.sources import Found, Published, obtain
@@ -47,7 +47,7 @@ from search.study.task import Label, Task
 if TYPE_CHECKING:
     from search.data.tables import Opened
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def load(
 def _told(dataset: Dataset) -> Dataset:
     """Tell what the user had better know of the data."""
     for note in dataset.notes:
-        logger.warning("%s: %s", dataset.name, note)
+        _logger.warning("%s: %s", dataset.name, note)
     return dataset
 
 

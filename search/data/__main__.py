@@ -11,7 +11,7 @@ from search import cli, data
 @click.argument("name")
 @cli.data_dir_option
 @cli.verbose_option
-def fetch(name: str, data_dir: Path | None, verbose: bool) -> int:  # noqa: ARG001
+def fetch_command(name: str, data_dir: Path | None, verbose: bool) -> int:  # noqa: ARG001
     """Fetch a data set; return the exit status."""
     fetched = data.fetch(name, data_dir)
     where = f" at {fetched.path}" if fetched.path else ""
@@ -20,4 +20,4 @@ def fetch(name: str, data_dir: Path | None, verbose: bool) -> int:  # noqa: ARG0
 
 
 if __name__ == "__main__":
-    cli.main(fetch)
+    cli.main(fetch_command)

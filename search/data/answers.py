@@ -52,7 +52,7 @@ class Answers:
             DataCorrupt: they cannot be learned, or it is not plain what they are.
 
         """
-        values = plain(y)
+        values = comparable(y)
         _check_finite(name, values)
         differing, counts = np.unique(values, return_counts=True)
         if (task or _task(name, differing, counts)) is Task.REGRESSION:
@@ -64,7 +64,7 @@ class Answers:
     @classmethod
     def known(cls, y: Array, task: Task) -> "Answers":
         """Take the values of a published data set for what its authors say they are."""
-        return cls(None if task is Task.REGRESSION else _python(np.unique(plain(y))))
+        return cls(None if task is Task.REGRESSION else _python(np.unique(comparable(y))))
 
     def of_values(self, key: str, y: Array) -> NDArray[Any]:
         """Return class numbers from 0, int64, or targets, float64, ``[example]``.
@@ -77,7 +77,7 @@ class Answers:
             DataCorrupt: a value is no class of y_train, or no target.
 
         """
-        values = plain(y)
+        values = comparable(y)
         _check_finite(key, values)
         if self.labels is None:
             return values.astype(np.float64)
@@ -139,7 +139,7 @@ class Answers:
             raise DataCorrupt(f"{key} holds {flaw}")
 
 
-def plain(y: Array) -> Array:
+def comparable(y: Array) -> Array:
     """Return values as ``[example]`` of a type that compares by value, text as text."""
     values = y.reshape(-1)
     if values.dtype.kind == "S":

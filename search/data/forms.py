@@ -127,7 +127,7 @@ def _batch(name: str, raw: Array) -> tuple[Array, Array]:
         return np.ascontiguousarray(colours_last), labels
 
 
-class Rows:
+class RowsForm:
     """A NumPy archive of x and y, unsplit, as Keras has it; a part is all rows, targets last.
 
     Rows that came in another file are the same rows: the digest is that of the array
@@ -169,7 +169,7 @@ class Rows:
         return part
 
 
-class RowsFile(Rows):
+class RowsFile(RowsForm):
     """The same archive; the part is the file's bytes, since a digest of these is published."""
 
     def parse(self, raw: bytes) -> Array:

@@ -21,11 +21,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedCo
 
 from search.data.formats import Arrays, check_file, combine, read_file, read_npz, reading
 from search.data.forms import Form
-from search.data.transports import Report, Transport
+from search.data.transports import Told, Transport
 from search.errors import DataCorrupt, DataError, DataUnavailable
 from search.study.task import Task
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _keep(dataset: Published, parts: Arrays) -> Path | None:
 
 @cache  # a process says the same thing once
 def _warn(message: str) -> None:
-    logger.warning(message)
+    _logger.warning(message)
 
 
 def _from_sources(dataset: Published) -> tuple[Arrays, str]:
@@ -268,7 +268,7 @@ def _from_source(dataset: Published, source: Source) -> Arrays:
 
 
 @contextmanager
-def _announced(text: str) -> Iterator[Report]:
+def _announced(text: str) -> Iterator[Told]:
     if not sys.stderr.isatty():
         print(text, file=sys.stderr, flush=True)
         yield lambda _done, _total: None

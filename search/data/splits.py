@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.metric import Metric, Weights, metric_for
+from search.study.formulas import Weights
+from search.study.metric import Metric, metric_for
 from search.study.task import Label, Task
 
 if TYPE_CHECKING:  # pandas takes its time

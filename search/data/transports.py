@@ -23,13 +23,13 @@ from urllib.error import URLError
 from search.data.formats import check_file
 from search.errors import DataUnavailable
 
-Report: TypeAlias = Callable[[int, int | None], None]  # bytes done; of how many, if known
+Told: TypeAlias = Callable[[int, int | None], None]  # bytes done; of how many, if known
 
 
 class Transport(Protocol):
     """Brings one file here, or a folder of them."""
 
-    def fetch(self, folder: Path, report: Report) -> Path:
+    def fetch(self, folder: Path, report: Told) -> Path:
         """Put what must be fetched into the empty ``folder``; return the path of what was asked.
 
         Raises:
@@ -47,7 +47,7 @@ class Http:
     limit: float = 120.0  # seconds in all
     most: int = 1 << 29  # bytes; the largest of the table has a third
 
-    def fetch(self, folder: Path, report: Report) -> Path:
+    def fetch(self, folder: Path, report: Told) -> Path:
         """Download the file."""
         path = folder / self.url.rpartition("/")[2]
         total = None
@@ -109,7 +109,7 @@ class HttpFolder:
     url: str  # ends in a slash
     files: tuple[str, ...]
 
-    def fetch(self, folder: Path, report: Report) -> Path:
+    def fetch(self, folder: Path, report: Told) -> Path:
         """Download the files, each within the limits of `Http`, and return their folder."""
         for file in self.files:
             Http(self.url + file).fetch(folder, report)
@@ -122,7 +122,7 @@ class SystemFolder:
 
     path: Path
 
-    def fetch(self, folder: Path, report: Report) -> Path:  # noqa: ARG002  nothing is moved
+    def fetch(self, folder: Path, report: Told) -> Path:  # noqa: ARG002  nothing is moved
         """Return the folder as it is."""
         if not self.path.is_dir():
             raise DataUnavailable(f"there is no {self.path}")
@@ -136,7 +136,7 @@ class Npm:
     package: str  # name@version
     limit: float = 40.0  # seconds in all
 
-    def fetch(self, folder: Path, report: Report) -> Path:  # noqa: ARG002  npm tells no bytes
+    def fetch(self, folder: Path, report: Told) -> Path:  # noqa: ARG002  npm tells no bytes
         """Fetch the tarball; none of the package's own code runs."""
         program = shutil.which("npm")
         if program is None:
@@ -154,7 +154,7 @@ class Wheel:
     requirement: str  # name==version
     limit: float = 300.0  # seconds in all: the last resort may be slow
 
-    def fetch(self, folder: Path, report: Report) -> Path:  # noqa: ARG002  pip tells no bytes
+    def fetch(self, folder: Path, report: Told) -> Path:  # noqa: ARG002  pip tells no bytes
         """Fetch the wheel; none of its code runs, and nothing is installed."""
         pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-qq")
         patience = ("--timeout=6", "--retries=1")
@@ -170,7 +170,7 @@ class Apt:
     sha256: str  # of the package's file
     limit: float = 120.0  # seconds for each of two steps
 
-    def fetch(self, folder: Path, report: Report) -> Path:  # noqa: ARG002  apt tells no bytes
+    def fetch(self, folder: Path, report: Told) -> Path:  # noqa: ARG002  apt tells no bytes
         """Fetch the package and return its files as a tarball; nothing is installed."""
         program, unpack = shutil.which("apt-get"), shutil.which("dpkg-deb")
         if program is None or unpack is None:

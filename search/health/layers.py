@@ -15,9 +15,9 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from search.backend import fetch, gradients, traced
+from search.backend import gradients_of, to_numpy, traced
 from search.health import measures as probe
-from search.health.measures import STEEPEST, Array
+from search.health.measures import STEEPEST, Measured
 from search.health.snapshot import MEASURES
 
 _ACTIVATIONS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.PReLU)
@@ -28,14 +28,14 @@ class _Activation(NamedTuple):
 
     kernel: Any  # of the layer whose own it is; None of a layer that is nothing else
     name: str
-    function: Callable[..., Array]
+    function: Callable[..., Measured]
 
 
 class _Run(NamedTuple):
     """What was heard of a model's run, in the order of the calls."""
 
     activations: list[_Activation]
-    passed: list[tuple[Array, Array]]  # pre-activations and outputs, [batch, ..., unit]
+    passed: list[tuple[Measured, Measured]]  # pre-activations and outputs, [batch, ..., unit]
 
 
 _measures_of = traced(probe.measures_of)
@@ -78,18 +78,20 @@ def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.
         )
         steepness = ops.convert_to_tensor(steepest, "float32")
         measured.append(_measures_of(probe.Layer._make([*matrices, steepness])))
-    return np.stack(list(map(fetch, measured)), axis=1)
+    return np.stack(list(map(to_numpy, measured)), axis=1)
 
 
 def _differentiate(
     model: keras.Model, x: NDArray[Any], y: NDArray[Any]
-) -> tuple[_Run, list[Array], list[Array]]:
+) -> tuple[_Run, list[Measured], list[Measured]]:
     """Run the model; returns what was heard and the loss's gradient.
 
     The gradient is that in each weight, and that in each call's pre-activation.
     """
 
-    def loss(values: list[Array], watched: Callable[[Array], Array]) -> tuple[Array, Any]:
+    def loss(
+        values: list[Measured], watched: Callable[[Measured], Measured]
+    ) -> tuple[Measured, Any]:
         with _stateless(model, values), _listening(model, watched) as run:
             value = model.compute_loss(x=x, y=y, y_pred=model(x, training=True))
         heard.append(run.activations)
@@ -97,7 +99,7 @@ def _differentiate(
 
     heard: list[list[_Activation]] = []
     values = [weight.value for weight in model.trainable_variables]
-    slopes, deltas, passed = gradients(loss, values)
+    slopes, deltas, passed = gradients_of(loss, values)
     return _Run(heard[-1], passed), slopes, deltas
 
 
@@ -107,15 +109,15 @@ def _stateless(model: keras.Model, values: list[Any]) -> keras.StatelessScope:
 
 
 @contextmanager
-def _listening(model: keras.Model, watched: Callable[[Array], Array]) -> Iterator[_Run]:
+def _listening(model: keras.Model, watched: Callable[[Measured], Measured]) -> Iterator[_Run]:
     """Let the model's activations tell of their calls while the block runs.
 
     Each call's argument is given to ``watched``, and what comes back takes its place.
     """
     run = _Run([], [])
 
-    def told(activation: _Activation) -> Callable[..., Array]:
-        def telling(pre: Array, *arguments: Any, **settings: Any) -> Array:
+    def told(activation: _Activation) -> Callable[..., Measured]:
+        def telling(pre: Measured, *arguments: Any, **settings: Any) -> Measured:
             pre = watched(pre)
             outputs = activation.function(pre, *arguments, **settings)
             run.activations.append(activation)
@@ -158,21 +160,21 @@ def _layers(activations: list[_Activation]) -> list[tuple[Any, int]]:
     return layers
 
 
-def _derivatives(run: _Run, wanted: list[int]) -> list[Array]:
+def _derivatives(run: _Run, wanted: list[int]) -> list[Measured]:
     """Return f'(z) at each of these activations.
 
     Each is a function of each number alone, so the gradient of the sum of all is all of them.
     """
 
-    def total(arguments: list[Array], _: object) -> tuple[Array, None]:
+    def total(arguments: list[Measured], _: object) -> tuple[Measured, None]:
         parts = [run.activations[i].function(z) for i, z in zip(wanted, arguments, strict=True)]
         return sum(ops.cast(ops.sum(part), "float32") for part in parts), None
 
-    slopes: list[Array] = gradients(total, [run.passed[index][0] for index in wanted])[0]
+    slopes: list[Measured] = gradients_of(total, [run.passed[index][0] for index in wanted])[0]
     return slopes
 
 
-def _changes(model: keras.Model, slopes: list[Array], wanted: list[int]) -> dict[int, Array]:
+def _changes(model: keras.Model, slopes: list[Measured], wanted: list[int]) -> dict[int, Measured]:
     """Return what the optimizer's next step would change in each of these weights."""
     weights, optimizer = model.trainable_variables, model.optimizer
     if optimizer.global_clipnorm is not None or optimizer.use_ema:

@@ -12,7 +12,7 @@ from keras import ops
 
 from search.health.snapshot import MEASURES
 
-Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
+Measured: TypeAlias = Any  # a tensor of whichever backend Keras runs on
 
 TINY = 1e-30  # keeps the update ratio of a kernel of zeros finite
 # The largest slope of each activation that flattens out; what is not here does not. selu's is its
@@ -24,17 +24,17 @@ FLAT = 0.05  # of the steepest derivative: below that, twenty steps do the work 
 class Layer(NamedTuple):
     """What one layer's forward and backward pass on a batch left behind."""
 
-    kernel: Array  # [..., input, unit]
-    gradient: Array  # [..., input, unit] of the mean loss in the kernel, before clipping
-    change: Array  # [..., input, unit] the optimizer's next step with that gradient
-    pre: Array  # [..., batch, unit] z
-    delta: Array  # [..., batch, unit] the mean loss's gradient in z
-    outputs: Array  # [..., batch, unit] f(z); z itself of an output layer
-    slopes: Array  # [..., batch, unit] f'(z)
-    steepest: Array  # [...] the largest f' there is; 0 where f has no flat part to be caught on
+    kernel: Measured  # [..., input, unit]
+    gradient: Measured  # [..., input, unit] of the mean loss in the kernel, before clipping
+    change: Measured  # [..., input, unit] the optimizer's next step with that gradient
+    pre: Measured  # [..., batch, unit] z
+    delta: Measured  # [..., batch, unit] the mean loss's gradient in z
+    outputs: Measured  # [..., batch, unit] f(z); z itself of an output layer
+    slopes: Measured  # [..., batch, unit] f'(z)
+    steepest: Measured  # [...] the largest f' there is; 0 where f has no flat part to be caught on
 
 
-def measures_of(layer: Layer) -> Array:
+def measures_of(layer: Layer) -> Measured:
     """Measure a layer: ``[measure, ...]``, ordered as `search.health.snapshot.MEASURES`."""
     weight_norm = norm(layer.kernel)
     measured = {
@@ -56,7 +56,7 @@ def measures_of(layer: Layer) -> Array:
     return ops.stack([measured[name] for name in MEASURES])
 
 
-def norm(matrix: Array) -> Array:
+def norm(matrix: Measured) -> Measured:
     """Return the Frobenius norm of ``[..., row, column]``: ``sqrt(sum(m**2))``.
 
     Of a kernel's gradient it is the length that ``clipnorm`` compares (Pascanu et al. 2013, On the
@@ -67,12 +67,12 @@ def norm(matrix: Array) -> Array:
     return ops.sqrt(ops.sum(ops.square(matrix), axis=(-2, -1)))
 
 
-def mean(values: Array) -> Array:
+def mean(values: Measured) -> Measured:
     """Return the mean over batch and units: ``sum(v) / (batch * unit)``; a kernel's likewise."""
     return ops.mean(values, axis=(-2, -1))
 
 
-def std(values: Array) -> Array:
+def std(values: Measured) -> Measured:
     """Return the standard deviation over batch and units, ``sqrt(mean((v - mean(v))**2))``.
 
     Mean and standard deviation of a layer's outputs show whether signals keep their scale through
@@ -83,7 +83,7 @@ def std(values: Array) -> Array:
     return ops.sqrt(ops.mean(ops.square(centred), axis=(-2, -1)))
 
 
-def dead_share(outputs: Array, slopes: Array) -> Array:
+def dead_share(outputs: Measured, slopes: Measured) -> Measured:
     """Return the share of units that are dead on this batch.
 
     A unit is dead where ``f'(z) = 0`` on every example, so that no gradient reaches its weights,
@@ -95,7 +95,7 @@ def dead_share(outputs: Array, slopes: Array) -> Array:
     return ops.mean(ops.cast(ops.logical_and(stuck, constant), "float32"), axis=-1)
 
 
-def saturated_share(slopes: Array, steepest: Array) -> Array:
+def saturated_share(slopes: Measured, steepest: Measured) -> Measured:
     """Return the share of (example, unit) where the activation is flat.
 
     Flat is ``|f'(z)| < FLAT * max |f'|`` (Glorot and Bengio 2010, section 3, watch this of sigmoid

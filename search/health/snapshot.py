@@ -16,7 +16,7 @@ from typing import Any
 MEANS = (-0.1, 0.1)
 VARIANCES = (0.8, 1.5)
 DIGITS = 4  # significant ones of what is stored: more than any of the measures is good for
-SMALLEST = 2.0**-126  # float32's smallest normal number: a norm of zero counts as this
+SMALLEST_KEPT = 2.0**-126  # float32's smallest normal number: a norm of zero counts as this
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Snapshot:
         if len(norms) < 2 or not all(map(math.isfinite, norms)):
             return None
         towards_input = range(0, -len(norms), -1)
-        decades = [math.log10(max(norm, SMALLEST)) for norm in norms]
+        decades = [math.log10(max(norm, SMALLEST_KEPT)) for norm in norms]
         return statistics.linear_regression(towards_input, decades).slope
 
     @property

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from search.backend import fetch
+from search.backend import to_numpy
 
 
 class Tally:
@@ -42,7 +42,7 @@ class Tally:
 
     def read(self) -> tuple[int, int]:
         """Return how many steps were clipped, and how many had finite gradients."""
-        clipped, finite = fetch(self._counts.value).tolist()
+        clipped, finite = to_numpy(self._counts.value).tolist()
         return int(clipped), int(finite)
 
     def _counting(self, gradients: Any, weights: Any = None) -> Any:

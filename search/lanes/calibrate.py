@@ -31,7 +31,7 @@ STAKE = 4  # a wide stack is tried where training takes so many times as long as
 
 
 @dataclass(frozen=True)
-class Choice:
+class Calibrated:
     """How many lanes, and why."""
 
     lanes: int
@@ -109,7 +109,7 @@ def _doubled(trainer: Callable[[int], LanesTrainer], most: int) -> tuple[LanesTr
 
 def _by_cores(
     narrow: LanesTrainer, widened: Callable[[], LanesTrainer] | None, batches: int
-) -> Choice:
+) -> Calibrated:
     """Measure lanes that are stacks of their own, and then wider stacks where that may pay.
 
     Args:
@@ -125,7 +125,7 @@ def _by_cores(
         lanes = min(2 * best, narrow.lanes)
         rates[lanes] = narrow.lane_steps_per_second(lanes)
         if rates[lanes] < WORTH * rates[best]:
-            return Choice(
+            return Calibrated(
                 best, None, _reason(rates, best, f"{lanes} gain less than {WORTH - 1:.0%}")
             )
         best = lanes
@@ -134,10 +134,12 @@ def _by_cores(
         rates[wide.lanes] = wide.lane_steps_per_second()
         if rates[wide.lanes] > WIDE_WORTH * rates[best]:
             end = f"{wide.width} share each call, since the network is small"
-            return Choice(wide.lanes, wide.width, _reason(rates, wide.lanes, end))
-        return Choice(best, None, _reason(rates, best, f"{wide.width} in a stack gain too little"))
+            return Calibrated(wide.lanes, wide.width, _reason(rates, wide.lanes, end))
+        return Calibrated(
+            best, None, _reason(rates, best, f"{wide.width} in a stack gain too little")
+        )
     end = f"more than {best} would share a core or have no work"
-    return Choice(best, None, _reason(rates, best, end))
+    return Calibrated(best, None, _reason(rates, best, end))
 
 
 def _operations(dataset: Dataset, structure: Structure) -> float:
@@ -166,7 +168,7 @@ def _file(dataset: Dataset, structure: Structure, most: int, epochs: int) -> Pat
     return folder / f"lanes-{name[:16]}.json"
 
 
-def _remembered(file: Path | None) -> Choice | None:
+def _remembered(file: Path | None) -> Calibrated | None:
     """Return the choice that is remembered; None where there is none, or it is damaged."""
     if file is None:
         return None
@@ -175,10 +177,10 @@ def _remembered(file: Path | None) -> Choice | None:
         lanes, width, reason = stored["lanes"], stored["width"], stored["reason"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Choice(int(lanes), width and int(width), f"{reason} (measured earlier)")
+    return Calibrated(int(lanes), width and int(width), f"{reason} (measured earlier)")
 
 
-def _remember(file: Path | None, choice: Choice) -> None:
+def _remember(file: Path | None, choice: Calibrated) -> None:
     """Keep a choice; where that is not possible it is measured again."""
     if file is None:
         return

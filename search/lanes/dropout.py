@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from search.lanes.gates import Array, Gates, wide
+from search.lanes.gates import Gates, Tensor, wide
 from search.lanes.techniques import FAMILY
 
 # What alpha dropout puts in a dropped output's place: selu's limit at minus infinity.
@@ -18,11 +18,11 @@ DROPPED = -FAMILY["selu"][1]
 class Fed(NamedTuple):
     """What the next layer is fed, ``[lane, batch, unit]`` each."""
 
-    values: Array
-    slope: Array  # of the values in the outputs
+    values: Tensor
+    slope: Tensor  # of the values in the outputs
 
 
-def feed(outputs: Array, gates: Gates, step: Array, layer: int) -> Fed:
+def feed(outputs: Tensor, gates: Gates, step: Tensor, layer: int) -> Fed:
     """Drop some of a layer's outputs ``[lane, batch, unit]`` at each lane's step ``[lane]``.
 
     Dropout scales up what it keeps, as Keras' own: Srivastava et al. 2014 (Dropout: a simple way
@@ -42,7 +42,7 @@ def feed(outputs: Array, gates: Gates, step: Array, layer: int) -> Fed:
     return Fed(values, ops.where(kept, wide(scale), 0.0))
 
 
-def uniform(seed: Array, step: Array, layer: int, shape: tuple[int, int]) -> Array:
+def uniform(seed: Tensor, step: Tensor, layer: int, shape: tuple[int, int]) -> Tensor:
     """Return numbers in [0, 1), ``[lane, *shape]``, for seeds and steps ``[lane]``."""
     batch, units = shape
     counter = ops.reshape(ops.cast(ops.arange(batch * units), "uint32"), (1, batch, units))
@@ -52,12 +52,12 @@ def uniform(seed: Array, step: Array, layer: int, shape: tuple[int, int]) -> Arr
     return ops.cast(_shifted(bits, 8), "float32") * 2.0**-24
 
 
-def _mixed(x: Array) -> Array:
+def _mixed(x: Tensor) -> Tensor:
     """Hash 32 bits to 32 bits, one to one: Wellons 2018 (hash-prospector, "lowbias32")."""
     x = ops.bitwise_xor(x, _shifted(x, 16)) * ops.cast(0x7FEB352D, "uint32")
     x = ops.bitwise_xor(x, _shifted(x, 15)) * ops.cast(0x846CA68B, "uint32")
     return ops.bitwise_xor(x, _shifted(x, 16))
 
 
-def _shifted(x: Array, places: int) -> Array:
+def _shifted(x: Tensor, places: int) -> Tensor:
     return ops.right_shift(x, ops.cast(places, "uint32"))

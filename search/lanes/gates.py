@@ -11,22 +11,22 @@ from search.lanes.techniques import FAMILY, TECHNIQUES
 from search.study.mlp import MLP
 from search.study.training import Training
 
-Array: TypeAlias = Any  # a tensor of whichever backend Keras runs on
+Tensor: TypeAlias = Any  # a tensor of whichever backend Keras runs on
 
 
 class Gates(NamedTuple):
     """What makes lanes differ, ``[lane]`` each, or one number each for one trial."""
 
-    positive: Array  # slope of the activation above zero
-    exponential: Array  # factor of exp(x) - 1 below zero
-    linear: Array  # slope below zero
-    batch_norm: Array  # 1 or 0: before the activation
-    clipnorm: Array  # largest norm of each variable's gradient; inf = off
-    learning_rate: Array
-    momentum: Array
+    positive: Tensor  # slope of the activation above zero
+    exponential: Tensor  # factor of exp(x) - 1 below zero
+    linear: Tensor  # slope below zero
+    batch_norm: Tensor  # 1 or 0: before the activation
+    clipnorm: Tensor  # largest norm of each variable's gradient; inf = off
+    learning_rate: Tensor
+    momentum: Tensor
     # Of the `search.lanes.techniques` that the program was compiled for and no other: a study pays
     # only for what it names.
-    options: dict[str, Array]
+    options: dict[str, Tensor]
 
 
 def gates_of(model: MLP, training: Training, seed: int) -> Gates:
@@ -61,11 +61,11 @@ def set_gates(gates: Gates, place: int, one: Gates) -> None:
         values[place] = one.options[name]
 
 
-def wide(values: Array) -> Array:
+def wide(values: Tensor) -> Tensor:
     """Return ``[lane]`` as ``[lane, 1, 1]``."""
     return values[:, None, None]
 
 
-def like(values: Array, array: Array) -> Array:
+def like(values: Tensor, array: Tensor) -> Tensor:
     """Return ``[lane]`` with as many axes as ``array``."""
     return ops.reshape(values, (-1, *[1] * (len(array.shape) - 1)))

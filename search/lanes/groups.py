@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from search.data.splits import Split
-from search.lanes.gates import Array
+from search.lanes.gates import Tensor
 from search.lanes.optimizers import rule_of
 from search.lanes.programs import Programs
 from search.lanes.structure import Structure
@@ -63,9 +63,9 @@ class Library:
 
     def __init__(self) -> None:
         self._programs: OrderedDict[Structure, Programs] = OrderedDict()
-        self._whole: tuple[Split, Array] | None = None
+        self._whole: tuple[Split, Tensor] | None = None
 
-    def inputs(self, whole: Split, put: Callable[[Split], Array]) -> Array:
+    def inputs(self, whole: Split, put: Callable[[Split], Tensor]) -> Tensor:
         """Return inputs on the device; ``put`` puts them there unless they are there already."""
         if self._whole is None or self._whole[0] is not whole:
             self._whole = whole, put(whole)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from keras import ops
 
-from search.lanes.gates import Array, Gates, like
+from search.lanes.gates import Gates, Tensor, like
 from search.lanes.variables import Variables
 
 
-def penalty(variables: Variables, gates: Gates) -> Array:
+def penalty(variables: Variables, gates: Gates) -> Tensor:
     """Return what L2 regularization adds to the mean loss, ``[lane]``."""
     if (factor := gates.options.get("l2")) is None:
         return ops.zeros_like(gates.learning_rate)
@@ -17,7 +17,7 @@ def penalty(variables: Variables, gates: Gates) -> Array:
     return ops.where(factor > 0.0, factor * squares, 0.0)
 
 
-def penalized(gradient: Array, kernel: Array, gates: Gates) -> Array:
+def penalized(gradient: Tensor, kernel: Tensor, gates: Gates) -> Tensor:
     """Add the slope of `penalty`."""
     if (factor := gates.options.get("l2")) is None:
         return gradient
@@ -33,14 +33,14 @@ def constrained(variables: Variables, gates: Gates) -> Variables:
     return variables._replace(kernels=(*(_shortened(k, longest) for k in hidden), output))
 
 
-def _shortened(kernel: Array, longest: Array) -> Array:
+def _shortened(kernel: Tensor, longest: Tensor) -> Tensor:
     longest = like(longest, kernel)
     lengths = ops.sqrt(ops.sum(ops.square(kernel), axis=1, keepdims=True))
     share = ops.minimum(lengths, longest) / (lengths + 1e-7)
     return kernel * ops.where(longest < math.inf, share, 1.0)
 
 
-def clipped(gradient: Variables, gates: Gates) -> tuple[Variables, Array]:
+def clipped(gradient: Variables, gates: Gates) -> tuple[Variables, Tensor]:
     """Shorten each lane's gradient to its limit.
 
     - ``clipvalue``, of each number: Mikolov 2012 (Statistical language models based on neural
@@ -65,31 +65,31 @@ def clipped(gradient: Variables, gates: Gates) -> tuple[Variables, Array]:
     return kept, ops.any(ops.stack(shortened), axis=0)
 
 
-def _of_each(variables: Variables, function: Callable[[Array], Array]) -> Variables:
+def _of_each(variables: Variables, function: Callable[[Tensor], Tensor]) -> Variables:
     return Variables(*(tuple(map(function, part)) for part in variables))
 
 
-def _clip_values(gradient: Array, largest: Array) -> Array:
+def _clip_values(gradient: Tensor, largest: Tensor) -> Tensor:
     return ops.minimum(ops.maximum(gradient, -largest), largest)
 
 
-def _length(gradient: Variables) -> Array:
+def _length(gradient: Variables) -> Tensor:
     """Return the norm of all of a lane's gradient together, ``[lane]``."""
     squares = [ops.sum(ops.square(a), axis=_within_lane(a)) for part in gradient for a in part]
     return ops.sqrt(sum(squares))
 
 
-def _largest(gradient: Variables) -> Array:
+def _largest(gradient: Variables) -> Tensor:
     """Return the size of the largest number of all of a lane's gradient, ``[lane]``."""
     sizes = [ops.max(ops.abs(a), axis=_within_lane(a)) for part in gradient for a in part]
     return ops.max(ops.stack(sizes), axis=0)
 
 
-def _within_lane(array: Array) -> tuple[int, ...]:
+def _within_lane(array: Tensor) -> tuple[int, ...]:
     return tuple(range(1, len(array.shape)))
 
 
-def _clip(gradient: Array, limit: Array) -> tuple[Array, Array]:
+def _clip(gradient: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
     limit = like(limit, gradient)
     # Without a limit the length does not matter. The selection is for XLA's sake: squares alone
     # it writes in tiles of 16, and a matrix of 784 x 300 takes 99 us instead of 18.

@@ -5,12 +5,12 @@ from typing import TypeAlias
 import keras
 from keras import ops
 
-from search.lanes.gates import Array
+from search.lanes.gates import Tensor
 
-Judged: TypeAlias = tuple[Array, Array, Array]  # summed losses, summed scores, slope
+Judged: TypeAlias = tuple[Tensor, Tensor, Tensor]  # summed losses, summed scores, slope
 
 
-def cross_entropy(logits: Array, labels: Array, weights: Array | None) -> Judged:
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Judged:
     """Compare logits ``[lane, batch, class]`` with labels ``[lane or 1, batch]``.
 
     Returns each lane's summed loss and number of right answers, ``[lane]``, and the slope of
@@ -27,8 +27,8 @@ def cross_entropy(logits: Array, labels: Array, weights: Array | None) -> Judged
     return ops.sum(losses, axis=(1, 2)), ops.sum(ops.cast(right, "float32"), axis=1), slope
 
 
-def judged(
-    outputs: Array, answers: Array, variance: float | Array = 1.0, weights: Array | None = None
+def judged_batch(
+    outputs: Tensor, answers: Tensor, variance: float | Tensor = 1.0, weights: Tensor | None = None
 ) -> Judged:
     """Compare outputs with labels or targets, whose types a program knows when it is compiled.
 
@@ -41,7 +41,7 @@ def judged(
 
 
 def squared_error(
-    outputs: Array, targets: Array, variance: float | Array, weights: Array | None
+    outputs: Tensor, targets: Tensor, variance: float | Tensor, weights: Tensor | None
 ) -> Judged:
     """Compare outputs ``[lane, batch, 1]`` with standardized targets ``[lane or 1, batch]``.
 
@@ -58,6 +58,6 @@ def squared_error(
     return losses, scores, _weighted(errors * (2.0 / outputs.shape[1]), weights)
 
 
-def _weighted(values: Array, weights: Array | None) -> Array:
+def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
     """Multiply ``[lane, batch, ...]`` by the examples' weights, where they have some."""
     return values if weights is None else values * ops.expand_dims(weights, 2)

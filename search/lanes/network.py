@@ -21,14 +21,14 @@ from search.lanes.activations import (
     maxout_gradient,
 )
 from search.lanes.dropout import Fed, feed
-from search.lanes.gates import Array, Gates
+from search.lanes.gates import Gates, Tensor
 from search.lanes.limits import penalized
 from search.lanes.normalization import (
     Norm,
     Normed,
     moments,
     moved,
-    norm,
+    normalized,
     normed,
     through,
     through_norm,
@@ -39,10 +39,10 @@ from search.lanes.variables import Statistics, Variables
 class Pass(NamedTuple):
     """What one layer's forward pass leaves for its backward pass."""
 
-    inputs: Array  # [lane, batch, input]
-    sums: Array  # [lane, batch, unit] before batch normalization
+    inputs: Tensor  # [lane, batch, input]
+    sums: Tensor  # [lane, batch, unit] before batch normalization
     norm: Norm
-    outputs: Array  # [lane, batch, unit]
+    outputs: Tensor  # [lane, batch, unit]
     # None where no lane of the program has the technique.
     fed: Fed | None  # how outputs were dropped
     entry: Normed | None  # how the data became the inputs, of the first layer
@@ -50,12 +50,12 @@ class Pass(NamedTuple):
     behind: Normed | None  # how the outputs were normalized
 
     @property
-    def pre(self) -> Array:
+    def pre(self) -> Tensor:
         """The pre-activations, ``[lane, batch, unit]``."""
         return self.sums * self.norm.scale + self.norm.offset
 
     @property
-    def passed(self) -> Array:
+    def passed(self) -> Tensor:
         """What the next layer had, ``[lane, batch, unit]``."""
         if self.fed:
             return self.fed.values
@@ -63,8 +63,8 @@ class Pass(NamedTuple):
 
 
 def forward(
-    variables: Variables, statistics: Statistics, x: Array, gates: Gates, step: Array
-) -> tuple[Array, list[Pass], Statistics]:
+    variables: Variables, statistics: Statistics, x: Tensor, gates: Gates, step: Tensor
+) -> tuple[Tensor, list[Pass], Statistics]:
     """Run the training batch ``[lane, batch, input]`` of each lane's step through the network.
 
     Returns the logits ``[lane, batch, class]``, what the backward pass needs, and the moving
@@ -81,7 +81,7 @@ def forward(
         if layered := _layered(variables, layer, sums, gates):
             sums = layered.values
         mean, variance = moments(sums)
-        folded = norm(mean, variance, variables.shifts[layer], gamma, gates)
+        folded = normalized(mean, variance, variables.shifts[layer], gamma, gates)
         means.append(moved(statistics.means[layer], mean[:, 0], gates))
         variances.append(moved(statistics.variances[layer], variance[:, 0], gates))
         outputs = shown = _activated(variables, layer, sums, folded, gates)
@@ -100,7 +100,7 @@ def forward(
     return _logits(variables, x), passes, Statistics(*map(tuple, parts))
 
 
-def infer(variables: Variables, statistics: Statistics, x: Array, gates: Gates) -> Array:
+def infer(variables: Variables, statistics: Statistics, x: Tensor, gates: Gates) -> Tensor:
     """Return the logits ``[lane, example, class]`` of inputs ``[example, input]`` of all lanes."""
     x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
     if (on := gates.options.get("input_batch_norm")) is not None:
@@ -110,7 +110,7 @@ def infer(variables: Variables, statistics: Statistics, x: Array, gates: Gates) 
     for layer, gamma in enumerate(variables.gammas):
         mean = statistics.means[layer][:, None, :]
         variance = statistics.variances[layer][:, None, :]
-        folded = norm(mean, variance, variables.shifts[layer], gamma, gates)
+        folded = normalized(mean, variance, variables.shifts[layer], gamma, gates)
         sums = ops.matmul(x, variables.kernels[layer])
         if layered := _layered(variables, layer, sums, gates):
             sums = layered.values
@@ -123,8 +123,8 @@ def infer(variables: Variables, statistics: Statistics, x: Array, gates: Gates) 
 
 
 def _entered(
-    variables: Variables, statistics: Statistics, x: Array, gates: Gates
-) -> tuple[Normed | None, tuple[Array, ...]]:
+    variables: Variables, statistics: Statistics, x: Tensor, gates: Gates
+) -> tuple[Normed | None, tuple[Tensor, ...]]:
     """Normalize the data, and return the moving statistics of it after this batch."""
     if (on := gates.options.get("input_batch_norm")) is None:
         return None, ()
@@ -134,14 +134,16 @@ def _entered(
     return entry, tuple(moved(moving, new[:, 0], gates) for moving, new in pairs)
 
 
-def _layered(variables: Variables, layer: int, sums: Array, gates: Gates) -> Normed | None:
+def _layered(variables: Variables, layer: int, sums: Tensor, gates: Gates) -> Normed | None:
     """Normalize a layer's sums over its units."""
     if (on := gates.options.get("layer_norm")) is None:
         return None
     return normed(sums, *moments(sums, axis=2), variables.layer_gammas[layer], None, on)
 
 
-def _activated(variables: Variables, layer: int, sums: Array, folded: Norm, gates: Gates) -> Array:
+def _activated(
+    variables: Variables, layer: int, sums: Tensor, folded: Norm, gates: Gates
+) -> Tensor:
     pre = sums * folded.scale + folded.offset
     if (pieces := pieces_of(variables)) > 1:
         return maxout(pre, pieces)
@@ -149,7 +151,7 @@ def _activated(variables: Variables, layer: int, sums: Array, folded: Norm, gate
 
 
 def _behind(
-    variables: Variables, layer: int, outputs: Array, mean: Array, variance: Array, gates: Gates
+    variables: Variables, layer: int, outputs: Tensor, mean: Tensor, variance: Tensor, gates: Gates
 ) -> Normed:
     """Normalize a layer's outputs."""
     gamma, beta = variables.behind_gammas[layer], variables.behind_betas[layer]
@@ -162,21 +164,21 @@ def pieces_of(variables: Variables) -> int:
     return int(first.shape[2] // second.shape[1])
 
 
-def _of(part: tuple[Array, ...], layer: int) -> Array | None:
+def _of(part: tuple[Tensor, ...], layer: int) -> Tensor | None:
     """Return a layer's array of a part of the variables that may be empty."""
     return part[layer] if part else None
 
 
 def backward(
-    variables: Variables, passes: list[Pass], slope: Array, gates: Gates
-) -> tuple[Variables, tuple[Array, ...]]:
+    variables: Variables, passes: list[Pass], slope: Tensor, gates: Gates
+) -> tuple[Variables, tuple[Tensor, ...]]:
     """Go back through the network from the loss's slope ``[lane, batch, class]`` in the logits.
 
     Returns the gradient, and the loss's slope in each layer's activation's argument,
     ``[lane, batch, unit]``.
     """
-    parts: dict[str, list[Array]] = {name: [] for name in Variables._fields}
-    deltas: list[Array] = []
+    parts: dict[str, list[Tensor]] = {name: [] for name in Variables._fields}
+    deltas: list[Tensor] = []
     pieces = pieces_of(variables)
     x = passes[-1].passed
     for layer in reversed(range(len(variables.kernels))):
@@ -220,9 +222,9 @@ def backward(
     return gradient, tuple(deltas[::-1])
 
 
-def _logits(variables: Variables, x: Array) -> Array:
+def _logits(variables: Variables, x: Tensor) -> Tensor:
     return ops.matmul(x, variables.kernels[-1]) + variables.shifts[-1][:, None, :]
 
 
-def _transposed(x: Array) -> Array:
+def _transposed(x: Tensor) -> Tensor:
     return ops.swapaxes(x, 1, 2)

@@ -8,47 +8,47 @@ from typing import NamedTuple
 
 from keras import ops
 
-from search.lanes.gates import Array, Gates, like, wide
+from search.lanes.gates import Gates, Tensor, like, wide
 from search.lanes.techniques import MOVING
 
-EPSILON = 1e-3  # Keras' default for what is added to a variance, that of a layer too
+VARIANCE_EPSILON = 1e-3  # Keras' default for what is added to a variance, that of a layer too
 
 
 class Norm(NamedTuple):
     """How a layer's sums are normalized, ``[lane, 1, unit]`` each."""
 
-    mean: Array
-    inverse: Array  # of the standard deviation
-    scale: Array  # 1 in lanes without batch normalization
-    offset: Array
+    mean: Tensor
+    inverse: Tensor  # of the standard deviation
+    scale: Tensor  # 1 in lanes without batch normalization
+    offset: Tensor
 
 
 class Normed(NamedTuple):
     """Values that were normalized where their lane does that, ``[lane, batch, unit]`` each."""
 
-    values: Array  # what they have become; what they were in the other lanes
-    normal: Array  # of mean 0 and variance 1, before gamma and beta
-    inverse: Array  # of the standard deviation; its axis that was normalized over is 1
+    values: Tensor  # what they have become; what they were in the other lanes
+    normal: Tensor  # of mean 0 and variance 1, before gamma and beta
+    inverse: Tensor  # of the standard deviation; its axis that was normalized over is 1
 
 
-def moments(sums: Array, axis: int = 1) -> tuple[Array, Array]:
+def moments(sums: Tensor, axis: int = 1) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance over the batch or over axis 2, ``[lane, 1, unit]`` each."""
     mean = ops.mean(sums, axis=axis, keepdims=True)
     return mean, ops.mean(ops.square(sums - mean), axis=axis, keepdims=True)
 
 
-def norm(mean: Array, variance: Array, shift: Array, gamma: Array, gates: Gates) -> Norm:
+def normalized(mean: Tensor, variance: Tensor, shift: Tensor, gamma: Tensor, gates: Gates) -> Norm:
     """Fold batch normalization, or the bias in its place, into one scale and one offset."""
     on = wide(gates.batch_norm) > 0.0
-    inverse = ops.rsqrt(variance + EPSILON)
+    inverse = ops.rsqrt(variance + VARIANCE_EPSILON)
     scale = ops.where(on, gamma[:, None, :] * inverse, 1.0)
     offset = ops.where(on, shift[:, None, :] - mean * scale, shift[:, None, :])
     return Norm(mean, inverse, scale, offset)
 
 
 def through_norm(
-    slope: Array, shift: Array, sums: Array, done: Norm, gates: Gates
-) -> tuple[Array, Array]:
+    slope: Tensor, shift: Tensor, sums: Tensor, done: Norm, gates: Gates
+) -> tuple[Tensor, Tensor]:
     """Return the slope before normalization, and gamma's gradient ``[lane, unit]``."""
     on = wide(gates.batch_norm) > 0.0
     count = slope.shape[1]
@@ -59,14 +59,14 @@ def through_norm(
 
 
 def normed(
-    values: Array, mean: Array, variance: Array, gamma: Array, beta: Array | None, on: Array
+    values: Tensor, mean: Tensor, variance: Tensor, gamma: Tensor, beta: Tensor | None, on: Tensor
 ) -> Normed:
     """Normalize ``[lane, batch, unit]`` in the lanes that are on.
 
     Mean and variance have the size 1 on the axis that they were taken over; gamma and beta are
     ``[lane, unit]``.
     """
-    inverse = ops.rsqrt(variance + EPSILON)
+    inverse = ops.rsqrt(variance + VARIANCE_EPSILON)
     normal = (values - mean) * inverse
     scaled = normal * gamma[:, None, :]
     if beta is not None:
@@ -75,8 +75,8 @@ def normed(
 
 
 def through(
-    slope: Array, done: Normed, gamma: Array, on: Array, axis: int = 1
-) -> tuple[Array, Array, Array]:
+    slope: Tensor, done: Normed, gamma: Tensor, on: Tensor, axis: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
     """Go back through what `normed` did with its own values' moments over ``axis``.
 
     Returns the slope in the values, ``[lane, batch, unit]``, and the gradients of gamma and beta,
@@ -95,7 +95,7 @@ def through(
     )
 
 
-def moved(moving: Array, new: Array, gates: Gates) -> Array:
+def moved(moving: Tensor, new: Tensor, gates: Gates) -> Tensor:
     """Return moving statistics after a batch whose own are ``new``, ``[lane, unit]`` both."""
     if (momentum := gates.options.get("batch_norm_momentum")) is None:
         return moving * MOVING + new * (1.0 - MOVING)

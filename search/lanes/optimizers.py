@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from keras import ops
 
-from search.lanes.gates import Array, Gates, like
+from search.lanes.gates import Gates, Tensor, like
 from search.lanes.limits import constrained
 from search.lanes.variables import Variables
 
@@ -20,12 +20,12 @@ RHO = 0.9  # and for rmsprop
 class Moment(NamedTuple):
     """Where a lane's optimizer stands, ``[lane]`` each."""
 
-    step: Array  # float, from 1
-    product: Array  # of nadam's momentum factors up to this step
+    step: Tensor  # float, from 1
+    product: Tensor  # of nadam's momentum factors up to this step
 
 
-Change: TypeAlias = tuple[Array, tuple[Array, ...]]
-Rule: TypeAlias = Callable[[Array, tuple[Array, ...], Gates, Moment], Change]
+Change: TypeAlias = tuple[Tensor, tuple[Tensor, ...]]
+Rule: TypeAlias = Callable[[Tensor, tuple[Tensor, ...], Gates, Moment], Change]
 
 
 def advance(moment: Moment) -> Moment:
@@ -43,8 +43,8 @@ def apply(
     moment: Moment,
 ) -> tuple[Variables, tuple[Variables, ...]]:
     """Return all variables and the optimizer's arrays after a step along the gradient."""
-    changed: list[tuple[Array, ...]] = []
-    kept: list[list[tuple[Array, ...]]] = [[] for _ in slots]
+    changed: list[tuple[Tensor, ...]] = []
+    kept: list[list[tuple[Tensor, ...]]] = [[] for _ in slots]
     for part, values in enumerate(variables):
         states = zip(*(slot[part] for slot in slots), strict=True)
         results = [
@@ -59,7 +59,7 @@ def apply(
     return constrained(Variables(*changed), gates), tuple(Variables(*slot) for slot in kept)
 
 
-def _decayed(value: Array, gates: Gates) -> Array:
+def _decayed(value: Tensor, gates: Gates) -> Tensor:
     """Shrink a variable by the decay that Loshchilov and Hutter 2019 took out of the gradient.
 
     Decoupled weight decay regularization, algorithm 2: with Adam that is AdamW. Keras' applies to
@@ -70,35 +70,35 @@ def _decayed(value: Array, gates: Gates) -> Array:
     return value - value * like(decay * gates.learning_rate, value)
 
 
-def heavy_ball(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment) -> Change:
+def heavy_ball(gradient: Tensor, slots: tuple[Tensor, ...], gates: Gates, _: Moment) -> Change:
     """SGD with momentum, which may be zero."""
     momentum, rate = like(gates.momentum, gradient), like(gates.learning_rate, gradient)
     velocity = momentum * slots[0] - rate * gradient
     return velocity, (velocity,)
 
 
-def nesterov(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment) -> Change:
+def nesterov(gradient: Tensor, slots: tuple[Tensor, ...], gates: Gates, _: Moment) -> Change:
     """SGD with Nesterov's momentum, which may be zero."""
     momentum, rate = like(gates.momentum, gradient), like(gates.learning_rate, gradient)
     velocity = momentum * slots[0] - rate * gradient
     return momentum * velocity - rate * gradient, (velocity,)
 
 
-def rmsprop(gradient: Array, slots: tuple[Array, ...], gates: Gates, _: Moment) -> Change:
+def rmsprop(gradient: Tensor, slots: tuple[Tensor, ...], gates: Gates, _: Moment) -> Change:
     """RMSprop: Tieleman and Hinton 2012 (Neural networks for machine learning, lecture 6.5)."""
     squares = slots[0] + (ops.square(gradient) - slots[0]) * (1.0 - RHO)
     rate = like(gates.learning_rate, gradient)
     return -rate * gradient / ops.sqrt(squares + EPSILON), (squares,)
 
 
-def adam(gradient: Array, slots: tuple[Array, ...], gates: Gates, moment: Moment) -> Change:
+def adam(gradient: Tensor, slots: tuple[Tensor, ...], gates: Gates, moment: Moment) -> Change:
     """Adam, with the bias corrections folded into the rate."""
     first, second = _averages(gradient, slots)
     rate = gates.learning_rate * ops.sqrt(1.0 - BETA_2**moment.step) / (1.0 - BETA_1**moment.step)
     return -like(rate, first) * first / (ops.sqrt(second) + EPSILON), (first, second)
 
 
-def nadam(gradient: Array, slots: tuple[Array, ...], gates: Gates, moment: Moment) -> Change:
+def nadam(gradient: Tensor, slots: tuple[Tensor, ...], gates: Gates, moment: Moment) -> Change:
     """Adam with Nesterov's momentum, whose factor grows with the steps."""
     first, second = _averages(gradient, slots)
     now, following = _momentum_factor(moment.step), _momentum_factor(moment.step + 1.0)
@@ -117,7 +117,7 @@ def rule_of(optimizer: str, is_nesterov: bool) -> tuple[Rule, int]:
     return {"adam": adam, "adamw": adam, "nadam": nadam}[optimizer], 2
 
 
-def _averages(gradient: Array, slots: tuple[Array, ...]) -> tuple[Array, Array]:
+def _averages(gradient: Tensor, slots: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     first, second = slots
     return (
         first + (gradient - first) * (1.0 - BETA_1),
@@ -125,5 +125,5 @@ def _averages(gradient: Array, slots: tuple[Array, ...]) -> tuple[Array, Array]:
     )
 
 
-def _momentum_factor(step: Array) -> Array:
+def _momentum_factor(step: Tensor) -> Tensor:
     return BETA_1 * (1.0 - 0.5 * DECAY**step)

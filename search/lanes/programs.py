@@ -10,12 +10,12 @@ from search.backend import Program, rows
 from search.health import measures as probe
 from search.health.cadence import LOOK_BATCH
 from search.lanes import activations, limits, network, optimizers
-from search.lanes.gates import Array, Gates
-from search.lanes.losses import judged
+from search.lanes.gates import Gates, Tensor
+from search.lanes.losses import judged_batch
 from search.lanes.structure import Structure
 from search.lanes.variables import Statistics, Variables
 
-VALIDATION_BATCH = 250  # examples; large enough for the matrix rate, small beside the weights
+SCORED_BATCH = 250  # examples; large enough for the matrix rate, small beside the weights
 
 
 class Kept(NamedTuple):
@@ -25,7 +25,7 @@ class Kept(NamedTuple):
     statistics: Statistics
 
 
-class State(NamedTuple):
+class LaneState(NamedTuple):
     """All that training changes."""
 
     current: Kept
@@ -36,26 +36,28 @@ class State(NamedTuple):
 class Data(NamedTuple):
     """Both splits on the device. Images stay bytes there: they are read faster than floats."""
 
-    x: Array  # [example, input] raw
-    y: Array  # [example] labels, int32, or standardized targets, float32
-    validation_x: Array  # [example, input] raw
-    validation_y: Array  # [example]
-    validation_weight: Array | None  # [example], of the losses
+    x: Tensor  # [example, input] raw
+    y: Tensor  # [example] labels, int32, or standardized targets, float32
+    validation_x: Tensor  # [example, input] raw
+    validation_y: Tensor  # [example]
+    validation_weight: Tensor | None  # [example], of the losses
     # What is subtracted from raw inputs, their factor then, and what is added, each [] or [input],
     # by the setting "standardize".
-    scalings: dict[str, tuple[Array, ...]]
+    scalings: dict[str, tuple[Tensor, ...]]
 
 
 class Work(NamedTuple):
     """What the lanes are trained on in an epoch."""
 
-    order: Array  # [step, lane, batch] examples
-    rates: Array  # [step, lane] learning rates
-    weights: Array | None  # [step, lane, batch] of these examples; None where none has any
+    order: Tensor  # [step, lane, batch] examples
+    rates: Tensor  # [step, lane] learning rates
+    weights: Tensor | None  # [step, lane, batch] of these examples; None where none has any
 
 
-Epoch: TypeAlias = Callable[[State, Gates, Work, Array, Data], tuple[State, Array, Array | None]]
-Look: TypeAlias = Callable[[State, Gates, Data], Array]
+Epoch: TypeAlias = Callable[
+    [LaneState, Gates, Work, Tensor, Data], tuple[LaneState, Tensor, Tensor | None]
+]
+Look: TypeAlias = Callable[[LaneState, Gates, Data], Tensor]
 
 
 def epoch_of(structure: Structure) -> Epoch:
@@ -71,23 +73,25 @@ def epoch_of(structure: Structure) -> Epoch:
     inputs = _scaled(structure)
 
     def step(
-        state: State, x: Array, y: Array, weights: Array | None, gates: Gates
-    ) -> tuple[State, Array]:
+        state: LaneState, x: Tensor, y: Tensor, weights: Tensor | None, gates: Gates
+    ) -> tuple[LaneState, Tensor]:
         (variables, statistics), slots, moment = state
         logits, passes, statistics = network.forward(variables, statistics, x, gates, moment.step)
-        loss, score, slope = judged(logits, y, weights=weights)
+        loss, score, slope = judged_batch(logits, y, weights=weights)
         loss = loss + limits.penalty(variables, gates) * x.shape[1]
         gradient, _ = network.backward(variables, passes, slope, gates)
         gradient, clipped = limits.clipped(gradient, gates)
         moment = optimizers.advance(moment)
         variables, slots = optimizers.apply(rule, variables, slots, gradient, gates, moment)
         counts = [ops.cast(of_lane, "float32") for of_lane in (clipped, ops.isfinite(loss))]
-        return State(Kept(variables, statistics), slots, moment), ops.stack([loss, score, *counts])
+        return LaneState(Kept(variables, statistics), slots, moment), ops.stack(
+            [loss, score, *counts]
+        )
 
     def epoch(
-        state: State, gates: Gates, work: Work, count: Array, data: Data
-    ) -> tuple[State, Array, Array | None]:
-        def body(index: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+        state: LaneState, gates: Gates, work: Work, count: Tensor, data: Data
+    ) -> tuple[LaneState, Tensor, Tensor | None]:
+        def body(index: Tensor, carry: tuple[LaneState, Tensor]) -> tuple[LaneState, Tensor]:
             state, sums = carry
             chosen = rows(work.order, index)
             now = gates._replace(learning_rate=rows(work.rates, index))
@@ -112,12 +116,12 @@ def look_of(structure: Structure) -> Look:
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
     inputs = _scaled(structure)
 
-    def look(state: State, gates: Gates, data: Data) -> Array:
+    def look(state: LaneState, gates: Gates, data: Data) -> Tensor:
         (variables, statistics), slots, moment = state
         x = inputs(data.validation_x[:LOOK_BATCH], data)
         x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
         logits, passes, _ = network.forward(variables, statistics, x, gates, moment.step)
-        _, _, slope = judged(logits, data.validation_y[None, :LOOK_BATCH])
+        _, _, slope = judged_batch(logits, data.validation_y[None, :LOOK_BATCH])
         gradient, deltas = network.backward(variables, passes, slope, gates)
         shortened, _ = limits.clipped(gradient, gates)
         moment = optimizers.advance(moment)
@@ -141,12 +145,12 @@ def look_of(structure: Structure) -> Look:
     return look
 
 
-def _scaled(structure: Structure) -> Callable[[Array, Data], Array]:
+def _scaled(structure: Structure) -> Callable[[Tensor, Data], Tensor]:
     """Return the function from raw inputs to those of the first layer."""
     if not structure.standardize:
         return lambda raw, _: ops.cast(raw, "float32")
 
-    def scaled(raw: Array, data: Data) -> Array:
+    def scaled(raw: Tensor, data: Data) -> Tensor:
         mean, factor, offset = data.scalings[str(structure.standardize)]
         return (ops.cast(raw, "float32") - mean) * factor + offset
 
@@ -154,31 +158,31 @@ def _scaled(structure: Structure) -> Callable[[Array, Data], Array]:
 
 
 def _validated(
-    kept: Kept, gates: Gates, inputs: Callable[[Array, Data], Array], data: Data, telling: bool
-) -> tuple[Array, Array | None]:
+    kept: Kept, gates: Gates, inputs: Callable[[Tensor, Data], Tensor], data: Data, telling: bool
+) -> tuple[Tensor, Tensor | None]:
     """Return the validation split's summed loss and score, ``[2, lane]``.
 
     And what the networks say, ``[lane, example, unit]``, where that is to be told.
     """
     variance = ops.var(ops.cast(data.validation_y, "float32"))  # of targets
 
-    def of_rows(array: Array, start: Array, size: int) -> Array:
+    def of_rows(array: Tensor, start: Tensor, size: int) -> Tensor:
         behind = array.shape[1:]
         return ops.slice(array, (start, *[0] * len(behind)), (size, *behind))
 
-    def chunk(start: Array, size: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def chunk(start: Tensor, size: int, carry: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x, y = (of_rows(each, start, size) for each in (data.validation_x, data.validation_y))
         weights = None
         if data.validation_weight is not None:
             weights = of_rows(data.validation_weight, start, size)[None]
         logits = network.infer(*kept, inputs(x, data), gates)
-        loss, score, _ = judged(logits, y[None], variance, weights)
+        loss, score, _ = judged_batch(logits, y[None], variance, weights)
         sums, *told = carry
         told = [ops.slice_update(all_of_it, (0, start, 0), logits) for all_of_it in told]
         return sums + ops.stack([loss, score]), *told
 
     lanes, examples = kept.variables.shifts[0].shape[0], data.validation_x.shape[0]
-    batch = min(VALIDATION_BATCH, examples)
+    batch = min(SCORED_BATCH, examples)
     whole, rest = divmod(examples, batch)
     units = kept.variables.shifts[-1].shape[1]
     carry = (ops.zeros((2, lanes)), ops.zeros((lanes, examples, units)))[: 1 + telling]
@@ -191,7 +195,7 @@ def _validated(
     return sums, told[0] if told else None
 
 
-def fresh(kernels: tuple[Array, ...], structure: Structure) -> State:
+def fresh(kernels: tuple[Tensor, ...], structure: Structure) -> LaneState:
     """Return the state of untrained lanes with these kernels, ``[lane, input, unit]`` each."""
     lanes, inputs, _ = kernels[0].shape
     shapes = [(lanes, kernel.shape[2]) for kernel in kernels]
@@ -199,7 +203,7 @@ def fresh(kernels: tuple[Array, ...], structure: Structure) -> State:
     zeros, ones = tuple(map(ops.zeros, shapes)), tuple(map(ops.ones, shapes[:-1]))
     of_inputs = ops.zeros((lanes, inputs)), ops.ones((lanes, inputs))
 
-    def where_named(name: str, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def where_named(name: str, arrays: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return arrays if name in structure.features else ()
 
     variables = Variables(
@@ -222,32 +226,32 @@ def fresh(kernels: tuple[Array, ...], structure: Structure) -> State:
     _, slots = optimizers.rule_of(structure.optimizer, structure.nesterov)
     empty = tree.map_structure(ops.zeros_like, variables)
     moment = optimizers.Moment(ops.zeros(lanes), ops.ones(lanes))
-    return State(Kept(variables, statistics), (empty,) * slots, moment)
+    return LaneState(Kept(variables, statistics), (empty,) * slots, moment)
 
 
 def refilled(
-    state: State, kept: Kept, lane: Array, kernels: tuple[Array, ...], structure: Structure
-) -> tuple[State, Kept]:
+    state: LaneState, kept: Kept, lane: Tensor, kernels: tuple[Tensor, ...], structure: Structure
+) -> tuple[LaneState, Kept]:
     """Return all lanes with an untrained network of these kernels, ``[1, ...]``, in one of them."""
     new = fresh(kernels, structure)
     return written(state, kept, lane, new, new.current)
 
 
 def written(
-    state: State, kept: Kept, lane: Array, new: State, new_kept: Kept
-) -> tuple[State, Kept]:
+    state: LaneState, kept: Kept, lane: Tensor, new: LaneState, new_kept: Kept
+) -> tuple[LaneState, Kept]:
     """Return all lanes with the new arrays, ``[1, ...]``, in one of them."""
 
-    def put(stack: Array, value: Array) -> Array:
+    def put(stack: Tensor, value: Tensor) -> Tensor:
         return ops.slice_update(stack, (lane, *[0] * (len(stack.shape) - 1)), value)
 
     return tree.map_structure(put, state, new), tree.map_structure(put, kept, new_kept)
 
 
-def keeping(kept: Kept, current: Kept, better: Array) -> Kept:
+def keeping(kept: Kept, current: Kept, better: Tensor) -> Kept:
     """Return what is kept, replaced by the current networks in lanes that are better."""
 
-    def chosen(old: Array, new: Array) -> Array:
+    def chosen(old: Tensor, new: Tensor) -> Tensor:
         return ops.where(ops.reshape(better, (-1, *[1] * (len(old.shape) - 1))), new, old)
 
     result: Kept = tree.map_structure(chosen, kept, current)

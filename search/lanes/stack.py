@@ -6,7 +6,7 @@ import numpy as np
 from keras import tree
 from numpy.typing import NDArray
 
-from search.backend import fetch
+from search.backend import to_numpy
 from search.lanes.gates import Gates, closed, set_gates
 from search.lanes.groups import Group
 from search.lanes.programs import Data, Kept, Work
@@ -48,7 +48,7 @@ class Stack:
 
     def read(self, place: int) -> tuple[NDArray[Any], ...]:
         """Return all that training has made of a place, and what is kept there."""
-        return tuple(fetch(stack[place]) for stack in self._arrays())
+        return tuple(to_numpy(stack[place]) for stack in self._arrays())
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -74,11 +74,11 @@ class Stack:
         self._state, sums, told = self._programs.train(
             self._state, self._gates, work, np.int32(steps), data
         )
-        return fetch(sums), None if told is None else fetch(told)
+        return to_numpy(sums), None if told is None else to_numpy(told)
 
     def look(self, data: Data) -> NDArray[np.float32]:
         """Measure the health of all lanes, ``[measure, layer, lane]``."""
-        return fetch(self._programs.look(self._state, self._gates, data))
+        return to_numpy(self._programs.look(self._state, self._gates, data))
 
     def keep(self, better: NDArray[np.bool_]) -> None:
         """Keep the current networks of the lanes that are better, ``[lane]``."""
@@ -87,5 +87,5 @@ class Stack:
 
     def kept(self, place: int) -> Kept:
         """Return what is kept in a place, without the lane axis."""
-        kept: Kept = tree.map_structure(lambda stack: fetch(stack[place]), self._kept)
+        kept: Kept = tree.map_structure(lambda stack: to_numpy(stack[place]), self._kept)
         return kept

@@ -20,27 +20,28 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from search.backend import accelerated, fetch, free_memory, pool, put
+from search.backend import accelerated, free_memory, pool, put, to_numpy
 from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted
 from search.health.cadence import Cadence, at_rungs
 from search.health.snapshot import layers_of
-from search.lanes.gates import Array, Gates, gates_of
+from search.lanes.gates import Gates, Tensor, gates_of
 from search.lanes.groups import Group, Library
 from search.lanes.programs import Data, Work
 from search.lanes.stack import Stack
 from search.lanes.structure import Structure
-from search.study.metric import Weights, metric_for
+from search.study.formulas import Weights
+from search.study.metric import metric_for
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
 from search.trainers.model import Problem
 from search.trainers.outputs import softmax
 from search.trainers.weights import weights_for
 
-KIND = "lanes"  # of its checkpoints
+LANES = "lanes"  # of its checkpoints
 
 
 @dataclass
@@ -87,7 +88,7 @@ class LanesTrainer:
         library: Library | None = None,
     ) -> None:
         self.lanes = lanes
-        self.label = Label("lanes", lanes)
+        self.label = TrainerLabel("lanes", lanes)
         share = max(1, math.ceil(lanes / structures))
         self.width = width or (share if accelerated() else 1)
         self._dataset = dataset
@@ -118,7 +119,7 @@ class LanesTrainer:
             {str(way): self._scaling(way) for way in (True, "feature", "auto")},
         )
 
-    def _scaling(self, standardize: bool | str) -> tuple[Array, ...]:
+    def _scaling(self, standardize: bool | str) -> tuple[Tensor, ...]:
         parts = self._problem.scaling(standardize)
         return tuple(put(np.array(part, np.float32)) for part in parts)
 
@@ -172,7 +173,7 @@ class LanesTrainer:
             stack.refill(place, kernels, _gates(recipe, seed))
             course = Course(recipe.training, metric=self._problem.metric)
         else:
-            checkpoint.check(KIND, stack.shapes)
+            checkpoint.check(LANES, stack.shapes)
             course = Course(recipe.training, checkpoint.curve, self._problem.metric)
             stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
         self._trials[lane] = _Trial(recipe, seed, course, stack, place, weight)
@@ -181,7 +182,7 @@ class LanesTrainer:
         """Return the initial kernels, ``[1, input, unit]`` each."""
         assert isinstance(recipe.model, MLP)
         return tuple(
-            fetch(networks.kernel_initializer(recipe.model, seed, layer)(shape))[None]
+            to_numpy(networks.kernel_initializer(recipe.model, seed, layer)(shape))[None]
             for layer, shape in enumerate(group.kernel_shapes)
         )
 
@@ -275,7 +276,7 @@ class LanesTrainer:
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the lane's trial stands."""
         trial = self._trials[lane]
-        return trial.course.checkpoint(KIND, trial.stack.read(trial.place))
+        return trial.course.checkpoint(LANES, trial.stack.read(trial.place))
 
     def model(self, lane: int) -> keras.Model:
         """Return a new model of standard layers with the lane's kept weights."""
@@ -337,7 +338,7 @@ class LanesTrainer:
     def shrink(self, lanes: int) -> None:
         """Do with so many lanes from now on; only while all lanes are free."""
         assert not self._trials, "the lanes are not free"
-        self.lanes, self.label = lanes, Label("lanes", lanes)
+        self.lanes, self.label = lanes, TrainerLabel("lanes", lanes)
 
 
 def _gates(recipe: Recipe, seed: int) -> Gates:
@@ -345,7 +346,7 @@ def _gates(recipe: Recipe, seed: int) -> Gates:
     return gates_of(recipe.model, recipe.training, seed)
 
 
-def _inputs(split: Split) -> Array:
+def _inputs(split: Split) -> Tensor:
     """Return a split's raw inputs on the device, ``[example, input]``."""
     x = split.x.reshape(len(split), -1)
     return put(x if x.dtype == np.uint8 else x.astype(np.float32))

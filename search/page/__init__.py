@@ -34,7 +34,7 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TrialCell:
     """A cell of the table of trials: what it says, and by what it is sorted."""
 
     text: str
@@ -45,6 +45,7 @@ def page(result: Result) -> str:
     """Return the contents of ``report.html``: the same text for the same result."""
     environment = _environment()
     script = _asset("script.js")
+    judged = any(row.verdict for row in result.trials)
     mistakes = result.mistakes if isinstance(result.mistakes, Mistakes) else None
     context = {
         "result": result,
@@ -55,10 +56,10 @@ def page(result: Result) -> str:
         "history": [
             *history.figures(result),
             *parameters.importance_bars(result),
-            *parallel.figures(result),
+            *parallel.parallel_figures(result),
         ],
         "slices": parameters.slices(result),
-        "choices": choices.figures(result),
+        "choices": choices.choice_figures(result),
         "tables": choices.tables(result),
         "gradients": words.gradients(result),
         "heat_maps": gradients.heat_maps(result),
@@ -73,7 +74,7 @@ def page(result: Result) -> str:
         "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
         "column_lines": column_lines(result),
         "columns": _columns(result),
-        "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
+        "trials": [_cells(result, row, bool(judged)) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
         "facts": facts(result),
         "openings": openings(result),
@@ -116,7 +117,7 @@ def _base64(content: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Interval:
+class IntervalMarks:
     """Where the interval's marks are, in thousandths of the drawing's width."""
 
     low: int
@@ -128,7 +129,7 @@ class Interval:
     caption: str
 
 
-def _interval(result: Result) -> Interval | None:
+def _interval(result: Result) -> IntervalMarks | None:
     proof = result.proof
     if proof is None:
         return None
@@ -153,7 +154,7 @@ def _interval(result: Result) -> Interval | None:
         f"{len(proof.seeds)} seeds"
     )
     caption += "." if target is None else f"; the target is {text(target)}."
-    return Interval(
+    return IntervalMarks(
         place(low),
         place(interval.mean),
         place(high),
@@ -199,19 +200,21 @@ def _kind(result: Result, name: str) -> str:
     return "n" if any(_key(row.config.get(name)) is not None for row in result.trials) else ""
 
 
-def _cells(result: Result, row: TrialRow) -> list[Cell]:
+def _cells(result: Result, row: TrialRow, judged: bool) -> list[TrialCell]:
     values = [row.config[name] if row.config else "" for name in _names(result)]
-    verdict = [Cell(row.verdict or "")] if any(one.verdict for one in result.trials) else []
+    verdict = [TrialCell(row.verdict or "")] if judged else []
     metric = result.metric
     return [
-        Cell(str(row.number), row.number),
-        Cell(row.state),
-        Cell("") if row.value is None else Cell(metric.text(row.value), metric.shown(row.value)),
-        *(Cell(shown(value), _key(value)) for value in values),
+        TrialCell(str(row.number), row.number),
+        TrialCell(row.state),
+        TrialCell("")
+        if row.value is None
+        else TrialCell(metric.text(row.value), metric.shown(row.value)),
+        *(TrialCell(shown(value), _key(value)) for value in values),
         *verdict,
-        Cell(str(row.epochs), row.epochs),
-        Cell("" if row.seconds is None else f"{row.seconds:.1f}", row.seconds),
-        Cell(row.reason or ""),
+        TrialCell(str(row.epochs), row.epochs),
+        TrialCell("" if row.seconds is None else f"{row.seconds:.1f}", row.seconds),
+        TrialCell(row.reason or ""),
     ]
 
 

@@ -13,7 +13,7 @@ from search.page.figure import Figure, Trace
 from search.result.result import Result
 from search.study.metric import Metric
 
-MOST = 40  # trials of a choice, evenly by rank, which leave its box where it is
+MOST_TRIALS = 40  # trials of a choice, evenly by rank, which leave its box where it is
 Plot = dict[str, Any]  # what ``Plotly.newPlot`` is given
 
 
@@ -22,7 +22,7 @@ def plots(result: Result) -> dict[str, Plot]:
     made = {
         "gradient-norms": _norms(gradients.heat_maps(result)),
         "verdicts-by-choice": _stacked(verdicts.shares(result)),
-        "scores-by-choice": _boxes(choices.figures(result, MOST), result.metric),
+        "scores-by-choice": _boxes(choices.choice_figures(result, MOST_TRIALS), result.metric),
     }
     return {name: plot for name, plot in made.items() if plot is not None}
 

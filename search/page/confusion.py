@@ -8,7 +8,7 @@ from search.proof.mistakes import Mistakes
 from search.study.task import Label
 
 ROOM = 30  # classes
-LENGTH = 40  # characters of a class's name
+NAME_LENGTH = 40  # characters of a class's name
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Confusion:
         """Return what the user calls a class."""
         known = self.labels is not None and number < len(self.labels)
         text = str(self.labels[number]) if self.labels is not None and known else str(number)
-        return text if len(text) <= LENGTH else f"{text[: LENGTH - 3]}..."
+        return text if len(text) <= NAME_LENGTH else f"{text[: NAME_LENGTH - 3]}..."
 
 
 def confusion(mistakes: Mistakes, labels: Sequence[Label] | None) -> Confusion:

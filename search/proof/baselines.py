@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from search.errors import SearchError, reason_of
 from search.proof.influence import Floats
-from search.study.metric import Weights
+from search.study.formulas import Weights
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset, Split

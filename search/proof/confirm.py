@@ -212,10 +212,10 @@ class Confirmation:
         outputs = models[0].outputs
         scored = Scored(self._dataset.metric, test.y, test.weight, self._settings.confidence)
         said = np.stack([outputs.answers(answers_of(one.model, test.given)) for one in models])
-        baselines = {}
+        values, baselines = scored.values(said), {}
         for one in beside:
             try:
-                baselines[one.name] = _beside(scored, said, one, test)
+                baselines[one.name] = _beside(scored, values, one, test)
             except Exception as error:  # the test split is open: nothing may cost the proof now
                 unfitted[one.name] = reason_of(error)
         shared = {
@@ -232,9 +232,9 @@ class Confirmation:
         return shared | {"f1": statistics.mean(map(f1.score, said))}
 
 
-def _beside(scored: Scored, said: Floats, fitted: Fitted, test: Split) -> Baseline:
+def _beside(scored: Scored, values: Floats, fitted: Fitted, test: Split) -> Baseline:
     """Return what a model without a network scores, and what the network scores beyond that."""
     other = fitted.answer(test.x)
     return Baseline(
-        scored.interval(other), scored.difference(said, other), fitted.examples, fitted.seconds
+        scored.interval(other), scored.difference(values, other), fitted.examples, fitted.seconds
     )

@@ -147,7 +147,8 @@ def share_interval(
     middle = float(middles.mean())
     one_answer = middle * (1 - middle)
     variance = examples + (for_seeds / for_examples) ** 2 * seeds
-    effective = min(one_answer / variance, len(table) * alike(sizes))
+    # A table without a spread, like that of who always says the same, tells no more than its size.
+    effective = one_answer / max(variance, one_answer / (len(table) * alike(sizes)))
     low, high = _clopper_pearson(mean, effective, tail)
     # The lower limit had all answers been right: of all classes the smallest says the least.
     flawless = 1 - (1 - tail ** (1 / min(sizes))) / len(sizes)

@@ -16,7 +16,8 @@ from search.proof.interval import (
     interval_below,
     share_interval,
 )
-from search.study.metric import ACCURACY, R2, Metric, Reads, Weights
+from search.study.formulas import Weights
+from search.study.metric import ACCURACY, R2, Metric, Reads
 from search.study.task import Task
 
 
@@ -51,30 +52,30 @@ class Scored:
         """
         if self.metric is ACCURACY and self.weights is None:
             return accuracy_interval(said.argmax(axis=-1) == self.y, self.confidence)
-        values = self._values(said)
+        values = self.values(said)
         if self._sizes:
             return share_interval(values, self._sizes, self.confidence, self._degrees(values))
         return interval_below(1.0 if self.metric.name == R2.name else 0.0, values, self.confidence)
 
-    def difference(self, said: Floats, other: Floats) -> Interval:
+    def difference(self, values: Floats, other: Floats) -> Interval:
         """Return by how much a configuration scores more than another model.
 
         Args:
-            said: by the configuration's models, ``[seed, example, ...]``.
-            other: by the other model, ``[example, ...]``.
+            values: those of the configuration's answers, ``[seed, example]``.
+            other: what the other model answers, ``[example, ...]``.
 
         """
-        ours, theirs = self._values(said), self._values(other)
-        return difference_interval(ours, theirs, self.confidence, self._sizes)
+        return difference_interval(values, self.values(other), self.confidence, self._sizes)
 
-    def _values(self, said: Floats) -> Floats:
+    def values(self, said: Floats) -> Floats:
+        """Return what each answer contributes: a table whose mean is the score of `interval`."""
         if said.ndim == (1 if self.metric.task is Task.REGRESSION else 2):
             return influence(self.metric, self.y, said, self.weights)
         return np.stack([influence(self.metric, self.y, one, self.weights) for one in said])
 
     @cached_property
     def _sizes(self) -> list[float]:
-        """How many examples the classes have that count apart; empty of an unbounded score."""
+        """How many examples each class has that counts by itself; empty of an unbounded score."""
         if self.metric.error or self.metric.reads is Reads.NUMBERS:
             return []
         counts = [self._count(own) for own in self._classes]

@@ -148,7 +148,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(statistics.fmean(values), margin)
 
 
-def markdown(found: Sequence[Arm], reach: float | None = None) -> str:
+def arms_markdown(found: Sequence[Arm], reach: float | None = None) -> str:
     """Return arms as a Markdown table."""
     if not found:
         return "No trial has ended."
@@ -193,7 +193,7 @@ def _course(values: Mapping[int, float], digits: int) -> str:
     return ", ".join(f"{epoch}: {value:.{digits}f}" for epoch, value in values.items())
 
 
-def as_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
+def arms_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
     """Return arms in plain JSON."""
     return [
         {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from search.result.result import Result, TrialRow
 
 
-ENOUGH = 3  # trials of a choice, before it is compared with another
+ENOUGH_TRIALS = 3  # trials of a choice, before it is compared with another
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def contrasts(result: "Result") -> list[Contrast]:
         for label, counter in counts.items():
             own = counter[Kind.HEALTHY]
             others = trials - counter.total()
-            if min(counter.total(), others) >= ENOUGH:
+            if min(counter.total(), others) >= ENOUGH_TRIALS:
                 found.append(
                     Contrast(factor.name, label, own, counter.total(), healthy - own, others)
                 )

@@ -7,7 +7,7 @@ from search.errors import printable
 from search.result.beside import Line, lines, unit
 from search.result.columns import column_lines
 from search.result.factors import factors, judged, kinds, verdicts
-from search.result.wording import plain, shown
+from search.result.wording import escaped, shown
 from search.result.words import commands, facts, gradients, openings, sentences
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ TOP = 10  # trials in the report's table
 def markdown(result: "Result") -> str:
     """Return the contents of ``report.md``."""
     parts = [
-        f"# {plain(result.name)}",
-        "\n".join(map(plain, sentences(result))),
+        f"# {escaped(result.name)}",
+        "\n".join(map(escaped, sentences(result))),
         "## Best trials",
         _table(result),
     ]
@@ -34,7 +34,7 @@ def markdown(result: "Result") -> str:
     if result.trials:
         parts += ["## How trials ended", _reasons(result)]
     if judged(result):
-        parts += ["## Gradients", plain(gradients(result)), *_verdicts(result)]
+        parts += ["## Gradients", escaped(gradients(result)), *_verdicts(result)]
     parts += ["## Do it again", _commands(result)]
     return "\n\n".join(parts) + "\n"
 
@@ -44,12 +44,13 @@ def _table(result: "Result") -> str:
     if not rows:
         return "No trial has completed."
     names = list(rows[0].config)
+    heads = " | ".join(map(escaped, names))
     lines = [
-        f"| trial | validation {result.metric.title} | epochs | {' | '.join(map(plain, names))} |",
+        f"| trial | validation {result.metric.title} | epochs | {heads} |",
         "|---" * (3 + len(names)) + "|",
     ]
     for row in rows:
-        values = " | ".join(plain(shown(row.config.get(name))) for name in names)
+        values = " | ".join(escaped(shown(row.config.get(name))) for name in names)
         lines.append(
             f"| {row.number} | {result.metric.text(row.value)} | {row.epochs} | {values} |"
         )
@@ -90,7 +91,9 @@ def _without(result: "Result", found: list[Line]) -> str:
 def _columns_of(result: "Result") -> str:
     said = ["| column | taken for | missing | why |", "|---|---|---|---|"]
     for one in column_lines(result):
-        said.append(f"| {plain(one.name)} | {one.kind} | {one.missing or ''} | {plain(one.note)} |")
+        said.append(
+            f"| {escaped(one.name)} | {one.kind} | {one.missing or ''} | {escaped(one.note)} |"
+        )
     return "\n".join(said)
 
 
@@ -98,7 +101,7 @@ def _reasons(result: "Result") -> str:
     reasons = Counter((row.state, row.reason or "") for row in result.trials)
     lines = ["| state | reason | trials |", "|---|---|---|"]
     for (state, reason), count in reasons.most_common():
-        lines.append(f"| {state} | {plain(reason)} | {count} |")
+        lines.append(f"| {state} | {escaped(reason)} | {count} |")
     return "\n".join(lines)
 
 
@@ -108,17 +111,17 @@ def _verdicts(result: "Result") -> list[str]:
     tables = []
     for factor in factors(result):
         lines = [
-            f"| {plain(factor.name)} | {' | '.join(map(plain, found))} |",
+            f"| {escaped(factor.name)} | {' | '.join(map(escaped, found))} |",
             "|---" * (1 + len(found)) + "|",
         ]
         for label, counts in verdicts(result, factor).items():
             numbers = " | ".join(str(counts[kind]) for kind in found)
-            lines.append(f"| {plain(label)} | {numbers} |")
+            lines.append(f"| {escaped(label)} | {numbers} |")
         tables.append("\n".join(lines))
     return tables
 
 
 def _commands(result: "Result") -> str:
     lines = [f"{title}:\n\n    {printable(command)}" for title, command in commands(result)]
-    lines.append("\n".join(f"- {name}: {plain(text)}" for name, text in facts(result)))
+    lines.append("\n".join(f"- {name}: {escaped(text)}" for name, text in facts(result)))
     return "\n\n".join(lines)

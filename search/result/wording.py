@@ -26,7 +26,7 @@ def shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else printable(str(value)) or '""'
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """Return a text so that Markdown shows it as it is, in one line."""
     return _MARKUP.sub(r"\\\g<0>", printable(text))
 

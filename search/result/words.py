@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from search.health.verdict import Kind
 from search.result.beside import comparisons
 from search.result.factors import (
-    ENOUGH,
+    ENOUGH_TRIALS,
     Contrast,
     Spread,
     contrasts,
@@ -150,7 +150,7 @@ def _paid(rows: "list[TrialRow]", metric: Metric) -> list[str]:
     """Compare the scores of healthy and other trials."""
     healthy = spread(row for row in rows if row.verdict == Kind.HEALTHY)
     others = spread(row for row in rows if row.verdict != Kind.HEALTHY)
-    if healthy is None or others is None or min(healthy.trials, others.trials) < ENOUGH:
+    if healthy is None or others is None or min(healthy.trials, others.trials) < ENOUGH_TRIALS:
         return []
 
     def within(one: Spread) -> str:
@@ -199,7 +199,7 @@ def _failures(result: "Result") -> list[str]:
         if kind == Kind.HEALTHY:
             continue
         shared = []
-        for factor in factors(result) if len(own) >= ENOUGH else []:
+        for factor in factors(result) if len(own) >= ENOUGH_TRIALS else []:
             labels = {factor.label(row) for row in own}
             if len(labels) == 1 and len({factor.label(row) for row in rows}) > 1:
                 shared.append(f"{factor.name} {labels.pop()}")

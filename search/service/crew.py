@@ -69,7 +69,7 @@ class Crew:
         self._say = say
         self._places = [
             self._place(number, gpu, cores, folder / f"worker-{number}.log")
-            for number, (gpu, cores) in enumerate(shares(count), start=1)
+            for number, (gpu, cores) in enumerate(shares_of_cores(count), start=1)
         ]
 
     def _place(self, number: int, gpu: str | None, cores: Sequence[int], log: Path) -> _Place:
@@ -160,7 +160,7 @@ def _wait_for_head() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def shares(count: int) -> list[tuple[str | None, list[int]]]:
+def shares_of_cores(count: int) -> list[tuple[str | None, list[int]]]:
     """Share this machine out fairly: a GPU, if there is one, and cores for each worker."""
     cores, gpus = machine.cores(), machine.gpus()
     own = [cores[index::count] or [cores[index % len(cores)]] for index in range(count)]

@@ -12,14 +12,15 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.page.figure import score
+from search.page.figure import few, score
+from search.page.parameters import RANKED
 from search.page.scale import choices, ends, is_log
 from search.result.factors import tried
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
 from search.study.space import Dimension
 
-ENOUGH = 4  # trials, before importances mean anything
+ENOUGH_SCORES = 4  # trials, before importances mean anything
 
 
 def importances(result: Result) -> Mapping[str, float]:
@@ -30,11 +31,11 @@ def importances(result: Result) -> Mapping[str, float]:
     there are too few trials.
     """
     rows = tried(result)
-    if len(rows) < ENOUGH or len({row.value for row in rows}) < ENOUGH:
+    if len(rows) < ENOUGH_SCORES or len({row.value for row in rows}) < ENOUGH_SCORES:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.importance.get_param_importances(_study(result, rows))
+        return optuna.importance.get_param_importances(_study(result, few(rows, RANKED)))
 
 
 def _study(result: Result, rows: Sequence[TrialRow]) -> optuna.Study:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli import DEFAULT_STORAGE, Options
+from search.cli import DEFAULT_STORAGE, Options, asked_backend
 from search.errors import DataCorrupt, SpecChanged, StoreNotFound, StudyNotFound, UsageError
 from search.proof.ledger import Ledger
 from search.proof.proof import Proof
@@ -103,7 +103,7 @@ class Session:
         folder = self.out if self.options.data_dir is None else self.out.resolve()
         found, files = data.in_files(file.data, folder)
         if create:
-            refused.callback(data.hold(files))
+            refused.callback(data.keep_files(files))
         return replace(file, data=found)
 
     def _store(self, create: bool) -> Store:
@@ -197,11 +197,24 @@ class Session:
         """Refuse what could not be searched: load the data, and try a model of the study's own."""
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
         check_weights(self.spec, self._loaded)
+        self._check_text()
         if not isinstance(self.spec.model, MLP) and not self._tried:
             with contextlib.nullcontext() if self.options.verbose else hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
+
+    def _check_text(self) -> None:
+        """Refuse columns of text where a finished model could not take them."""
+        name, asked = asked_backend()
+        table = self._loaded.table
+        if name == "tensorflow" or table is None:
+            return
+        if text := [column.name for column in table.encoding.columns if column.text]:
+            raise UsageError(
+                f"{asked}, on which Keras has no text, and the column {text[0]!r} holds some; set "
+                "KERAS_BACKEND=tensorflow"
+            )
 
     @cached_property
     def metric(self) -> Metric:

@@ -34,11 +34,11 @@ from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.study.space import Choice, Config, Parameter, Space
 from search.study.spec import StudySpec
-from search.trainers.contract import End, EpochResult, Label, Outcome
+from search.trainers.contract import End, EpochResult, Outcome, TrainerLabel
 
 MAX_ATTEMPTS = 3  # a trial that took that many workers down with it is given up
 # The names of the attributes that a trial has of us.
-OURS = attributes.OF_TRIALS.union(KEY_NUMBERS)
+OWN_ATTRIBUTES = attributes.OF_TRIALS.union(KEY_NUMBERS)
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -85,7 +85,7 @@ class TrialQueue:
 
     # -- taking ------------------------------------------------------------------------------
 
-    def take(self, trainer: Label) -> Assignment | None:
+    def take(self, trainer: TrainerLabel) -> Assignment | None:
         """Take the next trial of the budget, for a trainer of this label; None if none is free."""
         while ticket := self._leases.take(self.worker, self._holding):
             before = None if ticket.trial is None else self._settled(ticket.trial)
@@ -127,7 +127,7 @@ class TrialQueue:
         return optuna.Trial(self._study, trial_id)
 
     def _assign(
-        self, ticket: Ticket, trial: optuna.Trial, before: FrozenTrial | None, trainer: Label
+        self, ticket: Ticket, trial: optuna.Trial, before: FrozenTrial | None, trainer: TrainerLabel
     ) -> Assignment:
         space = self._spec.search_space
         seed = trial.user_attrs.get(attributes.SEED, derive(self._spec.seed, "trial", trial.number))
@@ -347,7 +347,7 @@ def _used(space: Space, config: Config) -> dict[str, Any]:
     an attribute of ours is called ``space.NAME``.
     """
     return {
-        f"space.{one.name}" if one.name in OURS else one.name: config[one.name]
+        f"space.{one.name}" if one.name in OWN_ATTRIBUTES else one.name: config[one.name]
         for one in space.dimensions
         if not one.plain
     }

@@ -4,7 +4,7 @@
 
 SEED = "seed"  # that a trial is trained with
 WORKER = "worker"  # that held it, as a person can find it
-TRAINER = "trainer"  # the `search.trainers.contract.Label` of what trained it
+TRAINER = "trainer"  # the `search.trainers.contract.TrainerLabel` of what trained it
 ATTEMPT = "attempt"  # from 2, of a trial that repeats another
 REPEATS = "repeats"  # the number of the trial that it repeats
 FAILURE = "failure"  # why a trial failed, in one line

@@ -21,7 +21,7 @@ from search.errors import StoreError, StoreGone, StoreNotFound
 from search.store import tables
 from search.store.address import Address
 from search.store.lock import is_there, lock_of
-from search.store.patience import STORE_ERRORS, Patience, reading, reason
+from search.store.patience import STORE_ERRORS, Patience, reading_only, reason
 from search.store.statements import OPTUNA_SCHEMA
 from search.store.timing import Timing
 
@@ -250,4 +250,4 @@ def _begin(connection: sa.Connection) -> None:
     # A transaction that reads first and writes later fails at once when another wrote between;
     # taking the write lock at the start makes it wait for its turn instead. Who only reads needs
     # no turn, and most of what a trial takes is reading.
-    connection.exec_driver_sql("BEGIN" if reading() else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if reading_only() else "BEGIN IMMEDIATE")

@@ -218,7 +218,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
 
 
-def reading() -> bool:
+def reading_only() -> bool:
     """Say whether what this thread does in the database now changes nothing there."""
     return _reading.get()
 

@@ -31,7 +31,7 @@ from search.store.known import Suspects
 from search.store.statements import (
     ATTRIBUTES,
     CREATE,
-    END,
+    LAST,
     LOCK_STUDY,
     LOCK_TRIAL,
     ONE,
@@ -239,7 +239,7 @@ class Rows:
         self._write_parts(connection, trial_id, changes)
         if changes.state is not None:
             end = {"trial": trial_id, "ended": changes.state, "at": _utc(changes.completed)}
-            connection.execute(END, end)
+            connection.execute(LAST, end)
 
     def _write_parts(self, connection: sa.Connection, trial_id: int, changes: Changes) -> None:
         for table, rows in _written(changes):

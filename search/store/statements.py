@@ -46,7 +46,7 @@ LOCK_TRIAL = (  # so that it does not end meanwhile
     .where(TRIALS.c.trial_id == sa.bindparam("trial"))
     .with_for_update()
 )
-END = (
+LAST = (
     TRIALS.update()
     .where(TRIALS.c.trial_id == sa.bindparam("trial"))
     .values(state=sa.bindparam("ended"), datetime_complete=sa.bindparam("at"))

@@ -3,30 +3,23 @@
 Inside the house the larger score is the better one: to samplers, pruners, intervals and targets.
 An error, which a person wants small, is therefore kept as its negative, as scikit-learn's
 ``neg_root_mean_squared_error`` and its like are; `Metric.shown` is what a person reads, and
-`Metric.stored` leads back. Each score is what scikit-learn's function of that name returns.
-
-R², the coefficient of determination, is the share of the targets' variance that the predictions
-explain: ``1 - mean squared error / variance``, both over the same examples. It is 1 for a network
-that is always right and 0 for one that always says the mean (Draper and Smith 1998, Applied
-Regression Analysis, section 1.3).
+`Metric.stored` leads back. `search.study.formulas` computes them.
 """
 
 import math
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Self, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Self
 
 from search.errors import SpecError
 from search.study.checks import is_number
 from search.study.task import Task
 
-Weights: TypeAlias = NDArray[np.floating[Any]]  # of the examples, `[example]`
-# Labels or targets, what a model says of them, and weights that are there or not.
-Formula: TypeAlias = Callable[[NDArray[Any], NDArray[Any], Weights | None], float]
+if TYPE_CHECKING:  # who writes a study or asks for help needs no NumPy
+    from numpy.typing import NDArray
+
+    from search.study.formulas import Formula, Weights
 
 
 class Reads(StrEnum):
@@ -39,12 +32,11 @@ class Reads(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A score: how it is computed, which one is better, and how it is written."""
+    """A score: what it is made of, which one is better, and how it is written."""
 
     name: str  # how studies and records call it
     title: str  # how people call it
     reads: Reads
-    function: Formula  # what a person reads, of answers without gaps
     worst: float  # the score of a trial that diverged; no trial has a lower one
     error: bool = False  # a person wants it small; its score is the negative
     in_unit: bool = False  # of the targets; then `worst` is of targets with deviation 1
@@ -58,7 +50,16 @@ class Metric:
         """What is scored by it."""
         return Task.REGRESSION if self.reads is Reads.NUMBERS else Task.CLASSIFICATION
 
-    def score(self, y: NDArray[Any], said: NDArray[Any], weights: Weights | None = None) -> float:
+    @property
+    def function(self) -> "Formula":
+        """What computes the number that a person reads, of answers without gaps."""
+        from search.study.formulas import FORMULAS
+
+        return FORMULAS[self.name]
+
+    def score(
+        self, y: "NDArray[Any]", said: "NDArray[Any]", weights: "Weights | None" = None
+    ) -> float:
         """Return the score of one model's answers; the worst where they have none.
 
         Args:
@@ -68,10 +69,13 @@ class Metric:
             weights: of the examples, ``[example]``, as scikit-learn's ``sample_weight``.
 
         """
-        if self.reads is not Reads.GUESSES and not np.isfinite(said).all():
+        from search.study.formulas import is_finite
+
+        if self.reads is Reads.GUESSES:
+            said = said.argmax(axis=-1)
+        elif not is_finite(said):
             return self.worst
-        heard = said.argmax(axis=-1) if self.reads is Reads.GUESSES else said
-        score = self.stored(self.function(y, heard, weights))
+        score = self.stored(self.function(y, said, weights))
         return score if math.isfinite(score) else self.worst
 
     def stored(self, number: float) -> float:
@@ -82,11 +86,11 @@ class Metric:
         """Return the number that a person reads for a score, which files and records hold, too."""
         return -score if self.error else score
 
-    def measured(self, targets: NDArray[np.floating[Any]]) -> Self:
+    def measured(self, targets: "NDArray[Any]") -> Self:
         """Return the metric with a worst score that suits the targets of a data set."""
         if not self.in_unit:
             return self
-        return replace(self, worst=self.worst * (float(np.std(targets, dtype=np.float64)) or 1.0))
+        return replace(self, worst=self.worst * (float(targets.std(dtype=float)) or 1.0))
 
     def text(self, score: float | None) -> str:
         """Return a score as a person reads it."""
@@ -180,108 +184,20 @@ def decimals(value: float) -> int:
     return 3 if value == 0 else min(max(2 - math.floor(math.log10(abs(value))), 0), 20)
 
 
-def macro_f1(
-    labels: NDArray[np.integer[Any]],
-    guesses: NDArray[np.integer[Any]],
-    weights: Weights | None = None,
-) -> float:
-    """Return the mean of all classes' F1 scores, as scikit-learn's ``average="macro"`` has it.
-
-    A class's F1 is the harmonic mean of precision and recall; classes that are neither guessed
-    nor right for any example are left out (Opitz and Burst 2019, Macro F1 and Macro F1, their
-    "averaged F1").
-
-    Args:
-        labels: the right class numbers, ``[example]``.
-        guesses: those that a model takes the examples for, ``[example]``.
-        weights: of the examples.
-
-    """
-    classes = int(max(guesses.max(), labels.max())) + 1
-    hits = labels == guesses
-
-    def counts(numbers: NDArray[Any], weights: Weights | None) -> NDArray[Any]:
-        return np.bincount(numbers, weights, minlength=classes)
-
-    there = counts(guesses, None) + counts(labels, None) > 0
-    right = counts(labels[hits], None if weights is None else weights[hits])
-    named = counts(guesses, weights) + counts(labels, weights)
-    f1 = np.divide(2 * right, named, out=np.zeros(classes), where=named > 0)
-    return float(f1[there].mean())
-
-
-def _accuracy(y: NDArray[Any], guesses: NDArray[Any], weights: Weights | None) -> float:
-    return float(np.average(guesses == y, weights=weights))
-
-
-def _balanced_accuracy(y: NDArray[Any], guesses: NDArray[Any], weights: Weights | None) -> float:
-    """Return the mean share of right guesses over the classes that occur."""
-    from sklearn.metrics import recall_score
-
-    # `balanced_accuracy_score` is this, but warns of each class that is guessed in vain.
-    return float(
-        recall_score(y, guesses, labels=np.unique(y), average="macro", sample_weight=weights)
-    )
-
-
-def _roc_auc(y: NDArray[Any], said: NDArray[Any], weights: Weights | None) -> float:
-    """Return the area under the curve of the second class, of more classes the mean of all."""
-    from sklearn.metrics import roc_auc_score
-
-    classes = np.unique(y)
-    if len(classes) < 2:
-        return math.nan
-    if said.shape[1] == 2:
-        return float(roc_auc_score(y, said[:, 1], sample_weight=weights))
-    # Class by class, which takes a model that has more units than there are classes.
-    areas = [roc_auc_score(y == one, said[:, one], sample_weight=weights) for one in classes]
-    return float(np.mean(areas))
-
-
-def _log_loss(y: NDArray[Any], said: NDArray[Any], weights: Weights | None) -> float:
-    from sklearn.metrics import log_loss
-
-    shares = said / said.sum(axis=-1, keepdims=True)
-    return float(log_loss(y, shares, labels=np.arange(said.shape[1]), sample_weight=weights))
-
-
-def _r2(y: NDArray[Any], said: NDArray[Any], weights: Weights | None) -> float:
-    squares = (y - np.average(y, weights=weights)) ** 2
-    variance = float(np.average(squares, weights=weights))
-    error = float(np.average((said - y) ** 2, weights=weights))
-    return 1 - error / variance if variance else math.nan
-
-
-def _rmse(y: NDArray[Any], said: NDArray[Any], weights: Weights | None) -> float:
-    from sklearn.metrics import root_mean_squared_error
-
-    return float(root_mean_squared_error(y, said, sample_weight=weights))
-
-
-def _mae(y: NDArray[Any], said: NDArray[Any], weights: Weights | None) -> float:
-    from sklearn.metrics import mean_absolute_error
-
-    return float(mean_absolute_error(y, said, sample_weight=weights))
-
-
 ACCURACY = Metric(
     name="accuracy",
     title="accuracy",
     reads=Reads.GUESSES,
-    function=_accuracy,
     worst=0.0,
     factor=100,
     digits=2,
     unit=" %",
 )
-BALANCED_ACCURACY = replace(
-    ACCURACY, name="balanced_accuracy", title="balanced accuracy", function=_balanced_accuracy
-)
+BALANCED_ACCURACY = replace(ACCURACY, name="balanced_accuracy", title="balanced accuracy")
 MACRO_F1 = Metric(
     name="macro_f1",
     title="macro F1",
     reads=Reads.GUESSES,
-    function=macro_f1,
     worst=0.0,
     digits=4,
 )
@@ -289,7 +205,6 @@ ROC_AUC = Metric(
     name="roc_auc",
     title="ROC AUC",
     reads=Reads.PROBABILITIES,
-    function=_roc_auc,
     worst=0.0,
     every_class=True,
     digits=4,
@@ -298,24 +213,22 @@ LOG_LOSS = Metric(
     name="log_loss",
     title="log loss",
     reads=Reads.PROBABILITIES,
-    function=_log_loss,
-    worst=math.log(np.finfo(np.float64).eps),  # probabilities are clipped to this
+    worst=math.log(sys.float_info.epsilon),  # probabilities are clipped to this
     error=True,
     every_class=True,
     digits=4,
 )
 # Far below 0 all are equally useless: a few such scores would leave a figure no room for others.
-R2 = Metric(name="r2", title="R²", reads=Reads.NUMBERS, function=_r2, worst=-1.0, digits=3)
+R2 = Metric(name="r2", title="R²", reads=Reads.NUMBERS, worst=-1.0, digits=3)
 RMSE = Metric(
     name="rmse",
     title="RMSE",
     reads=Reads.NUMBERS,
-    function=_rmse,
     worst=-10.0,  # times the targets' deviation, which is what always saying the mean comes to
     error=True,
     in_unit=True,
 )
-MAE = replace(RMSE, name="mae", title="MAE", function=_mae)
+MAE = replace(RMSE, name="mae", title="MAE")
 METRICS = {
     metric.name: metric
     for metric in (

@@ -104,7 +104,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Label:
+class TrainerLabel:
     """What it takes, besides recipe and seed, to repeat a trial to the last bit."""
 
     kind: str  # of the trainer
@@ -114,7 +114,7 @@ class Label:
         return self.kind if self.lanes is None else f"{self.kind} {self.lanes}"
 
     @classmethod
-    def parse(cls, text: str) -> "Label":
+    def parse(cls, text: str) -> "TrainerLabel":
         """Return the label that was written as this text."""
         kind, _, lanes = text.partition(" ")
         return cls(kind, int(lanes) if lanes else None)
@@ -129,7 +129,7 @@ class Trainer(Protocol):
     """
 
     lanes: int
-    label: Label
+    label: TrainerLabel
 
     def start(
         self, lane: int, recipe: Recipe, seed: int, checkpoint: Checkpoint | None = None

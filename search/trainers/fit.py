@@ -16,21 +16,22 @@ from search.health import layers as anatomy
 from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
 from search.health.snapshot import layers_of
 from search.health.steps import Tally
-from search.study.metric import Metric, Weights, metric_for
+from search.study.formulas import Weights
+from search.study.metric import Metric, metric_for
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Label, Outcome
+from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
 from search.trainers.model import Problem
 from search.trainers.outputs import Outputs, answers_of
 from search.trainers.own import own_model
 from search.trainers.schedules import is_constant, is_stepwise
 from search.trainers.weights import weights_for
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
-KIND = "fit"  # of its checkpoints
+FIT = "fit"  # of its checkpoints
 VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
 GLANCE = 32  # examples that a model of the study's own answers before it is trained
 
@@ -62,7 +63,7 @@ class FitTrainer:
     """
 
     lanes = 1
-    label = Label("fit")
+    label = TrainerLabel("fit")
 
     def __init__(self, dataset: Dataset, cadence: Cadence = at_rungs) -> None:
         self._dataset = dataset
@@ -107,7 +108,7 @@ class FitTrainer:
         course = Course(recipe.training, past, self._problem.metric)
         kept: list[Any] = []
         if checkpoint:
-            checkpoint.check(KIND, (tuple(v.shape) for v in (*state, *model.weights)))
+            checkpoint.check(FIT, (tuple(v.shape) for v in (*state, *model.weights)))
             for variable, value in zip(state, checkpoint.arrays, strict=False):
                 variable.assign(value)
             kept = list(checkpoint.arrays[len(state) :])
@@ -186,7 +187,7 @@ class FitTrainer:
             if isinstance(running.recipe.model, MLP):
                 raise
             running.tally = None  # a model that trains well need not bear being looked at
-            logger.warning("its model's gradients cannot be looked at: %s", reason_of(error))
+            _logger.warning("its model's gradients cannot be looked at: %s", reason_of(error))
             return
         layers = layers_of(measured.tolist())
         steps = len(self._dataset.train) // self._batch(running)
@@ -239,7 +240,7 @@ class FitTrainer:
         assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
         assert self._running is not None, "the lane is free"
         state = (keras.ops.convert_to_numpy(value) for value in self._running.state)
-        return self._running.course.checkpoint(KIND, (*state, *self._running.kept))
+        return self._running.course.checkpoint(FIT, (*state, *self._running.kept))
 
     def model(self, lane: int) -> keras.Model:
         """Return the model with the kept weights; training it further is not possible."""

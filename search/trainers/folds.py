@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from search.data.splits import Around, Dataset
 from search.errors import SpecError
-from search.study.metric import ACCURACY, Metric, Weights
+from search.study.formulas import Weights
+from search.study.metric import ACCURACY, Metric
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.trainers.checkpoint import from_bytes, to_bytes
@@ -27,7 +28,7 @@ from search.trainers.contract import Checkpoint, Course, End, EpochResult, Outco
 if TYPE_CHECKING:
     import keras
 
-KIND = "folds"  # of its checkpoints
+FOLDS = "folds"  # of its checkpoints
 
 _ANOTHER_CURVE = "the checkpoint's curve is not one that this trial continues"
 
@@ -269,11 +270,11 @@ class FoldsTrainer:
         assert not trial.over, "the trial has ended"
         # Of a fold that has ended its curve is all that is needed: it is not the model's.
         inner = (
-            Checkpoint(KIND, course.curve, ()) if course.over else trainer.checkpoint(lane)
+            Checkpoint(FOLDS, course.curve, ()) if course.over else trainer.checkpoint(lane)
             for trainer, course in zip(self._trainers, trial.courses, strict=True)
         )
         arrays = (np.frombuffer(to_bytes(checkpoint), np.uint8) for checkpoint in inner)
-        return Checkpoint(KIND, tuple(trial.curve), tuple(arrays))
+        return Checkpoint(FOLDS, tuple(trial.curve), tuple(arrays))
 
     def model(self, lane: int) -> "keras.Model":
         """Return the model of the first among the folds that train longest."""
@@ -308,7 +309,7 @@ def _end(courses: Sequence[Course]) -> End | None:
 
 def _opened(checkpoint: Checkpoint, folds: int) -> list[Checkpoint]:
     """Return the checkpoints of the folds; those of folds that have ended are of our kind."""
-    checkpoint.check(KIND, [array.shape for array in checkpoint.arrays])
+    checkpoint.check(FOLDS, [array.shape for array in checkpoint.arrays])
     try:
         inner = [from_bytes(array.tobytes()) for array in checkpoint.arrays]
     except ValueError:
@@ -327,7 +328,7 @@ def _retraced(courses: list[Course], checkpoint: Checkpoint, inner: Sequence[Che
         trial.add([one.curve[epoch] if epoch < len(one.curve) else None for one in inner])
         if replace(trial.curve[-1], health=None) != replace(past, health=None):
             raise ValueError(_ANOTHER_CURVE)
-    ended = [one.kind == KIND for one in inner]
+    ended = [one.kind == FOLDS for one in inner]
     lengths = [len(one.curve) for one in inner]
     if (
         trial.over

@@ -8,16 +8,25 @@ import numpy as np
 
 from search.data.splits import Dataset
 from search.errors import SpecError
-from search.study.metric import Weights
+from search.study.formulas import Weights
 from search.study.spec import StudySpec
 from search.study.task import Task
 from search.study.training import Training
 
 
 def check_weights(spec: StudySpec, dataset: Dataset) -> None:
-    """Refuse weights that a study's trials may have, as `weights_for` does."""
+    """Refuse weights that a study's trials may have.
+
+    Raises:
+        SpecError: as `weights_for`, or nothing that is trained on weighs anything.
+
+    """
     for corner in spec.search_space.corners():
-        weights_for(spec.recipe(corner).training, dataset)
+        weights = weights_for(spec.recipe(corner).training, dataset)
+        if weights is not None and not weights.any():
+            raise SpecError(
+                "the weights of all examples to train on are 0, and nothing can be learned"
+            )
 
 
 def weights_for(training: Training, dataset: Dataset) -> Weights | None:
@@ -28,15 +37,11 @@ def weights_for(training: Training, dataset: Dataset) -> Weights | None:
     examples. What the data set has of its own is not counted with.
 
     Raises:
-        SpecError: the data set has no classes, or not one that is given a weight, or nothing that
-            weighs anything.
+        SpecError: the data set has no classes, or not one that is given a weight.
 
     """
     own = dataset.train.weight
-    weights = own if training.class_weight is None else _of_classes(training, dataset, own)
-    if weights is not None and not weights.any():
-        raise SpecError("the weights of all examples to train on are 0, and nothing can be learned")
-    return weights
+    return own if training.class_weight is None else _of_classes(training, dataset, own)
 
 
 def _of_classes(training: Training, dataset: Dataset, own: Weights | None) -> Weights:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from search.result.wording import plain
+from search.result.wording import escaped
 from search.result.words import sentences
 from search.store.artifacts import Artifacts
 from search.store.keys import file_name, model_prefix, report_key
@@ -100,7 +100,7 @@ def _annotate(session: "Session", result: "Result", files: Mapping[str, str]) ->
     ]
     before = get_note(session.study)
     theirs = before.partition(RULE)[2] if before.startswith(HEADING) else before
-    parts = [HEADING, *map(plain, sentences(result)), "", *links, RULE]
+    parts = [HEADING, *map(escaped, sentences(result)), "", *links, RULE]
     note = "\n".join(parts) + theirs
     if note != before:
         save_note(session.study, note)

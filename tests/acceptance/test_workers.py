@@ -356,11 +356,11 @@ def test_a_run_without_workers_follows_the_others_and_reports(local: Site) -> No
 def test_the_machine_is_shared_out_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cores", lambda: [0, 1, 2, 3, 4])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert crew.shares(2) == [(None, [0, 2, 4]), (None, [1, 3])]
-    assert [cores for _, cores in crew.shares(7)] == [[0], [1], [2], [3], [4], [0], [1]]
+    assert crew.shares_of_cores(2) == [(None, [0, 2, 4]), (None, [1, 3])]
+    assert [cores for _, cores in crew.shares_of_cores(7)] == [[0], [1], [2], [3], [4], [0], [1]]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5f")
-    assert [gpu for gpu, _ in crew.shares(3)] == ["3", "GPU-5f", "3"]
-    assert crew.shares(0) == []
+    assert [gpu for gpu, _ in crew.shares_of_cores(3)] == ["3", "GPU-5f", "3"]
+    assert crew.shares_of_cores(0) == []
 
 
 def test_a_crew_that_trains(tmp_path: Path) -> None:

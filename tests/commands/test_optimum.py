@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -232,15 +230,7 @@ STUDY = StudySpec(
 def test_a_study_in_a_file_has_workers_and_a_command(tmp_path: Path) -> None:
     guard = 'if __name__ == "__main__":\n    print(optimize(STUDY, workers=1, confirm=False))\n'
     (tmp_path / "filed.py").write_text(FILE + guard)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "filed.py"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = Folder(tmp_path).run("filed")
     assert done.returncode == 0, done.stderr
     assert "2 of 2 trials done" in done.stdout
     report = (tmp_path / "runs/filed/report.md").read_text()

@@ -15,7 +15,7 @@ import pytest
 from search.data import fetch, load, open_test
 from search.data.catalog import PUBLISHED
 from search.data.formats import Arrays
-from search.data.forms import Rows
+from search.data.forms import RowsForm
 from search.data.sources import Original
 from search.errors import DataCorrupt, DataUnavailable
 from search.study.metric import ACCURACY, R2
@@ -113,7 +113,7 @@ def california(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Arrays:
     (folder / "california_housing.npz").write_bytes(raw.getvalue())
     original = Original("california_housing.npz", hashlib.sha256(raw.getvalue()).hexdigest())
     published = replace(
-        PUBLISHED["california"], originals={Rows.PART: original}, validation=16, sources=()
+        PUBLISHED["california"], originals={RowsForm.PART: original}, validation=16, sources=()
     )
     monkeypatch.setitem(PUBLISHED, "california", published)
     monkeypatch.setenv("KERAS_HOME", str(folder / "keras"))
@@ -152,7 +152,7 @@ def test_california_is_found_in_keras_cache(
 
 
 def test_california_is_known_by_the_digest_that_keras_gives() -> None:
-    digest = PUBLISHED["california"].originals[Rows.PART].digest
+    digest = PUBLISHED["california"].originals[RowsForm.PART].digest
     assert f'"{digest}"' in keras_source("california_housing")
     assert "test_split=0.2, seed=113" in keras_source("california_housing")
 

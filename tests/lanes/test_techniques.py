@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from search.errors import SpecError
 from search.health.cadence import never
 from search.health.measures import STEEPEST
-from search.lanes.activations import CURVES
+from search.lanes.activations import CURVES_BY_NAME
 from search.lanes.dropout import feed, uniform
 from search.lanes.gates import closed
 from search.lanes.structure import Structure
@@ -380,7 +380,7 @@ def test_the_steepest_slopes_of_health_are_those_of_the_family(name: str) -> Non
 @pytest.mark.parametrize("name", NAMES)
 def test_a_curve_and_its_slope_are_those_of_keras(name: str) -> None:
     z = np.array([-90, -20, -3, -1, -1e-3, 0, 1e-3, 0.5, 2, 20, 90], np.float32)
-    curve, function = CURVES[name], keras.activations.get(name)
+    curve, function = CURVES_BY_NAME[name], keras.activations.get(name)
     y = curve.value(z)
     np.testing.assert_allclose(y, function(z), rtol=1e-6, atol=1e-7)
     inside = np.linspace(-8, 8, 4001)

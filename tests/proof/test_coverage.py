@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from benchmarks.coverage import World, coverage
 from search.proof.influence import Floats
 from search.proof.scored import Scored
-from search.study.metric import ACCURACY, BALANCED_ACCURACY, METRICS, ROC_AUC
+from search.study.metric import (
+    ACCURACY,
+    BALANCED_ACCURACY,
+    LOG_LOSS,
+    MACRO_F1,
+    METRICS,
+    ROC_AUC,
+    Metric,
+)
 from search.study.task import Task
 
 FEW_OF_ONE = World(Task.CLASSIFICATION, seeds=3, examples=300, luck=0.2, share=0.1)
@@ -64,7 +72,8 @@ def test_unequal_weights_tell_less() -> None:
 def test_two_models_that_are_alike_cannot_be_told_apart() -> None:
     y, said = answers(90, 10, 100)
     for metric in (ACCURACY, BALANCED_ACCURACY, ROC_AUC):
-        gap = Scored(metric, y, None, 0.95).difference(np.stack([said] * 3), said)
+        scored = Scored(metric, y, None, 0.95)
+        gap = scored.difference(scored.values(np.stack([said] * 3)), said)
         assert (gap.mean, gap.low < 0 < gap.high) == (0, True)
         assert gap.high < 0.05
 
@@ -79,8 +88,21 @@ def test_models_that_share_their_mistakes_differ_more_surely() -> None:
 
     hard = random.random(400) < 0.3
     ours = np.stack([model(hard & (random.random(400) < 0.8)) for _ in range(3)])
-    gap = partial(Scored(ACCURACY, y, None, 0.95).difference, ours)
+    scored = Scored(ACCURACY, y, None, 0.95)
+    gap = partial(scored.difference, scored.values(ours))
     shared, own = gap(model(hard)), gap(model(random.permutation(hard)))
     assert shared.mean == pytest.approx(own.mean)
     assert shared.high - shared.low < 0.7 * (own.high - own.low)
     assert shared.low > 0
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, BALANCED_ACCURACY, MACRO_F1, ROC_AUC, LOG_LOSS])
+def test_who_always_says_the_same_has_an_interval_too(metric: Metric) -> None:
+    y = np.arange(200) % 4 // 3
+    said = np.tile([0.75, 0.25], (200, 1))
+    scored = Scored(metric, y, None, 0.95)
+    found = scored.interval(said)
+    assert found.low <= found.mean <= found.high
+    assert found.mean == pytest.approx(metric.score(y, said))
+    gap = scored.difference(scored.values(np.stack([said] * 2)), said)
+    assert gap.low <= 0 <= gap.high

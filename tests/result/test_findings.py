@@ -11,7 +11,7 @@ from scipy import stats
 from search.errors import UsageError
 from search.findings import findings
 from search.health.snapshot import Health, LayerHealth, Snapshot
-from search.result.arms import arms, as_json, estimate, markdown
+from search.result.arms import arms, arms_json, arms_markdown, estimate
 from search.result.result import Result, TrialRow
 from search.result.state import State
 from search.study.mlp import MLP
@@ -118,15 +118,15 @@ def test_an_interval_covers_the_mean_as_often_as_it_says() -> None:
 
 
 def test_the_table_has_a_line_for_each_arm() -> None:
-    text = markdown(arms(RESULT, 105, by=("activation",), reach=0.75), 0.75).splitlines()
+    text = arms_markdown(arms(RESULT, 105, by=("activation",), reach=0.75), 0.75).splitlines()
 
     assert text[0].startswith("| activation | n | best validation score | epochs to it |")
     assert "steps to 0.75" in text[0]
     assert text[2].startswith("| elu | 1 | 0.9000 | 1.0 | 10 | 4.0 | 10 | 1 |")
     assert text[3].startswith("| relu | 2 | 0.7500 ± 0.6353 |")
     assert len({line.count("|") for line in text}) == 1
-    assert "never" in markdown(arms(RESULT, 105, reach=0.95), 0.95)
-    assert markdown([]) == "No trial has ended."
+    assert "never" in arms_markdown(arms(RESULT, 105, reach=0.95), 0.95)
+    assert arms_markdown([]) == "No trial has ended."
 
 
 def test_health_is_followed_over_the_epochs() -> None:
@@ -140,7 +140,7 @@ def test_health_is_followed_over_the_epochs() -> None:
     assert (found[0].output_norms, found[0].decades) == ({}, {})
     assert found[1].output_norms == {0: 4, 1: 6}, "what is not finite is left out"
     assert found[1].decades == {0: 0, 1: 0}, "one hidden layer has no slope"
-    assert "| 0: 4.00, 1: 6.00 |" in markdown(found)
+    assert "| 0: 4.00, 1: 6.00 |" in arms_markdown(found)
     three = Snapshot(0, (replace(LAYER, delta_norm=1e-4), replace(LAYER, delta_norm=0.1), LAST))
     deep = arms(replace(RESULT, health={0: Health((three,))}), 105, by=("activation",))
     assert deep[1].decades == {0: pytest.approx(-3)}, "the gradient shrinks a thousandfold"
@@ -158,4 +158,4 @@ def test_the_command_prints_what_the_store_holds(tmp_path: Path) -> None:
     assert all(0 < arm["score"] < 1 for arm in found)
     table = CliRunner().invoke(findings, [*words, "--by", "activation"], standalone_mode=False)
     assert table.output.count("\n") == 2 + len(found)
-    assert json.loads(json.dumps(as_json(arms(RESULT, 105)), allow_nan=False))
+    assert json.loads(json.dumps(arms_json(arms(RESULT, 105)), allow_nan=False))

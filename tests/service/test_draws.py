@@ -20,7 +20,7 @@ from search.study.mlp import MLP
 from search.study.space import Space, off_or
 from search.study.spec import StudySpec
 from search.study.training import Training
-from search.trainers.contract import Label
+from search.trainers.contract import TrainerLabel
 
 SPACE: dict[str, Any] = {
     "learning_rate": stats.reciprocal(3e-4, 3e-2),
@@ -98,7 +98,7 @@ def test_a_draw_belongs_to_the_trial_whoever_asks_and_whatever_is_repeated(store
         return TrialQueue(store, study, STUDY, leases, worker)
 
     def take(queue: TrialQueue) -> Assignment:
-        assignment = queue.take(Label("fit"))
+        assignment = queue.take(TrainerLabel("fit"))
         assert assignment is not None
         return assignment
 

@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -148,6 +149,19 @@ def test_the_table_is_for_terminals_only(terminal: bool, quiet: bool, kind: type
 
     assert type(progress) is kind
     assert progress.best == Best(3, 0.5)
+
+
+@pytest.mark.parametrize(("widgets", "kind"), [(False, Lines), (True, LiveTable)])
+def test_a_notebook_has_the_table_where_it_can_draw_it_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, widgets: bool, kind: type[Lines]
+) -> None:
+    if widgets:
+        (tmp_path / "ipywidgets.py").touch()
+        monkeypatch.syspath_prepend(tmp_path)
+    notebook = Console(file=io.StringIO(), force_jupyter=True)
+    progress = progress_for(notebook, quiet=False, best=None, done=1, budget=2)
+    assert type(progress) is kind
+    assert type(progress_for(notebook, True, None, 1, 2)) is Lines
 
 
 def test_values_and_times_as_a_person_reads_them() -> None:

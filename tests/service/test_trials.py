@@ -16,7 +16,7 @@ from scipy.stats import norm, randint, truncnorm, uniform
 from search.errors import TrialLost
 from search.health.snapshot import MEASURES, Health, LayerHealth, Snapshot
 from search.service.samplers import open_study
-from search.service.trials import MAX_ATTEMPTS, OURS, TrialQueue
+from search.service.trials import MAX_ATTEMPTS, OWN_ATTRIBUTES, TrialQueue
 from search.store import Store, tables
 from search.store.artifacts import Artifacts
 from search.store.keys import health_key
@@ -25,7 +25,7 @@ from search.store.process import identity
 from search.store.timing import Timing
 from search.study.space import off_or
 from search.study.spec import StudySpec
-from search.trainers.contract import End, EpochResult, Label, Outcome
+from search.trainers.contract import End, EpochResult, Outcome, TrainerLabel
 from tests.specs import SPEC
 
 
@@ -98,7 +98,7 @@ def result(epoch: int, accuracy: float, end: End | None = None) -> EpochResult:
 def finish_all(queue: TrialQueue) -> list[int]:
     numbers = []
     queue.reap()
-    while assignment := queue.take(Label("fit")):
+    while assignment := queue.take(TrainerLabel("fit")):
         last = result(1, 0.9, End.EPOCHS)
         queue.report(assignment, last)
         queue.finish(assignment, Outcome(0.9, 1, (last,)), stopped=None)
@@ -125,7 +125,7 @@ def test_plain_optuna_sees_the_values_that_a_trial_used(bench: Bench) -> None:
     bench.spec = replace(SPEC, space=space, model=lambda config: config)
     queue, _ = bench.worker()
     for _ in range(SPEC.trials):
-        assignment = queue.take(Label("fit"))
+        assignment = queue.take(TrainerLabel("fit"))
         assert assignment is not None
         config, seen = assignment.recipe.config, bench.study.trials[assignment.number]
         assert seen.params["seed"] == config["seed"]
@@ -139,7 +139,7 @@ def test_plain_optuna_sees_the_values_that_a_trial_used(bench: Bench) -> None:
 
 def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
     queue, _ = bench.worker()
-    assignment = queue.take(Label("fit"))
+    assignment = queue.take(TrainerLabel("fit"))
     assert assignment is not None
     queue.report(assignment, result(1, 0.8))
     last = result(2, 0.0, End.DIVERGED)
@@ -153,7 +153,7 @@ def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
 
 def test_a_failed_trial_keeps_its_reason_and_spends_its_ticket(bench: Bench) -> None:
     queue, _ = bench.worker()
-    assignment = queue.take(Label("fit"))
+    assignment = queue.take(TrainerLabel("fit"))
     assert assignment is not None
     frozen = queue.fail(assignment, "ValueError: no")
     assert (frozen.state, frozen.user_attrs["failure"]) == (TrialState.FAIL, "ValueError: no")
@@ -164,11 +164,11 @@ def test_a_trial_that_is_handed_back_is_repeated_with_its_parameters_and_seed(
     bench: Bench,
 ) -> None:
     queue, _ = bench.worker()
-    first = queue.take(Label("fit"))
+    first = queue.take(TrainerLabel("fit"))
     assert first is not None
     queue.report(first, result(1, 0.5))
     queue.give_back(first, "SIGINT")
-    again = queue.take(Label("fit"))
+    again = queue.take(TrainerLabel("fit"))
     assert again is not None
     assert (again.number, again.ticket) == (1, first.ticket)
     assert (again.recipe, again.seed) == (first.recipe, first.seed)
@@ -210,7 +210,7 @@ def test_a_death_between_any_two_writes_costs_no_trial(bench: Bench, died_after:
 
 def test_a_worker_that_was_believed_dead_loses_its_trial_quietly(bench: Bench) -> None:
     frozen_queue, frozen_worker = bench.worker()
-    lost = frozen_queue.take(Label("fit"))
+    lost = frozen_queue.take(TrainerLabel("fit"))
     assert lost is not None
     bench.kill(frozen_worker)
     other, _ = bench.worker()
@@ -232,7 +232,7 @@ def test_a_trial_that_takes_its_workers_down_is_given_up(bench: Bench) -> None:
     for _ in range(MAX_ATTEMPTS):
         queue, worker = bench.worker()
         queue.reap()
-        assert queue.take(Label("fit")) is not None
+        assert queue.take(TrainerLabel("fit")) is not None
         bench.kill(worker)
     other, _ = bench.worker()
     assert len(finish_all(other)) == 3
@@ -244,7 +244,7 @@ def test_trials_that_a_user_enqueued_come_first(bench: Bench) -> None:
     wanted = {"activation": "elu", "batch_norm": False}
     bench.study.enqueue_trial(wanted)
     queue, _ = bench.worker()
-    assignment = queue.take(Label("fit"))
+    assignment = queue.take(TrainerLabel("fit"))
     assert assignment is not None
     assert dict(assignment.recipe.config) == wanted
 
@@ -318,7 +318,7 @@ def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> N
         pruner=optuna.pruners.ThresholdPruner(lower=1.0),
     )
     queue = TrialQueue(store, study, SPEC, bench.leases, worker)
-    assignment = queue.take(Label("fit"))
+    assignment = queue.take(TrainerLabel("fit"))
     assert assignment is not None
     assert queue.report(assignment, result(1, 0.5))
     assert not queue.report(assignment, result(2, 0.5, End.EPOCHS))
@@ -340,14 +340,16 @@ def test_a_trial_whose_gradients_are_past_help_is_stopped_where_that_is_wanted(
     store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
     bench = Bench(store, replace(SPEC, prune_unhealthy=prune))
     queue, _ = bench.worker()
-    assignment = queue.take(Label("fit"))
+    assignment = queue.take(TrainerLabel("fit"))
     assert assignment is not None
     stopped = queue.report(assignment, unhealthy(1))
     assert stopped == ("pruned as unhealthy: dying units" if prune else None)
     frozen = queue.finish(assignment, Outcome(0.1, 1, (unhealthy(1),)), stopped)
     assert frozen.user_attrs["verdict"] == "dying units"
     assert frozen.user_attrs["dead"] == 1.0
-    assert frozen.user_attrs.keys() <= OURS, "or a hyperparameter of that name would take its place"
+    assert frozen.user_attrs.keys() <= OWN_ATTRIBUTES, (
+        "or a hyperparameter of that name would take its place"
+    )
     kept = Artifacts(store.database).get(health_key(SPEC.name, assignment.number))
     assert kept is not None
     assert Health.from_json(json.loads(kept)) == unhealthy(1).health

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from search.errors import SpecError
-from search.study.metric import ACCURACY, LOG_LOSS, METRICS, R2, RMSE, ROC_AUC, macro_f1, metric_for
+from search.study.formulas import FORMULAS, macro_f1
+from search.study.metric import ACCURACY, LOG_LOSS, METRICS, R2, RMSE, ROC_AUC, SCORES, metric_for
 from search.study.task import Task
 
 
@@ -77,7 +78,7 @@ NUMBERS: dict[str, Any] = {
 
 
 def test_all_metrics_are_compared_with_those_of_scikit_learn() -> None:
-    assert {*CLASSES, *NUMBERS} == METRICS.keys()
+    assert {*CLASSES, *NUMBERS} == METRICS.keys() == FORMULAS.keys() == set(SCORES)
     assert {name for name in CLASSES if METRICS[name].task is Task.REGRESSION} == set()
     assert {name for name in NUMBERS if METRICS[name].task is not Task.REGRESSION} == set()
 
