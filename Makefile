@@ -2,7 +2,14 @@
 .PHONY: help mnist quick test check
 
 PYTHON ?= python3
+comma := ,
 STAMP := .venv/.installed
+TESTING := .venv/.testing
+# uv, where it is there, installs several times as fast as pip; where it has no way to the packages,
+# which pip's own settings may name, pip does it. Both take the lock as it is.
+install = { command -v uv >/dev/null && uv pip install --quiet --python .venv/bin/python \
+	--constraint requirements.lock --editable $(1); } || .venv/bin/python -m pip install --quiet \
+	--disable-pip-version-check --constraint requirements.lock --editable $(1)
 # What runs on JAX too: the trainers' contract, and what only the compiled programs can break.
 ON_JAX := (test_contract and stack) or (follows_keras and nesterov) or diverging_neighbour or compiles \
 	or (plain_keras and (functional-logit or softplus))
@@ -15,24 +22,30 @@ help:  ## list the targets
 
 # The lock constrains, pyproject.toml chooses: one file pins every extra on every platform.
 $(STAMP): requirements.lock
+	@echo "Installing into .venv; about 740 MB are downloaded, most of it TensorFlow."
 	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint requirements.lock --editable '.[test,jax]'
+	$(call install,.)
+	touch $@
+
+# What only tests and checks need, JAX among it, waits until they are asked for.
+$(TESTING): $(STAMP)
+	@echo "Installing what the tests need; about 220 MB are downloaded."
+	$(call install,'.[test$(comma)jax]')
 	touch $@
 
 mnist: $(STAMP)  ## search, prove and report the best MNIST network
 	.venv/bin/python -m search.run --study mnist
 
-quick: $(STAMP)  ## run the tests that need no TensorFlow, PostgreSQL or browser
+quick: $(TESTING)  ## run the tests that need no TensorFlow, PostgreSQL or browser
 	.venv/bin/python -m pytest --quick --numprocesses 4 --dist worksteal
 
-test: $(STAMP)  ## run all tests
+test: $(TESTING)  ## run all tests
 	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=15
 	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/trainers/test_contract.py tests/lanes/test_lanes.py \
 		tests/acceptance/test_field_models.py \
 		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'
 
-check: $(STAMP)  ## format, lint and types
+check: $(TESTING)  ## format, lint and types
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy

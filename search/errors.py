@@ -47,8 +47,10 @@ def printable(text: str) -> str:
     Line breaks become spaces, colours go, and what is not to be printed, another escape sequence
     say, becomes what Python would write for it.
     """
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    if not text.isprintable():
+        text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    text = " ".join(text.split())
+    return text if text.isprintable() else _escaped(text)
 
 
 def reason_of(error: BaseException) -> str:
@@ -56,6 +58,10 @@ def reason_of(error: BaseException) -> str:
     said = re.sub(_PREAMBLE, "", one_line(error, 100 * REASON))
     said = one_line(said, REASON)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _escaped(text: str) -> str:
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class Terminated(BaseException):  # click makes an Abort of every KeyboardInterrupt

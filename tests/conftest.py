@@ -30,15 +30,18 @@ LONGEST = (
     "test_techniques.py",
     "test_lanes.py",
     "test_run.py",
+    "test_scores.py",
     "test_groups.py",
     "test_field_data.py",
+    "test_optimum.py",
     "test_memory.py",
-    "test_caches.py",
     "test_keras_settings.py",
     "test_cli.py",
     "test_conformance.py",
     "test_folds.py",
     "test_mnist.py",
+    "test_regression.py",
+    "test_confirm.py",
 )
 # The files whose tests wait for processes and share nothing: any process may take any of them, and
 # they come last, to fill up what the long files leave.
@@ -61,12 +64,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Apart |
 # What `--quick` leaves out as a whole: it needs TensorFlow, a browser or many processes.
 SLOW = (
     "acceptance",
+    "commands/test_optimum.py",
+    "commands/test_table.py",
     "health/test_layers.py",
     "health/test_measures.py",
     "lanes",
     "proof/test_confirm.py",
     "proof/test_regression_proof.py",
     "study/test_studies.py",
+    "test_notebook.py",
     "trainers",
 )
 

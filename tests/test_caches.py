@@ -165,6 +165,7 @@ def compiled(cleared: bool = False) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_xla_compiles_nothing_a_second_time_and_never_reads_what_is_damaged(
     monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

@@ -389,27 +389,29 @@ def copied() -> list[str]:
     return [source for sources in found for source in sources.split()]
 
 
-def install_step(file: str, text: str) -> tuple[set[str], str]:
-    """Return the options of the one installation, and what is installed."""
-    (step,) = re.findall(r"-m pip install (.*?)(?:&&|$)", text, re.MULTILINE)
-    assert step, file
+def of_image() -> tuple[set[str], str]:
+    """Return the options of the image's one installation, and what is installed."""
+    (step,) = re.findall(r"-m pip install (.*?)(?:&&|$)", DOCKERFILE, re.MULTILINE)
     *options, what = step.replace("--constraint ", "--constraint=").split()
     return set(options), what.strip("'\"")
 
 
 def test_the_image_installs_as_make_does() -> None:
-    make, wanted = install_step("Makefile", (ROOT / "Makefile").read_text().replace("\\\n", " "))
-    image, _ = install_step("Dockerfile", DOCKERFILE)
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (pip,) = re.findall(r"-m pip install (.*?) \$\(1\)$", makefile, re.MULTILINE)
+    make = set(pip.replace("--constraint ", "--constraint=").split())
+    image, _ = of_image()
 
     assert "--constraint=requirements.lock" in make
     assert image - make == {"--no-cache-dir"}
     assert make - image == set()
-    assert wanted.startswith(".[")
+    steps = re.findall(r"\$\(call install,'?(.*?)'?\)$", makefile, re.MULTILINE)
+    assert steps == [".", ".[test$(comma)jax]"]
 
 
 @pytest.mark.parametrize("extras", ["", "gpu", "gpu,jax"])
 def test_the_argument_of_the_build_chooses_extras(extras: str) -> None:
-    _, what = install_step("Dockerfile", DOCKERFILE)
+    _, what = of_image()
     shell = ["sh", "-c", f'printf %s "{what}"']
     done = subprocess.run(shell, env={"EXTRAS": extras}, capture_output=True, text=True, check=True)
 

@@ -40,7 +40,7 @@ WEIGHTS = {
 }
 
 PIECE = 1 << 18  # bytes that are read at a time
-MOST_BYTES = 1 << 28  # of an original file, unpacked; the largest of the table has a fifth
+UNPACKED_BYTES = 1 << 28  # of an original file, unpacked; the largest of the table has a fifth
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 _IDX_CODES = {name: code for code, name in _IDX_TYPES.items()}
@@ -124,11 +124,11 @@ def _plain(name: str, stream: IO[bytes]) -> bytes:
     """Return a file's bytes, or what is packed in it, but not without end."""
     if name.endswith(".gz"):
         with gzip.GzipFile(fileobj=stream) as packed:
-            raw = packed.read(MOST_BYTES + 1)
+            raw = packed.read(UNPACKED_BYTES + 1)
     else:
-        raw = stream.read(MOST_BYTES + 1)
-    if len(raw) > MOST_BYTES:
-        raise DataCorrupt(f"{name} holds more than {MOST_BYTES >> 20} MiB, as no original does")
+        raw = stream.read(UNPACKED_BYTES + 1)
+    if len(raw) > UNPACKED_BYTES:
+        raise DataCorrupt(f"{name} holds more than {UNPACKED_BYTES >> 20} MiB, as no original does")
     return raw
 
 
@@ -218,9 +218,8 @@ def _header_of(archive: zipfile.ZipFile, key: str) -> Header:
     with _member(archive, key) as stream:
         header = _header(_Digesting(stream))
         size = archive.getinfo(f"{key}.npy").file_size - stream.tell()
-    if (
-        size != header.bytes and not header.dtype.hasobject
-    ):  # more may be many times what the archive takes
+    # More than it promises may be a thousand times what the archive takes.
+    if size != header.bytes and not header.dtype.hasobject:
         raise DataCorrupt(f"{key} has {size:,} bytes of data, its header promises {header.bytes:,}")
     return header
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from search.errors import SpecError
@@ -107,6 +108,7 @@ class Structure:
 
 # What makes a structure large, of what a study may search.
 _SIZES: Mapping[str, Callable[[Any], float]] = {
+    "hidden": lambda units: sum(before * one for before, one in pairwise((units[0], *units))),
     "depth": int,
     "width": int,
     "activation": "maxout".__eq__,

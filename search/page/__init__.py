@@ -45,6 +45,7 @@ def page(result: Result) -> str:
     """Return the contents of ``report.html``: the same text for the same result."""
     environment = _environment()
     script = _asset("script.js")
+    judged = any(row.verdict for row in result.trials)
     mistakes = result.mistakes if isinstance(result.mistakes, Mistakes) else None
     context = {
         "result": result,
@@ -73,7 +74,7 @@ def page(result: Result) -> str:
         "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
         "column_lines": column_lines(result),
         "columns": _columns(result),
-        "trials": [_cells(result, row) for row in result.trials[-TABLE_LIMIT:]],
+        "trials": [_cells(result, row, bool(judged)) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
         "facts": facts(result),
         "openings": openings(result),
@@ -199,9 +200,9 @@ def _kind(result: Result, name: str) -> str:
     return "n" if any(_key(row.config.get(name)) is not None for row in result.trials) else ""
 
 
-def _cells(result: Result, row: TrialRow) -> list[TrialCell]:
+def _cells(result: Result, row: TrialRow, judged: bool) -> list[TrialCell]:
     values = [row.config[name] if row.config else "" for name in _names(result)]
-    verdict = [TrialCell(row.verdict or "")] if any(one.verdict for one in result.trials) else []
+    verdict = [TrialCell(row.verdict or "")] if judged else []
     metric = result.metric
     return [
         TrialCell(str(row.number), row.number),

@@ -3,7 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.page.figure import BLUE, Figure, count, plain, score, score_axis, stretched
+from search.page.figure import (
+    BLUE,
+    MOST_DRAWN,
+    Figure,
+    count,
+    drawn,
+    few,
+    plain,
+    score,
+    score_axis,
+    stretched,
+)
 from search.result.factors import ENOUGH_TRIALS, Factor, Spread, factors, pairs, spread, tried
 from search.result.result import Result, TrialRow
 from search.study.metric import Metric
@@ -28,12 +39,13 @@ class ChoiceTable:
     caption: str
 
 
-def choice_figures(result: Result, most: int | None = None) -> list[Figure]:
+def choice_figures(result: Result, most: int = MOST_DRAWN) -> list[Figure]:
     """Return a figure for each factor of which at least two choices were tried.
 
-    With ``most``, of each choice so many trials are drawn, from the least to the most accurate.
+    Of each choice up to ``most`` trials are drawn, evenly from the worst to the best, which leaves
+    its box where it is.
     """
-    rows = tried(result)
+    rows = sorted(tried(result), key=score)
     return [
         figure
         for index, factor in enumerate(factors(result))
@@ -42,7 +54,7 @@ def choice_figures(result: Result, most: int | None = None) -> list[Figure]:
 
 
 def _by(
-    factor: Factor, rows: Sequence[TrialRow], index: int, metric: Metric, most: int | None
+    factor: Factor, rows: Sequence[TrialRow], index: int, metric: Metric, most: int
 ) -> Figure | None:
     groups = {
         label: own
@@ -51,10 +63,11 @@ def _by(
     }
     if len(groups) < 2:
         return None
+    some = {label: few(own, most) for label, own in groups.items()}
     return Figure(
         f"choice-{index}",
         factor.name,
-        _comparison(groups, metric),
+        _comparison(groups, metric) + drawn(sum(map(len, some.values())), len(rows)),
         [
             {
                 "type": "box",
@@ -72,7 +85,7 @@ def _by(
                 "marker": {"color": BLUE, "size": 6, "opacity": 0.8},
                 "showlegend": False,
             }
-            for label, own in ((label, _thinned(own, most)) for label, own in groups.items())
+            for label, own in some.items()
         ],
         {
             "xaxis": score_axis(map(score, rows), metric, ""),
@@ -81,13 +94,6 @@ def _by(
         height=90 + 44 * len(groups),
         width="half",
     )
-
-
-def _thinned(rows: Sequence[TrialRow], most: int | None) -> Sequence[TrialRow]:
-    if most is None or len(rows) <= most:
-        return rows
-    ranked = sorted(rows, key=score)
-    return [ranked[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
 
 
 def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric) -> str:
@@ -121,10 +127,11 @@ def _filled(table: ChoiceTable) -> list[bool]:
 def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metric) -> ChoiceTable:
     if len(across.labels) > len(down.labels):  # long tables are easier to read than wide ones
         down, across = across, down
+    groups: dict[tuple[str, str], list[TrialRow]] = {}
+    for row in rows:
+        groups.setdefault((down.label(row), across.label(row)), []).append(row)
     spreads = {
-        (one, other): spread(
-            row for row in rows if (down.label(row), across.label(row)) == (one, other)
-        )
+        (one, other): spread(groups.get((one, other), ()))
         for one in down.labels
         for other in across.labels
     }

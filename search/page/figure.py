@@ -25,6 +25,7 @@ COLOURS = {
 }
 PALETTE = (BLUE, "#a259e6", GREEN, "#c98a04", "#db2777", "#0891b2")  # orange is the winner's
 
+MOST_DRAWN = 500  # trials that a figure draws one by one, in each of its colours
 # Shares of errors, of R² those of the variance
 TICKS = (2.0, 1.0, 0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 LEAST = 0.0005  # a smaller share is drawn as this
@@ -70,6 +71,18 @@ _AXIS: Mapping[str, Any] = {
     "fixedrange": True,
     "gridcolor": GREY,
 }
+
+
+def few(rows: Sequence[TrialRow], most: int = MOST_DRAWN) -> Sequence[TrialRow]:
+    """Return some of the trials, evenly by their places: a page of all would be too large."""
+    if len(rows) <= most:
+        return rows
+    return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
+
+
+def drawn(some: int, of: int) -> str:
+    """Return a sentence that says how many of the trials are drawn; nothing if all are."""
+    return "" if some == of else f" Drawn are {some:,} of {of:,} trials, evenly chosen."
 
 
 def plain(text: object) -> str:

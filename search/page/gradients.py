@@ -12,6 +12,8 @@ from search.page.figure import (
     Figure,
     Trace,
     count,
+    drawn,
+    few,
     log_ticks,
     plain,
 )
@@ -183,7 +185,8 @@ def self_normalization(result: Result) -> Figure | None:
     if not rows:
         return None
     label, labels = _grouping(result)
-    groups = [(name, [row for row in rows if label(row) == name]) for name in labels]
+    groups = [(name, few([row for row in rows if label(row) == name])) for name in labels]
+    some = sum(len(own) for _, own in groups)
     traces = [
         _points(result, name, own, PALETTE[index % len(PALETTE)])
         for index, (name, own) in enumerate(groups)
@@ -202,7 +205,7 @@ def self_normalization(result: Result) -> Figure | None:
         "Self-normalisation",
         f"{len(within)} of {count(len(rows), 'trial')} kept every hidden layer's outputs within "
         "the bounds on mean and variance that Klambauer et al. (2017) prove for selu (the box) "
-        f"when last looked at.{left_out}",
+        f"when last looked at.{left_out}{drawn(some, len(rows))}",
         traces,
         {
             "xaxis": {"title": {"text": "mean of a layer's outputs"}},

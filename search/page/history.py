@@ -11,6 +11,8 @@ from search.page.figure import (
     ORANGE,
     Figure,
     count,
+    drawn,
+    few,
     hover,
     score,
     score_axis,
@@ -39,9 +41,10 @@ def _history(result: Result, rows: Sequence[TrialRow]) -> Figure:
     last = rows[-1].number
     steps = [*best, *([best[-1]] if best else [])]
     numbers = [*(row.number for row in best), *([last] if best else [])]
+    some = few(pruned), few(complete)
     traces = [
-        _dots("pruned", pruned, metric, GREY, "circle-open"),
-        _dots("complete", complete, metric, BLUE, "circle"),
+        _dots("pruned", some[0], metric, GREY, "circle-open"),
+        _dots("complete", some[1], metric, BLUE, "circle"),
         {
             "type": "scatter",
             "mode": "lines",
@@ -60,7 +63,7 @@ def _history(result: Result, rows: Sequence[TrialRow]) -> Figure:
     return Figure(
         "history",
         f"{metric.headline}, trial by trial",
-        _course(best, complete, pruned, metric),
+        _course(best, complete, pruned, metric) + drawn(sum(map(len, some)), len(rows)),
         [trace for trace in traces if trace["x"]],
         {
             "xaxis": {"title": {"text": "trial"}, "dtick": math.ceil((last + 1) / 8)},
@@ -129,18 +132,23 @@ def _curves(result: Result) -> Iterator[Figure]:
         return
     winner = result.winner
     others = [row for row in rows if winner is None or row.number != winner.number]
-    own = [row for row in rows if row not in others]
-    groups = [
+    own = [row for row in rows if winner is not None and row.number == winner.number]
+    groups: list[tuple[str, list[TrialRow], str, float, float]] = [
         ("ended early", [row for row in others if row.state is not State.COMPLETE], GREY, 1.0, 0.4),
         ("complete", [row for row in others if row.state is State.COMPLETE], BLUE, 1.5, 0.75),
         (f"winner, trial {winner.number if winner else ''}", own, ORANGE, 3.0, 1.0),
     ]
+    some = [few(own) for _, own, *_ in groups]
     longest = max(len(row.curve) for row in rows)
     yield Figure(
         "curves",
         "Learning curves",
-        _climb(rows, own, result.metric),
-        [_lines(*group, result.metric) for group in groups if group[1]],
+        _climb(rows, own, result.metric) + drawn(sum(map(len, some)), len(rows)),
+        [
+            _lines(name, own, colour, width, opacity, result.metric)
+            for (name, _, colour, width, opacity), own in zip(groups, some, strict=True)
+            if own
+        ],
         {
             "xaxis": {
                 "title": {"text": "epoch"},

@@ -9,9 +9,12 @@ from typing import Any
 
 from search.page.figure import (
     BLUE,
+    MOST_DRAWN,
     ORANGE,
     Figure,
     count,
+    drawn,
+    few,
     hover,
     plain,
     score,
@@ -49,9 +52,10 @@ def _figure(result: Result, rows: Sequence[TrialRow]) -> Figure:
         [row for place, row in enumerate(ordered) if place * len(SHADES) // len(ordered) == shade]
         for shade in range(len(SHADES))
     ]
+    some = [few(own, MOST_DRAWN // len(SHADES)) for own in quarters]
     traces = [
         _strands(name, own, colour, 1.2, dimensions, axis["range"], metric)
-        for (name, colour), own in zip(SHADES.items(), quarters, strict=True)
+        for (name, colour), own in zip(SHADES.items(), some, strict=True)
         if own
     ]
     own = [row for row in rows if top is not None and row.number == top.number]
@@ -72,7 +76,8 @@ def _figure(result: Result, rows: Sequence[TrialRow]) -> Figure:
         "parallel",
         "Parallel coordinates",
         f"Each line is one of {count(len(rows), 'trial')}, through its hyperparameters to its "
-        f"{metric.title}; {title}, trial {best.number}, has {describe(best.config)}.",
+        f"{metric.title}; {title}, trial {best.number}, has {describe(best.config)}."
+        + drawn(sum(map(len, some)), len(rows)),
         traces,
         {
             "xaxis": {

@@ -7,6 +7,8 @@ from search.page.figure import (
     BLUE,
     Figure,
     count,
+    drawn,
+    few,
     hover,
     log_ticks,
     plain,
@@ -20,6 +22,8 @@ from search.result.result import Result, TrialRow
 from search.result.wording import shown
 from search.study.metric import Metric
 from search.study.space import Dimension
+
+RANKED = 1000  # trials that importances are reckoned from
 
 
 def importance_bars(result: Result) -> list[Figure]:
@@ -43,10 +47,10 @@ def importance_bars(result: Result) -> list[Figure]:
     drawn = Figure(
         "importances",
         "What mattered",
-        f"By PED-ANOVA over {count(len(rows), 'trial')}, {most} did "
-        f"most to tell the best tenth from the rest ({100 * share:.0f} % of the "
-        f"importance). Trials that ended early count with the last {result.metric.title} they "
-        "reported.",
+        f"By PED-ANOVA over {count(min(RANKED, len(rows)), 'trial')}"
+        f"{'' if len(rows) <= RANKED else f' of {len(rows):,}, evenly chosen'}, {most} did most "
+        f"to tell the best tenth from the rest ({100 * share:.0f} % of the importance). Trials "
+        f"that ended early count with the last {result.metric.title} they reported.",
         [bars],
         {
             "xaxis": {
@@ -63,12 +67,13 @@ def importance_bars(result: Result) -> list[Figure]:
 
 def slices(result: Result) -> list[Figure]:
     """Return for each numeric hyperparameter a figure of the score over its values."""
-    rows = tried(result)
-    if len(rows) < 2:
+    whole = tried(result)
+    if len(whole) < 2:
         return []
+    rows = few(sorted(whole, key=score))  # the best and the worst are among them
     numeric = [one for one in result.spec.search_space.dimensions if choices(one) is None]
     return [
-        _slice(index, dimension, rows, result.metric)
+        _slice(index, dimension, rows, result.metric, len(whole))
         for index, dimension in enumerate(numeric)
         if any(row.config[dimension.name] is not None for row in rows)
     ]
@@ -79,6 +84,7 @@ def _slice(
     dimension: Dimension,
     rows: Sequence[TrialRow],
     metric: Metric,
+    whole: int,
 ) -> Figure:
     name = dimension.name
     at = [row for row in rows if row.config[name] is not None]
@@ -91,7 +97,7 @@ def _slice(
         f"slice-{index}",
         name,
         f"The best {metric.title}, {metric.text(score(best))}, was reached at "
-        f"{shown(best.config[name])}; {count(len(at), 'trial')}.",
+        f"{shown(best.config[name])}; {count(len(at), 'trial')}." + drawn(len(rows), whole),
         [
             {
                 "type": "scatter",

@@ -9,7 +9,9 @@ from search.study.space import Choice, Dimension, Range
 def choices(dimension: Dimension) -> tuple[Any, ...] | None:
     """Return the choices of a hyperparameter that has some; None of a number."""
     parameter = dimension.parameters.get(dimension.name)
-    return parameter.choices if isinstance(parameter, Choice) else None
+    if not isinstance(parameter, Choice):
+        return None
+    return tuple(dimension.value({dimension.name: choice}) for choice in parameter.choices)
 
 
 def ends(dimension: Dimension) -> tuple[float, float]:

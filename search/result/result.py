@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from search.health.snapshot import Health
@@ -66,25 +67,25 @@ class Result:
         """How often the test split was opened, whatever came of it."""
         return max(len(self.openings), self.proof.openings if self.proof else 0)
 
-    @property
+    @cached_property
     def counted(self) -> list[TrialRow]:
         """The trials that count towards the budget."""
         return [row for row in self.trials if row.counts]
 
-    @property
+    @cached_property
     def ranked(self) -> list[TrialRow]:
         """The complete trials, the best first."""
         complete = [row for row in self.counted if row.state is State.COMPLETE]
         return sorted(complete, key=lambda row: (-(row.value or 0.0), row.number))
 
-    @property
+    @cached_property
     def winner(self) -> TrialRow | None:
         """The confirmed trial, or the best so far."""
         if self.proof is not None:
             return next(row for row in self.trials if row.number == self.proof.trial)
         return next(iter(self.ranked), None)
 
-    @property
+    @cached_property
     def states(self) -> Counter[State]:
         """How many of the counted trials ended in which state."""
         return Counter(row.state for row in self.counted)

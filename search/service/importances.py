@@ -12,7 +12,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.page.figure import score
+from search.page.figure import few, score
+from search.page.parameters import RANKED
 from search.page.scale import choices, ends, is_log
 from search.result.factors import tried
 from search.result.result import Result, TrialRow
@@ -34,7 +35,7 @@ def importances(result: Result) -> Mapping[str, float]:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.importance.get_param_importances(_study(result, rows))
+        return optuna.importance.get_param_importances(_study(result, few(rows, RANKED)))
 
 
 def _study(result: Result, rows: Sequence[TrialRow]) -> optuna.Study:

@@ -38,7 +38,7 @@ from search.trainers.contract import End, EpochResult, Outcome, TrainerLabel
 
 MAX_ATTEMPTS = 3  # a trial that took that many workers down with it is given up
 # The names of the attributes that a trial has of us.
-OURS = attributes.OF_TRIALS.union(KEY_NUMBERS)
+OWN_ATTRIBUTES = attributes.OF_TRIALS.union(KEY_NUMBERS)
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -347,7 +347,7 @@ def _used(space: Space, config: Config) -> dict[str, Any]:
     an attribute of ours is called ``space.NAME``.
     """
     return {
-        f"space.{one.name}" if one.name in OURS else one.name: config[one.name]
+        f"space.{one.name}" if one.name in OWN_ATTRIBUTES else one.name: config[one.name]
         for one in space.dimensions
         if not one.plain
     }

@@ -1,13 +1,8 @@
 """What a setting may be; each check refuses with a line that names it."""
 
 import math
-from typing import TYPE_CHECKING
 
 from search.errors import SpecError
-
-if TYPE_CHECKING:
-    pass
-
 
 MOST = 2**31 - 1  # what every database and every array's size can hold
 
@@ -23,22 +18,28 @@ def whole(name: str, value: object, least: int = 1) -> int:
 
 def is_number(value: object) -> bool:
     """Say whether a value is a number."""
-    return isinstance(value, int | float)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
     """Refuse what is no number from ``low`` to ``high``."""
-    if not isinstance(value, int | float) or not low <= value <= high:
+    if not is_number(value) or not low <= value <= high:
         raise SpecError(f"{name} is {value!r}; it must be from {low} to {high}")
 
 
 def positive(name: str, value: float) -> None:
     """Refuse what is no positive number."""
-    if not isinstance(value, int | float) or not 0 < value < math.inf:
+    if not is_number(value) or not 0 < value < math.inf:
         raise SpecError(f"{name} is {value!r}; it must be a positive number")
 
 
-def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def truth(name: str, value: object) -> None:
+    """Refuse what is neither True nor False: what else could be meant by a text or a number?"""
+    if not isinstance(value, bool):
+        raise SpecError(f"{name} is {value!r}; it must be True or False")
+
+
+def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     """Refuse a name that is not known."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise SpecError(f"{name} {value!r} is unknown; known are {', '.join(known)}")

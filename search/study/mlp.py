@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from search.errors import SpecError
-from search.study.checks import is_number, one_of, positive, whole, within
+from search.study.checks import is_number, one_of, positive, truth, whole, within
 
 if TYPE_CHECKING:
     pass
@@ -40,6 +40,16 @@ INITIALIZERS = (
     "normal",  # normal, standard deviation 1 whatever the layer's size: the naive choice
     "paired",  # the one that theory pairs with the layer's activation
 )
+
+
+_SWITCHES = (
+    "batch_norm",
+    "batch_norm_after",
+    "input_batch_norm",
+    "layer_norm",
+    "alpha_dropout",
+)
+_STANDARDIZED = (True, False, "feature", "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +88,17 @@ class MLP:
     def __post_init__(self) -> None:
         self._settle_layers()
         one_of("activation", self.activation, ACTIVATIONS)
-        if self.standardize not in (True, False, "feature", "auto"):
+        for name in _SWITCHES:
+            truth(name, getattr(self, name))
+        if not isinstance(self.standardize, bool | str) or self.standardize not in _STANDARDIZED:
             raise SpecError(
                 f"standardize is {self.standardize!r}; it must be True, False, 'feature' or 'auto'"
             )
         within("negative_slope", self.negative_slope, 0, 1)
         whole("maxout_pieces", self.maxout_pieces, 2)
+        for name in ("dropout", "l2"):  # 0 is off, as everywhere
+            if is_number(value := getattr(self, name)) and value == 0:
+                object.__setattr__(self, name, None)
         if self.dropout is not None and not (is_number(self.dropout) and 0 < self.dropout < 1):
             raise SpecError(f"dropout is {self.dropout!r}; it must be between 0 and 1, or None")
         within("batch_norm_momentum", self.batch_norm_momentum, 0, 1)

@@ -24,7 +24,7 @@ _OWNERS: dict[str, tuple[str, set[Any]]] = {
 
 
 # A trial must not choose how long it may run, nor how it is judged.
-_UNSEARCHABLE = {"epochs", "patience", "best_weights", "hidden"}
+_UNSEARCHABLE = {"epochs", "patience", "best_weights"}
 
 
 def _default(record: MLP | Training, name: str) -> Any:
@@ -121,7 +121,7 @@ def warnings(model: MLP | BuildModel, space: Space) -> list[str]:
     def values(name: str) -> set[Any]:
         return space.values(name, getattr(model, name))
 
-    dropout = bool(values("dropout") - {None})
+    dropout = bool(values("dropout") - {None, 0})
     broken = {
         "with the initializer lecun_normal (or paired)": not values("initializer")
         & {"lecun_normal", "paired"},

@@ -2,8 +2,9 @@
 
 A space maps the name of each hyperparameter to one of
 
-- a sequence of choices, ``("relu", "elu")``;
+- a sequence of choices, ``("relu", "elu")``, which may be tuples, ``[(64,), (64, 32)]``;
 - a frozen `scipy.stats` distribution, ``scipy.stats.reciprocal(1e-4, 1e-1)``;
+- one of `optuna.distributions`, ``IntDistribution(8, 512, log=True)``;
 - ``off_or(distribution)``, a hyperparameter that may also be switched off (``None``).
 
 A sampler does not see the space but its *parameters*, a flat list of plain ranges and choices
@@ -13,7 +14,7 @@ that only some trials have.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from search.errors import SpaceError
@@ -102,6 +103,8 @@ class Dimension:
     parameters: Mapping[str, Parameter]
     switched: bool = False  # a parameter of its own says whether it is on
     quantile_of: "Distribution | None" = None  # the parameter is a quantile of this distribution
+    tuples: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # by the text that stands
+    # for each in the store, which holds none
 
     @property
     def plain(self) -> bool:
@@ -113,7 +116,8 @@ class Dimension:
         if self.switched and not values[f"{self.name}_on"]:
             return None
         if self.quantile_of is None:
-            return values[self.name]
+            chosen = values[self.name]
+            return self.tuples[chosen] if self.tuples else chosen
         # The ends of an unbounded distribution are infinite; stay a rounding error inside.
         quantile = min(max(values[f"{self.name}_quantile"], 1e-9), 1 - 1e-9)
         drawn = self.quantile_of.ppf(quantile)
@@ -132,6 +136,8 @@ class Dimension:
             # Whole values have steps for quantiles; the middle of one is theirs for certain.
             step = drawn.pmf(value) if _discrete(drawn) else 0.0  # type: ignore[attr-defined]
             value = float(drawn.cdf(value) - step / 2)
+        if self.tuples:
+            value = str(tuple(value))
         if isinstance(parameter, Range):
             number = int if parameter.integer else float
             value = number(min(max(value, parameter.low), parameter.high))
@@ -177,11 +183,39 @@ def _dimension(name: str, definition: Any) -> Dimension:
     if type(definition).__module__ == "numpy" and getattr(definition, "ndim", 0) == 1:
         definition = definition.tolist()
     if isinstance(definition, Sequence) and not isinstance(definition, str | bytes):
-        return Dimension(name, {name: _choice(name, definition)})
+        return _listed(name, definition)
+    if type(definition).__module__ == "optuna.distributions":
+        return _of_optuna(name, definition)
     raise SpaceError(
         f"space: {name} is a {type(definition).__name__}; give a list of choices, a frozen "
-        "scipy.stats distribution, or off_or(distribution)"
+        "scipy.stats distribution, one of optuna.distributions, or off_or(distribution)"
     )
+
+
+def _listed(name: str, choices: Sequence[Any]) -> Dimension:
+    """Return a hyperparameter with choices; of tuples the store has their texts."""
+    if any(isinstance(choice, tuple | list) for choice in choices):
+        if not all(isinstance(choice, tuple | list) for choice in choices):
+            raise SpaceError(f"space: {name} offers tuples and other values; make all tuples")
+        tuples = [tuple(map(_plain, choice)) for choice in choices]
+        for choice in tuples:
+            if not choice or not all(isinstance(one, str | bool | int | float) for one in choice):
+                raise SpaceError(f"space: {name} offers {choice!r}; a tuple holds numbers or text")
+        texts = {str(choice): choice for choice in tuples}
+        return Dimension(name, {name: _choice(name, list(map(str, tuples)))}, tuples=texts)
+    return Dimension(name, {name: _choice(name, choices)})
+
+
+def _of_optuna(name: str, given: Any) -> Dimension:
+    """Search one of Optuna's own distributions, of which whole numbers may be logarithmic."""
+    if hasattr(given, "choices"):
+        return _listed(name, given.choices)
+    whole = type(given).__name__ == "IntDistribution"
+    if given.step not in (None, 1 if whole else None):
+        count = round((given.high - given.low) / given.step) + 1
+        number = int if whole else float
+        return _listed(name, [number(given.low + place * given.step) for place in range(count)])
+    return Dimension(name, {name: Range(given.low, given.high, log=given.log, integer=whole)})
 
 
 def _drawn(name: str, frozen: "Distribution") -> Dimension:
@@ -215,6 +249,13 @@ class Space:
     """
 
     def __init__(self, definition: Mapping[str, Any]) -> None:
+        if not isinstance(definition, Mapping):
+            raise SpaceError(
+                f"space is a {type(definition).__name__}; write it as a dictionary from each "
+                "hyperparameter's name to its choices or distribution"
+            )
+        if unnamed := [name for name in definition if not isinstance(name, str) or not name]:
+            raise SpaceError(f"space: a hyperparameter is called {unnamed[0]!r}; give it a name")
         if not definition:
             raise SpaceError("space: it is empty; name at least one hyperparameter to search")
         self.dimensions = tuple(_dimension(name, value) for name, value in definition.items())

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from search.errors import SpecError
 from search.study import rules
-from search.study.checks import is_number, one_of, positive, whole
+from search.study.checks import is_number, one_of, positive, truth, whole
 from search.study.metric import METRICS, SCORES, metric_for
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
@@ -38,6 +38,7 @@ PRUNERS = (
     "none",  # lets every trial train to its end
 )
 OWN_FILE = "an .npz file"  # what stands for its path in a description
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 FULL = ("epochs", "trials")  # what a study's full budget may set
 
 
@@ -52,8 +53,8 @@ class Confirm:
     def __post_init__(self) -> None:
         whole("candidates", self.candidates)
         whole("seeds", self.seeds, 2)  # the interval covers their spread
-        if not 0 < self.confidence < 1:
-            raise SpecError(f"confidence is {self.confidence}; it must be between 0 and 1")
+        if not (is_number(self.confidence) and 0 < self.confidence < 1):
+            raise SpecError(f"confidence is {self.confidence!r}; it must be between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class StudySpec:
     full: Mapping[str, int] = field(default_factory=dict)  # the budget of ``--full``
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
+        if not (isinstance(self.name, str) and re.fullmatch(_NAME, self.name)):
             raise SpecError(
                 f"name is {self.name!r}; use up to 100 letters, digits, '.', '_' and '-'"
             )
@@ -100,6 +101,10 @@ class StudySpec:
         whole("seed", self.seed, 0)
         if self.trial_seconds is not None:
             positive("trial_seconds", self.trial_seconds)
+        truth("prune_unhealthy", self.prune_unhealthy)
+        for name, kind in (("training", Training), ("confirm", Confirm)):
+            if not isinstance(value := getattr(self, name), kind):
+                raise SpecError(f"{name} is {value!r}; write it as {kind.__name__}(...)")
         one_of("sampler", self.sampler, SAMPLERS)
         one_of("pruner", self.pruner, PRUNERS)
         if isinstance(self.data, str) and is_table(self.data):
@@ -136,6 +141,8 @@ class StudySpec:
         chosen.check_target(self.target)
 
     def _check_full(self) -> None:
+        if not isinstance(self.full, Mapping):
+            raise SpecError(f'full is {self.full!r}; write it like {{"trials": 100}}')
         if not self.full:
             return
         if unknown := self.full.keys() - set(FULL):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from search.errors import SpecError
-from search.study.checks import is_number, one_of, positive, whole, within
+from search.study.checks import is_number, one_of, positive, truth, whole, within
 from search.study.task import Label
 
 CLIPPINGS = (
@@ -80,7 +80,9 @@ class Training:
             )
         if self.patience is not None:
             whole("patience", self.patience)
-        if not isinstance(self.momentum, int | float) or not 0 <= self.momentum < 1:
+        truth("nesterov", self.nesterov)
+        truth("best_weights", self.best_weights)
+        if not (is_number(self.momentum) and 0 <= self.momentum < 1):
             raise SpecError(f"momentum is {self.momentum!r}; it must be in [0, 1)")
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         self._check_class_weight()

@@ -4,17 +4,20 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bottle import HTTPError
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import wsgi
+from optuna_dashboard._inmemory_cache import _CachedExtraStudyProperty
 
 from search.errors import StoreError
 from search.store import Store
 from search.store.artifacts import Artifacts
 from search.store.patience import STORE_ERRORS, PatientStorage, reason
+from search.web.shared import Shared
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -27,6 +30,7 @@ def pages(store: Store) -> "Iterator[WSGIApplication]":
     """Return optuna-dashboard as a WSGI application; the store is for it alone in the block."""
     storage = PatientStorage(store.storage, _refusing)  # type: ignore[abstract]
     app = wsgi(storage, artifact_store=Artifacts(store.database))
+    app._inmemory_cache._cached_extra_study_property_cache = _Properties()
     app.catchall = False  # it would answer every exception with its traceback in the log
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -41,7 +45,36 @@ def pages(store: Store) -> "Iterator[WSGIApplication]":
 
     # A page asks again every few seconds, so it need not wait for a database that is away.
     with store.database.patience.hurried(lambda: True):
-        yield answer
+        yield Shared(answer)
+
+
+class _Known(_CachedExtraStudyProperty):  # type: ignore[misc]
+    """What all trials of a study together say, of which each that is over is looked at once.
+
+    The dashboard's own looks at all of them for each page.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._over = 0  # trials, from the first, that were looked at when they were over
+
+    def update(self, trials: Sequence[FrozenTrial]) -> None:
+        """Look at the trials that are new, and at those that were not over."""
+        for trial in trials[self._over :]:
+            self._update_user_attrs(trial)
+            if trial.state is not TrialState.FAIL:
+                self._update_intermediate_values(trial)
+                self._update_search_space(trial)
+        while self._over < len(trials) and trials[self._over].state.is_finished():
+            self._over += 1
+
+
+class _Properties(dict[int, _Known]):
+    """What is known of each study, by its id."""
+
+    def get(self, study: int, _default: Any = None) -> _Known:
+        """Return what is known of a study, which is nothing at first."""
+        return self.setdefault(study, _Known())
 
 
 def _refusing(do: Callable[[], Returned]) -> Returned:

@@ -5,11 +5,14 @@ import binascii
 import hmac
 import ipaddress
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from search.web.guesses import Guesses
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -34,6 +37,16 @@ class Refusal:
     reason: str  # one line
     headers: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def all_headers(self) -> list[tuple[str, str]]:
+        """The headers of its answer, but for the length."""
+        return [("Content-Type", "application/json"), *self.headers, *_PROTECTION.items()]
+
+    @property
+    def body(self) -> bytes:
+        """What its answer says, in the form in which the dashboard's pages show a reason."""
+        return json.dumps({"reason": self.reason}).encode() + b"\n"
+
 
 class Guard:
     """A WSGI application that lets through to another what may be done.
@@ -53,24 +66,21 @@ class Guard:
         self._read_only = read_only
         self._password = password.encode()
         self._local = local
+        self._guesses = Guesses()
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         """Answer a request."""
-        refusal = self._refusal(environ)
+        refusal = self.refusal(environ)
         if refusal is not None:
             return _refuse(refusal, environ, start_response)
         return self._app(environ, _protected(environ, start_response))
 
-    def _refusal(self, environ: "WSGIEnvironment") -> Refusal | None:
-        if self._password and not self._knows_password(environ):
-            challenge = 'Basic realm="studies", charset="UTF-8"'
-            return Refusal(
-                "401 Unauthorized",
-                "give the dashboard's password, with any user name",
-                (("WWW-Authenticate", challenge),),
-            )
+    def refusal(self, environ: "WSGIEnvironment") -> Refusal | None:
+        """Return why a request is not let through, which its body has no part in; None if it is."""
+        if self._password and (refusal := self._asked(environ)):
+            return refusal
         writing = environ["REQUEST_METHOD"] not in READING
         if writing and self._read_only:
             return Refusal(
@@ -91,6 +101,26 @@ class Guard:
                 "403 Forbidden", "a study keeps its name, by which workers and reports know it"
             )
         return None
+
+    def _asked(self, environ: "WSGIEnvironment") -> Refusal | None:
+        """Ask for the password, but of nobody for whose guesses it is too early."""
+        address = environ.get("REMOTE_ADDR", "")
+        if seconds := math.ceil(self._guesses.wait(address)):
+            return Refusal(
+                "429 Too Many Requests",
+                f"too many wrong passwords came from your address; wait for {seconds} s",
+                (("Retry-After", str(seconds)),),
+            )
+        if self._knows_password(environ):
+            return None
+        if environ.get("HTTP_AUTHORIZATION"):
+            self._guesses.wrong(address)
+        challenge = 'Basic realm="studies", charset="UTF-8"'
+        return Refusal(
+            "401 Unauthorized",
+            "give the dashboard's password, with any user name",
+            (("WWW-Authenticate", challenge),),
+        )
 
     def _knows_password(self, environ: "WSGIEnvironment") -> bool:
         scheme, _, encoded = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -133,8 +163,6 @@ def _protected(environ: "WSGIEnvironment", start_response: "StartResponse") -> "
 def _refuse(
     refusal: Refusal, environ: "WSGIEnvironment", start_response: "StartResponse"
 ) -> Iterable[bytes]:
-    # The dashboard's pages show the reason of an answer in this form.
-    body = json.dumps({"reason": refusal.reason}).encode() + b"\n"
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    start_response(refusal.status, [*headers, *refusal.headers, *_PROTECTION.items()])
+    body = refusal.body
+    start_response(refusal.status, [("Content-Length", str(len(body))), *refusal.all_headers])
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

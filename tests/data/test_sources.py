@@ -717,7 +717,7 @@ def test_no_link_of_an_archive_is_followed(tmp_path: Path, kind: bytes) -> None:
 def test_what_is_packed_without_end_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(formats, "UNPACKED_BYTES", 1 << 20)
     bomb = gzip.compress(bytes(1 << 22))
     (tmp_path / "bomb.gz").write_bytes(bomb)
     with tarfile.open(tmp_path / "bomb.tar", "w") as archive:

@@ -190,3 +190,20 @@ def test_a_trial_is_the_same_in_a_stack_of_any_width() -> None:
             outcome, weights = ended(trainer, width - 1)
             results.append((repr(outcome), [array.tobytes() for array in weights]))
         assert results[1:] == results[:1] * 2
+
+
+def test_layers_may_be_a_choice_of_tuples_and_0_is_off() -> None:
+    """Each trial is trained as a study of its own layers would train it."""
+    chosen = [(6,), (8, 4)]
+    spec = replace(
+        STUDY,
+        space={"hidden": chosen, "dropout": [0, 0.5], "l2": [0, 0.01]},
+        model=MLP(hidden=(6,)),
+    )
+    assert Structure.of_study(spec).hidden == (8, 4)
+    assert structures_of(spec) == 2
+    for config in spec.search_space.corners():
+        mlp = spec.recipe(config).model
+        assert isinstance(mlp, MLP)
+        assert mlp.hidden == config["hidden"]
+        assert (mlp.dropout, mlp.l2) == (config["dropout"] or None, config["l2"] or None)

@@ -16,7 +16,9 @@ from search.health.snapshot import Health, Snapshot
 from search.page import page
 from search.page.board import plots
 from search.page.confusion import ROOM, confusion
+from search.page.figure import MOST_DRAWN, stretched
 from search.page.gradients import heat_maps
+from search.page.history import figures
 from search.page.verdicts import shares
 from search.proof.interval import Interval
 from search.proof.mistakes import Mistakes, picture
@@ -25,7 +27,7 @@ from search.study.metric import RMSE
 from search.study.space import Config
 from search.study.spec import StudySpec
 from search.study.task import Task
-from tests.results import FULL, MISTAKES, SPACE, spec
+from tests.results import FULL, MISTAKES, SPACE, row, spec
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 
@@ -429,3 +431,26 @@ def test_the_dashboards_figures_say_what_the_pages_do() -> None:
     ]
     assert plots(UNTRIED) == {}
     assert plots(NOT_JUDGED).keys() == {"scores-by-choice"}
+
+
+def test_of_many_trials_some_are_drawn_and_the_page_says_so() -> None:
+    many = 4000
+    rows = tuple(
+        replace(row(number % 12), number=number, value=0.5 + number % 997 / 2000)
+        for number in range(many)
+    )
+    healths = {number: FULL.health[number % 12] for number in range(many)}
+    made = replace(FULL, trials=rows, health=healths, budget=many)
+    text = page(made)
+    assert len(text) < 8e6, "Plotly alone is 4.8e6"
+    (history, curves) = figures(made)
+    assert [len(trace["x"]) for trace in history.traces[:2]] == [MOST_DRAWN, MOST_DRAWN]
+    best = history.traces[2]
+    assert best["y"][-1] == min(stretched(one.value or 0, made.metric) for one in made.ranked), (
+        "of all trials"
+    )
+    assert f"Drawn are 1,000 of {many:,} trials, evenly chosen." in history.caption
+    assert f"Drawn are 1,001 of {many:,} trials" in curves.caption, "the winner's too"
+    assert text.count("Drawn are") >= 8
+    whole, _ = figures(replace(FULL))
+    assert "Drawn are" not in whole.caption

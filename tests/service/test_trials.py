@@ -16,7 +16,7 @@ from scipy.stats import norm, randint, truncnorm, uniform
 from search.errors import TrialLost
 from search.health.snapshot import MEASURES, Health, LayerHealth, Snapshot
 from search.service.samplers import open_study
-from search.service.trials import MAX_ATTEMPTS, OURS, TrialQueue
+from search.service.trials import MAX_ATTEMPTS, OWN_ATTRIBUTES, TrialQueue
 from search.store import Store, tables
 from search.store.artifacts import Artifacts
 from search.store.keys import health_key
@@ -347,7 +347,9 @@ def test_a_trial_whose_gradients_are_past_help_is_stopped_where_that_is_wanted(
     frozen = queue.finish(assignment, Outcome(0.1, 1, (unhealthy(1),)), stopped)
     assert frozen.user_attrs["verdict"] == "dying units"
     assert frozen.user_attrs["dead"] == 1.0
-    assert frozen.user_attrs.keys() <= OURS, "or a hyperparameter of that name would take its place"
+    assert frozen.user_attrs.keys() <= OWN_ATTRIBUTES, (
+        "or a hyperparameter of that name would take its place"
+    )
     kept = Artifacts(store.database).get(health_key(SPEC.name, assignment.number))
     assert kept is not None
     assert Health.from_json(json.loads(kept)) == unhealthy(1).health

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy import stats
 
 from search.errors import SpaceError
@@ -28,6 +29,13 @@ QUANTILES = {
         (stats.reciprocal(1e-3, 1.0), {"x": Range(1e-3, 1.0, log=True)}),
         (stats.loguniform(1, 10, scale=2), {"x": Range(2, 20, log=True)}),
         (stats.norm(), {"x_quantile": Range(0, 1)}),
+        ([(64, 32), (8,)], {"x": Choice(("(64, 32)", "(8,)"))}),
+        (np.array([8, 16]), {"x": Choice((8, 16))}),
+        (IntDistribution(8, 512, log=True), {"x": Range(8, 512, log=True, integer=True)}),
+        (IntDistribution(8, 20, step=6), {"x": Choice((8, 14, 20))}),
+        (FloatDistribution(0.1, 2, log=True), {"x": Range(0.1, 2, log=True)}),
+        (FloatDistribution(0, 0.5, step=0.25), {"x": Choice((0.0, 0.25, 0.5))}),
+        (CategoricalDistribution(("a", "b")), {"x": Choice(("a", "b"))}),
         (stats.reciprocal(1, 10, loc=1), {"x_quantile": Range(0, 1)}),
         (off_or(stats.uniform()), {"x_on": Choice((True, False)), "x": Range(0, 1)}),
         (off_or(stats.norm()), {"x_on": Choice((True, False)), "x_quantile": Range(0, 1)}),
@@ -158,7 +166,7 @@ def test_different_spaces_are_described_differently() -> None:
         ({"x": 3}, "x is a int"),
         ({"x": stats.norm}, "frozen"),
         ({"x": off_or(3)}, "x is a int"),  # type: ignore[arg-type]
-        ({"x": [(1, 2)]}, r"x offers \(1, 2\)"),
+        ({"x": [{1, 2}]}, "x offers {1, 2}"),
         ({"x": [1.0, float("nan")]}, "x offers nan"),
         ({"x": ["a", "b", "a"]}, "x offers a choice twice"),
         ({"x": [1, True]}, "x offers a choice twice"),  # a store cannot tell them apart
@@ -175,6 +183,17 @@ def test_an_unusable_space_is_refused_in_one_line(definition: Any, said: str) ->
     with pytest.raises(SpaceError, match=said) as refusal:
         Space(definition)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_choice_of_tuples_gives_tuples() -> None:
+    space = Space({"hidden": [(64, 32), [8]]})
+    (hidden,) = space.dimensions
+    assert [config["hidden"] for config in space.corners()] == [(64, 32), (8,)]
+    for value in ((64, 32), (8,), [8]):
+        assert space.config(hidden.parameters_of(value))["hidden"] == tuple(value)
+    for flawed in ([(1, 2), 3], [()], [((1,),)]):
+        with pytest.raises(SpaceError, match="tuple"):
+            Space({"hidden": flawed})
 
 
 def test_a_configuration_is_an_immutable_value() -> None:

@@ -121,7 +121,8 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "space: it is empty": lambda: _own(space={}),
     "space: an MLP has no lr; it has activation": lambda: _own(space={"lr": [1]}),
     "space: epochs is a setting of the study": lambda: _own(space={"epochs": [1, 2]}),
-    "space: hidden is a setting of the study": lambda: _own(space={"hidden": [1, 2]}),
+    "space: hidden is 1; give each layer's units": lambda: _own(space={"hidden": [1, 2]}),
+    "space: hidden is 0; it must be a whole number": lambda: _own(space={"hidden": [(4, 2), (0,)]}),
     "space: patience is a setting": lambda: _own(space={"patience": [1, 2]}),
     "space: activation 'cosine' is unknown": lambda: _own(space={"activation": ["relu", "cosine"]}),
     "space: negative_slope is 1.5": lambda: _own(
@@ -145,7 +146,6 @@ UNUSABLE: dict[str, Callable[[], object]] = {
         space={"depth": [1, 2]}
     ),
     "space: width is 2.5": lambda: _own(space={"width": [2, 2.5]}, model=MLP(depth=1, width=2)),
-    "dropout is 0": lambda: MLP(hidden=(30,), dropout=0),
     "dropout is 1.0": lambda: MLP(hidden=(30,), dropout=1.0),
     "l2 is -1": lambda: MLP(hidden=(30,), l2=-1),
     "max_norm is 0": lambda: MLP(hidden=(30,), max_norm=0),

@@ -1,6 +1,7 @@
 """The dashboard over real HTTP, on a store with a finished study."""
 
 import base64
+import gzip
 import http.client
 import json
 import re
@@ -11,25 +12,35 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+from optuna_dashboard._inmemory_cache import _CachedExtraStudyProperty
 
 from search.errors import UsageError
 from search.page.board import plots
 from search.store import Store
 from search.store.artifacts import Artifacts
-from search.web.app import pages
+from search.web import server
+from search.web.app import _Known, pages
 from search.web.guard import Guard
+from search.web.guesses import FREE, SECONDS, Guesses
 from search.web.server import UPLOAD_BYTES, listen, serve
+from search.web.shared import Shared
 from search.web.showcase import publish
 from tests.acceptance.process import LIMIT, Folder
 from tests.finished import finished, prove, written
 from tests.results import FULL
 
+STATES = (TrialState.COMPLETE, TrialState.FAIL)
 NEW = {"study_name": "new", "directions": ["minimize"]}
 HTML = b"<script>fetch('/api/studies/1', {method: 'DELETE'})</script>"
 
@@ -190,7 +201,7 @@ def test_a_store_that_is_away_is_said_in_one_line_and_waited_for_by_nobody(
             file.unlink()
         tmp_path.joinpath("search.db").write_text("no database any more " * 100)
         running.store.database.engine.dispose()
-        answer = running.ask("GET", path)
+        answer = running.ask("GET", f"{path}?not-asked-before")
 
     assert (answer.status, answer.reason) == (503, "the store does not answer")
     (said,) = [one.getMessage() for one in caplog.records if one.name == "search.web.app"]
@@ -446,3 +457,182 @@ def test_the_environment_holds_the_password(
         assert running.ask("POST", "/api/studies", NEW) == 401
         assert running.ask("POST", "/api/studies", NEW, Authorization=basic("s3cret")) == 201
         assert running.stop(signal.SIGTERM) == (143, "")
+
+
+# -- many at once ----------------------------------------------------------------------------
+
+
+def test_many_who_ask_the_same_get_one_answer(storage: str) -> None:
+    made: list[str] = []
+    with closing(Store(storage, create=False)) as store, pages(store) as app:
+        assert isinstance(app, Shared)
+        inner, now = app._app, [0.0]
+
+        def slow(environ: Any, start_response: Any) -> Any:
+            made.append(environ["PATH_INFO"])
+            now[0] += 0.5
+            together.wait(10)
+            return inner(environ, start_response)
+
+        together = threading.Event()
+        shared = Shared(slow, lambda: now[0])
+
+        def get(**environ: str) -> tuple[list[Any], bytes]:
+            said: list[Any] = []
+            base = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies/1", "QUERY_STRING": ""}
+            body = b"".join(shared(base | environ, lambda *told: said.extend(told)))  # type: ignore[arg-type]
+            return said, body
+
+        with ThreadPoolExecutor(20) as crowd:
+            answers = [crowd.submit(get) for _ in range(20)]
+            together.set()
+            plain = {answer.result()[1] for answer in answers}
+        assert (len(plain), made) == (1, ["/api/studies/1"])
+        (status, headers), packed = get(HTTP_ACCEPT_ENCODING="br, gzip")
+        assert (status, dict(headers)["Content-Encoding"]) == ("200 OK", "gzip")
+        assert int(dict(headers)["Content-Length"]) == len(packed) < len(*plain) / 3
+        assert gzip.decompress(packed) == plain.pop()
+        assert len(made) == 1
+        now[0] += 5.1  # ten times what it took
+        get()
+        assert len(made) == 2
+        get(REQUEST_METHOD="PUT", PATH_INFO="/nowhere")
+        get()
+        assert len(made) == 4, "whatever may have changed something ends that"
+        get(PATH_INFO="/api/studies/9")
+        get(PATH_INFO="/api/studies/9")
+        assert len(made) == 6, "an error is not kept"
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), max_size=12))
+def test_what_is_known_of_all_trials_is_what_the_dashboard_would_know(
+    told: list[tuple[int, bool, bool]],
+) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    ours, waiting = _Known(), []
+    for kind, ends, look in told:
+        trial = study.ask()
+        trial.suggest_float("a", 0, 1 + kind)
+        if kind % 2:
+            trial.suggest_categorical("b", ["x", "y"])
+            trial.set_user_attr("mixed", kind if kind == 1 else "text")
+        waiting.append((trial, kind))
+        while ends and waiting:
+            one, kind = waiting.pop()
+            one.report(kind, 1)
+            study.tell(one, None if kind == 4 else kind, state=STATES[kind == 4])
+            ends = look
+        if look:
+            ours.update(study.get_trials(deepcopy=False))
+    theirs = _CachedExtraStudyProperty()
+    trials = study.get_trials(deepcopy=False)
+    for known in (ours, theirs):
+        known.update(trials)
+    for name in ("union_user_attrs", "has_intermediate_values"):
+        assert (
+            sorted(getattr(ours, name)) == sorted(getattr(theirs, name))
+            if name[0] == "u"
+            else (getattr(ours, name) == getattr(theirs, name))
+        )
+    for space in ("union_search_space", "intersection_search_space"):
+        assert {name for name, _ in getattr(ours, space)} == {
+            name for name, _ in getattr(theirs, space)
+        }
+
+
+def test_each_trial_that_is_over_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study()
+    study.optimize(lambda trial: trial.suggest_float("a", 0, 1), n_trials=5)
+    looked: list[int] = []
+    monkeypatch.setattr(_Known, "_update_search_space", lambda _, one: looked.append(one.number))
+    known = _Known()
+    known.update(study.trials)
+    open_trial = study.ask()
+    known.update(study.trials)
+    known.update(study.trials)
+    study.tell(open_trial, 1.0)
+    for _ in range(3):
+        known.update(study.trials)
+    assert looked == [0, 1, 2, 3, 4, 5, 5, 5]
+
+
+# -- strangers -------------------------------------------------------------------------------
+
+
+def authorization(password: str) -> str:
+    return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
+
+
+def test_no_body_is_taken_before_the_password_is_known(storage: str) -> None:
+    with (
+        site(storage, password="right") as running,
+        closing(socket.create_connection(("127.0.0.1", running.port), 60)) as client,
+    ):
+        client.sendall(
+            b"POST /api/artifacts/1 HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100000000\r\n\r\n"
+        )
+        assert client.recv(1000).startswith(b"HTTP/1.1 401 Unauthorized\r\n"), "at once"
+        with closing(socket.create_connection(("127.0.0.1", running.port), 60)) as other:
+            other.sendall(
+                b"POST /api/artifacts/1 HTTP/1.1\r\nHost: localhost\r\n"
+                b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+            assert other.recv(1000).startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+        right = authorization("right")
+        made = running.ask("POST", "/api/studies", NEW, Authorization=right)
+        assert made.status == 201
+        study = json.loads(made.body)["study_summary"]["study_id"]
+        running.ask("DELETE", f"/api/studies/{study}", {}, Authorization=right)
+
+
+def test_wrong_passwords_are_slowed(storage: str) -> None:
+    right, wrong = authorization("right"), authorization("wrong")
+    with site(storage, password="right") as running:
+        asked = [running.ask("GET", "/api/studies", Authorization=wrong) for _ in range(15)]
+        assert [one.status for one in asked[:10]] == [401] * 10
+        assert asked[-1].status == 429
+        assert "too many wrong passwords" in asked[-1].reason
+        assert 0 < int(asked[-1].headers["Retry-After"]) <= 2 * 2
+        posted = running.ask("POST", "/api/studies", NEW, Authorization=wrong)
+        assert posted.status == 429
+        assert running.ask("GET", "/api/studies", Authorization=right).status == 429, (
+            "not even that"
+        )
+    with site(storage, password="right") as running:
+        for _ in range(15):
+            assert running.ask("GET", "/api/studies").status == 401, "to ask is not to guess"
+        assert running.ask("GET", "/api/studies", Authorization=right).status == 200
+
+
+def test_guesses_are_counted_by_address_and_come_back() -> None:
+    now = [0.0]
+    guesses = Guesses(lambda: now[0])
+    for _ in range(FREE):
+        assert guesses.wait("10.0.0.1") == 0
+        guesses.wrong("10.0.0.1")
+    assert 0 < guesses.wait("10.0.0.1") <= SECONDS
+    assert guesses.wait("10.0.0.2") == 0
+    now[0] += SECONDS
+    assert guesses.wait("10.0.0.1") == 0
+    for number in range(FREE):
+        guesses.wrong(f"2001:db8::{number:x}")
+    assert guesses.wait("2001:db8::ffff") > 0, "one customer has them all"
+    assert guesses.wait("2001:db8:1::1") == 0
+
+
+def test_those_who_say_nothing_do_not_shut_others_out(
+    storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS", 20)
+    with site(storage, read_only=True) as running, ExitStack() as silent:
+        idle = []
+        for number in range(40):
+            one = silent.enter_context(
+                closing(socket.create_connection(("127.0.0.1", running.port), 60))
+            )
+            if number % 2:
+                one.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+            idle.append(one)
+        assert running.studies() == ["blobs"]
+        assert idle[0].recv(1) == b"", "the first of them was sent away"
