@@ -33,13 +33,13 @@ class Options:
     """The options that every command about a study has."""
 
     study: str  # a name, or the path of a study file; "" for every study of the store
-    storage: str
-    name: str | None  # of the study in the store; None for the study's own
-    out: Path | None  # None for runs/NAME
-    data_dir: Path | None
-    json: bool
-    verbose: bool
-    quiet: bool
+    storage: str = DEFAULT_STORAGE
+    name: str | None = None  # of the study in the store; None for the study's own
+    out: Path | None = None  # None for runs/NAME
+    data_dir: Path | None = None
+    json: bool = False
+    verbose: bool = False
+    quiet: bool = False
 
 
 data_dir_option = click.option(
