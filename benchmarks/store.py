@@ -1,6 +1,7 @@
 """What the store costs, and how many workers it bears: this service beside bare Optuna.
 
     python -m benchmarks.store [--seconds S] [--workers 1,4,16,64] [--finished 0,1000,10000]
+                               [--running 0,1000,8000]
 
 Workers are processes of their own, forked from one that has imported everything; they and the
 database share this machine. Store, leases, queue and loop are the real ones; the trainer only
@@ -10,6 +11,7 @@ leases, seeds, reasons, or anybody to notice a death, on a storage with Optuna's
 
 - *load*: so many workers for `--seconds`, on a new store;
 - *growth*: one worker, on a study with so many trials finished before;
+- *beside*: one worker, where so many trials run at a worker of another machine;
 - *lanes*: one worker with 8 lanes; its store time as a share of the training time, where a
   trial's epoch takes `--epoch` seconds as in the README's table.
 
@@ -260,13 +262,16 @@ def databases() -> Iterator[Mapping[str, Callable[[], str]]]:
             server.remove()
 
 
-def prepare(url: str, spec: StudySpec, finished: int = 0) -> str:
-    """Create a study, with trials that are finished already; return the URL."""
+def prepare(url: str, spec: StudySpec, finished: int = 0, running: int = 0) -> str:
+    """Create a study, with trials that are finished already or run elsewhere; return the URL."""
     store = Store(url, create=True)
-    Leases(store.database, spec.name).create(StoredStudy({}, {}, finished + spec.trials))
+    Leases(store.database, spec.name).create(StoredStudy({}, {}, finished + running + spec.trials))
     open_study(store, spec.name, spec, 0)
     if finished:
         seed(store, spec, finished)
+    if running:
+        seed(store, spec, running)
+        resume(store, running)
     store.close()
     return url
 
@@ -344,6 +349,20 @@ def seed(store: Store, spec: StudySpec, count: int) -> None:
         )
 
 
+def resume(store: Store, running: int) -> None:
+    """Let all trials run, at a worker of another machine that never ends them."""
+    trials = models.TrialModel.__table__
+    elsewhere = {"id": "elsewhere", "host": "another", "process": "1", "study": SPEC.name}
+    moment = {"started": time.time(), "beat": time.time() + 1e6}
+    with store.database.engine.begin() as connection:
+        state = optuna.trial.TrialState.RUNNING
+        connection.execute(sa.update(trials).values(state=state, datetime_complete=None))
+        connection.execute(sa.delete(models.TrialValueModel.__table__))
+        connection.execute(tables.workers.insert().values(**elsewhere, **moment))
+        held = tables.tickets.update().where(tables.tickets.c.number < running)
+        connection.execute(held.values(state="held", worker="elsewhere", attempt=1))
+
+
 def warm(url: str) -> None:
     """Load and compile what is loaded and compiled on first use, so that the forks have it."""
     spec = replace(SPEC, name="warm")
@@ -364,8 +383,11 @@ def numbers(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.option("--seconds", default=10.0, help="Of each run under load.")
 @click.option("--workers", default="1,4,16,64", callback=numbers)
 @click.option("--finished", default="0,1000,10000", callback=numbers)
+@click.option("--running", default="0,1000,8000", callback=numbers)
 @click.option("--epoch", default=0.5, help="Seconds that a trial's epoch takes.")
-def main(seconds: float, workers: list[int], finished: list[int], epoch: float) -> None:
+def main(
+    seconds: float, workers: list[int], finished: list[int], running: list[int], epoch: float
+) -> None:
     load = os.getloadavg()[0]
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
@@ -387,6 +409,13 @@ def main(seconds: float, workers: list[int], finished: list[int], epoch: float) 
                 url = prepare(kinds[kind](), spec, count)
                 times = measure(way, url, spec, 1, 600, trials=30)
                 print(f"{kind:11}{count:6} finished {method:6} {way:8}{row(times)}", flush=True)
+        print(f"\nbeside running trials, one worker, 20 trials: {HEAD} errors")
+        for kind, count, method in itertools.product(kinds, running, ("random", "tpe")):
+            spec = replace(SPEC, sampler=method)
+            for way in WAYS:
+                url = prepare(kinds[kind](), spec, running=count)
+                times = measure(way, url, spec, 1, 600, trials=20)
+                print(f"{kind:11}{count:6} running {method:6} {way:8}{row(times)}", flush=True)
         print(f"\nlanes, one worker with 8, 40 trials: {HEAD} errors")
         for kind in kinds:
             times = measure("ours", prepare(kinds[kind](), SPEC), SPEC, 1, 600, 40, 8, 0.01)

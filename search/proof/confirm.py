@@ -188,6 +188,12 @@ class Confirmation:
         split, trained = self._dataset.validation, self._validation(winner, seed)
         assert trained is not None, "it was kept with the model"
         said = answers_of(model, split.given)
+        if not np.isfinite(said).all():
+            raise SearchError(
+                f"nothing is proven, and the test split stays closed: trained again with seed "
+                f"{seed}, the model of trial {winner.trial} diverged, and its answers are no "
+                "longer numbers; let a study find calmer settings, lower learning rates say"
+            )
         outputs = Outputs.of(model, self._dataset.classes, said)
         metric, text = self._dataset.metric, self._dataset.metric.text
         now = metric.score(split.y, outputs.answers(said), self._dataset.validation_weight)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from search.cli import Options
-from search.errors import DataCorrupt, SpecChanged, SpecError
+from search.errors import DataCorrupt, SearchError, SpecChanged, SpecError
 from search.result.result import Result
 from search.result.state import State
 from search.result.tables import best_json
@@ -333,6 +333,23 @@ def test_what_people_do_with_keras_changes_no_proof(
     blind = [one.getMessage() for one in caplog.records if "cannot be looked at" in one.message]
     assert bool(blind) == (habit == "a train_step of its own"), "a look costs itself alone"
     assert all(row.verdict is None for row in result.trials) == bool(blind)
+
+
+def test_a_winner_that_diverges_when_it_is_trained_again_proves_nothing(case: Case) -> None:
+    code = sequential(
+        "layers.Dense(3, 'softmax')",
+        "import os\n    rate = 0.05 if os.environ.get('CALM') else 1e20\n"
+        "    model.compile(keras.optimizers.SGD(rate), 'sparse_categorical_crossentropy')",
+    )
+    case.write(blobs(3), code, training="epochs=1")
+    session, plan = case.session(), Plan(trainer="fit", confirm=False)
+    with pytest.MonkeyPatch.context() as calm:
+        calm.setenv("CALM", "yes")
+        Shift(session, plan, Lines(Console(quiet=True))).work()
+    with pytest.raises(SearchError, match=r"stays closed: .* the model of trial 0 diverged, and"):
+        Shift(session, replace(plan, confirm=True), Lines(Console(quiet=True))).work()
+    assert session.result().opened == 0
+    session.store.close()
 
 
 def test_text_as_inputs_is_refused_with_the_way_to_go_on(case: Case) -> None:
