@@ -246,7 +246,7 @@ def at(array: NDArray[Any], value: float) -> NDArray[Any]:
 
 B = blobs()
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "D10": ({"y_train": np.arange(600) * 400 + 7}, 'say in the study .* task="regression"'),
+    "D10": ({"y_train": np.arange(600) * 400 + 7}, 'say what they are: task="regression" for'),
     "D14": ({"y_train": np.ones(600, int)}, "y_train holds one class only, 1"),
     "D15": ({"y_test": B["y_test"] + 1}, "y_test holds 3, a class that y_train has not: 0, 1, 2"),
     "D16": ({"x_test": at(B["x_test"], np.nan)}, "x_test holds numbers that are not finite"),

@@ -112,10 +112,12 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     ),
     "target is 98": lambda: _own(target=98),
     "target is 0": lambda: _own(target=0),
-    "for another score say which: metric": lambda: _own(target=2.5),
-    "the accuracy is in (0, 1], 98 % is 0.98": lambda: _own(metric="accuracy", target=98),
-    "give the RMSE to reach, above 0": lambda: _own(metric="rmse", target=-2.5),
-    "the R² is in (0, 1]": lambda: _own(task="regression", target=2.5),
+    "target is 2.5; an accuracy or R² is in (0, 1], 98 % is 0.98, and for another": lambda: _own(
+        target=2.5
+    ),
+    "target is 98; the accuracy is in (0, 1]": lambda: _own(metric="accuracy", target=98),
+    "target is -2.5; give the RMSE to reach": lambda: _own(metric="rmse", target=-2.5),
+    "target is 2.5; the R² is in (0, 1]": lambda: _own(task="regression", target=2.5),
     "metric 'auc' is unknown; known are accuracy, ": lambda: _own(metric="auc"),
     "metric is mae, which scores a regression": lambda: _own(metric="mae", task="classification"),
     "reduction_factor is 1": lambda: _own(reduction_factor=1),
