@@ -1,5 +1,5 @@
 .DELETE_ON_ERROR:
-.PHONY: help mnist quick test check
+.PHONY: help mnist quick test engines check
 
 PYTHON ?= python3
 comma := ,
@@ -44,6 +44,9 @@ test: $(TESTING)  ## run all tests
 	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/trainers/test_contract.py tests/lanes/test_lanes.py \
 		tests/acceptance/test_field_models.py \
 		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'
+
+engines: $(TESTING)  ## run deploy/ on the engines of clusters that are installed here
+	.venv/bin/python -m pytest --engines tests/engines tests/acceptance/test_ray.py
 
 check: $(TESTING)  ## format, lint and types
 	.venv/bin/ruff format --check .

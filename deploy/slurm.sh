@@ -13,6 +13,7 @@
 #SBATCH --time=08:00:00
 #SBATCH --output=search-%A_%a.log
 #SBATCH --requeue
+#SBATCH --open-mode=append
 # A minute before the time is up, so that trials are handed back and not left to the grace period.
 #SBATCH --signal=TERM@60
 

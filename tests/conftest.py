@@ -81,6 +81,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option of the quick run."""
     told = "leave out what needs TensorFlow, PostgreSQL or a browser, and what is marked as slow"
     parser.addoption("--quick", action="store_true", help=told)
+    told = "run also what needs engines of clusters; see `make engines`"
+    parser.addoption("--engines", action="store_true", help=told)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -106,6 +108,8 @@ def pytest_collection_finish() -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out whole files before anything imports them."""
     path = collection_path.relative_to(Path(__file__).parent).as_posix()
+    if path == "engines" and not config.getoption("engines"):
+        return True
     return True if config.getoption("quick") and path in SLOW else None
 
 

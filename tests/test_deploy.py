@@ -186,7 +186,10 @@ LINES = {name: words for name, words in lines() if ours(words)}
 def parse(words: list[str]) -> click.Context:
     """Have a command parse its line, as it does when it is called."""
     _python, _m, module, *arguments = words
-    found = vars(importlib.import_module(module)).values()
+    imported = importlib.import_module(module)
+    if hasattr(imported, "__path__"):
+        imported = importlib.import_module(f"{module}.__main__")
+    found = vars(imported).values()
     (command,) = [one for one in found if isinstance(one, click.Command)]
     return command.make_context(module, arguments)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from search.cli import DEFAULT_STORAGE, Options
+from search.cli import DEFAULT_STORAGE, Options, asked_backend
 from search.errors import DataCorrupt, SpecChanged, StoreNotFound, StudyNotFound, UsageError
 from search.proof.ledger import Ledger
 from search.proof.proof import Proof
@@ -203,11 +203,24 @@ class Session:
         """Refuse what could not be searched: load the data, and try a model of the study's own."""
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
         check_weights(self.spec, self._loaded)
+        self._check_text()
         if not isinstance(self.spec.model, MLP) and not self._tried:
             with contextlib.nullcontext() if self.options.verbose else hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
+
+    def _check_text(self) -> None:
+        """Refuse columns of text where a finished model could not take them."""
+        name, asked = asked_backend()
+        table = self._loaded.table
+        if name == "tensorflow" or table is None:
+            return
+        if text := [column.name for column in table.encoding.columns if column.text]:
+            raise UsageError(
+                f"{asked}, on which Keras has no text, and the column {text[0]!r} holds some; set "
+                "KERAS_BACKEND=tensorflow"
+            )
 
     @cached_property
     def metric(self) -> Metric:

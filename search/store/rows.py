@@ -333,7 +333,8 @@ def _frozen(rows: Iterable[Any], parts: Iterable[Any]) -> list[FrozenTrial]:
                 user_attrs=_loaded(kinds[USER_ATTRS.name][identity]),
                 system_attrs=_loaded(kinds[SYSTEM_ATTRS.name][identity]),
                 intermediate_values={
-                    part.step: _float(part) for part in kinds[REPORTS.name][identity]
+                    part.step: _float(part)
+                    for part in sorted(kinds[REPORTS.name][identity], key=lambda part: part.step)
                 },
                 trial_id=identity,
             )

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, root_mean_squared_error
 
 from search import cli
-from search.cli import DEFAULT_STORAGE, Options
+from search.cli import Options
 from search.replay import replay
 from search.report import report
 from search.run import run
@@ -81,12 +81,6 @@ def created(**changes: Any) -> None:
     """Create the study, of which nothing is trained, and read its data."""
     options = Options(
         study="case.py",
-        storage=DEFAULT_STORAGE,
-        name=None,
-        out=None,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     session = Session(replace(options, **changes), create=True)

@@ -70,15 +70,11 @@ def tried(spec: StudySpec) -> None:
 
 @pytest.mark.parametrize(("record", "name"), [place[1:] for place in PLACES], ids=str)
 def test_any_value_is_taken_or_refused_in_one_line(record: Any, name: str) -> None:
-    others: dict[str, dict[str, Any]] = {
-        "MLP": {"model": None},
-        "Training": {"training": None},
-        "Confirm": {"confirm": None},
-    }
+    parts = {"MLP": "model", "Training": "training", "Confirm": "confirm"}
+    part = parts.get(type(record).__name__)
     for value in WRONG:
         try:
             changed = replace(record, **{name: value})
-            (part,) = others.get(type(record).__name__, {"": None})
             tried(replace(SPEC, **{part: changed}) if part else changed)
         except UsageError as error:
             assert_said(error)
@@ -88,11 +84,20 @@ def test_any_value_is_taken_or_refused_in_one_line(record: Any, name: str) -> No
 
 @pytest.mark.parametrize("model", ["mlp", "own"])
 def test_any_dimension_is_taken_or_refused_in_one_line(model: str) -> None:
+    names: tuple[Any, ...] = (
+        "learning_rate",
+        "activation",
+        "batch_size",
+        "clipnorm",
+        "mine",
+        3,
+        "",
+    )
     for dimension in DIMENSIONS:
-        for name in ("learning_rate", "activation", "batch_size", "clipnorm", "mine", 3, ""):
+        for name in names:
             try:
                 spec = (
-                    replace(SPEC, space={name: dimension})  # type: ignore[dict-item]
+                    replace(SPEC, space={name: dimension})
                     if model == "mlp"
                     else _own(name, dimension)
                 )
