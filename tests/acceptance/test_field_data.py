@@ -344,7 +344,7 @@ def test_a_mended_file_is_told_from_the_one_before(folder: Path, command: Comman
     write(folder, B | {"x_test": B["x_test"] + 1})
     status, err = command(run, "-q")
     assert (status, err.count("\n")) == (2, 1)
-    assert "was created with (x_test differs); supply that one with --data-dir, or" in err
+    assert "(x_test differs); supply those with --data-dir, or start another study" in err
     assert "--name" in err
     created(name="mended")
     with sqlite3.connect(folder / "runs/search.db") as database:
