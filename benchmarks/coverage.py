@@ -69,8 +69,9 @@ class World:
     def truth(self) -> dict[str, tuple[float, float]]:
         """The scores that are expected of a fresh seed, and of the fixed model."""
         random, found = np.random.default_rng(1), []
-        seeds = MANY_SEEDS if self.luck else 20
-        for _ in range(seeds // 5):
+        # A hundred times the examples, so that its own error is a tenth of that of a study.
+        rounds = max(100 * self.examples // MANY_EXAMPLES, MANY_SEEDS // 5 if self.luck else 2)
+        for _ in range(rounds):
             y, said, fixed = self.simulate(random, 5, MANY_EXAMPLES)
             found.append(
                 [

@@ -52,11 +52,7 @@ def session(folder: Path, create: bool = False) -> Session:
     options = Options(
         study=str(folder / "watched.py"),
         storage=f"sqlite:///{folder}/store.db",
-        name=None,
         out=folder / "out",
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     return Session(options, {}, create=create)

@@ -92,19 +92,13 @@ def answers_of_ours(folder: Path, rows: "pd.DataFrame") -> Any:
     """Return what the winner's models say, ``[seed, row, ...]``."""
     import os
 
-    from search.cli import DEFAULT_STORAGE, Options
+    from search.cli import Options
     from search.proof.predictor import Predictor
     from search.service.session import Session
 
     os.chdir(folder)
     options = Options(
         study="ours",
-        storage=DEFAULT_STORAGE,
-        name=None,
-        out=None,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     session = Session(options)

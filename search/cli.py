@@ -33,13 +33,13 @@ class Options:
     """The options that every command about a study has."""
 
     study: str  # a name, or the path of a study file; "" for every study of the store
-    storage: str
-    name: str | None  # of the study in the store; None for the study's own
-    out: Path | None  # None for runs/NAME
-    data_dir: Path | None
-    json: bool
-    verbose: bool
-    quiet: bool
+    storage: str = DEFAULT_STORAGE
+    name: str | None = None  # of the study in the store; None for the study's own
+    out: Path | None = None  # None for runs/NAME
+    data_dir: Path | None = None
+    json: bool = False
+    verbose: bool = False
+    quiet: bool = False
 
 
 data_dir_option = click.option(
@@ -201,17 +201,21 @@ def main(command: click.Command) -> None:
     sys.exit(status)
 
 
+def asked_backend() -> tuple[str, str]:
+    """Return the backend that Keras is asked to run on, and who asks, in words."""
+    file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+    if (name := os.environ.get("KERAS_BACKEND")) is not None:
+        return name, f"KERAS_BACKEND is {name}"
+    try:
+        name = str(json.loads(file.read_text()).get("backend", "tensorflow"))
+    except (OSError, ValueError, AttributeError):
+        name = "tensorflow"  # Keras takes its defaults then, too
+    return name, f"{file} asks for the backend {name}"
+
+
 def check_backend() -> None:
     """Refuse what Keras cannot run on here: its import would fail, and not say who asked for it."""
-    file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
-    name = os.environ.get("KERAS_BACKEND")
-    asked = f"KERAS_BACKEND is {name}"
-    if name is None:
-        try:
-            name = json.loads(file.read_text()).get("backend", "tensorflow")
-        except (OSError, ValueError, AttributeError):
-            return  # then Keras takes its defaults, too
-        asked = f"{file} asks for the backend {name}"
+    name, asked = asked_backend()
     if name not in ("tensorflow", "jax"):
         raise UsageError(f"{asked}; search runs on tensorflow or jax: set KERAS_BACKEND=tensorflow")
     if importlib.util.find_spec(name) is None:

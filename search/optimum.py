@@ -101,7 +101,6 @@ def optimize(
         name=name,
         out=None if out is None else Path(out),
         data_dir=None if data_dir is None else Path(data_dir),
-        json=False,
         verbose=verbose,
         quiet=quiet,
     )

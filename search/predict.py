@@ -38,9 +38,6 @@ def predict(
         study=study,
         storage=storage,
         name=name,
-        out=None,
-        data_dir=None,
-        json=False,
         verbose=verbose,
         quiet=True,
     )

@@ -22,11 +22,7 @@ def options_in(folder: Path) -> Options:
     return Options(
         study="blobs",
         storage=url,
-        name=None,
         out=folder,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
 

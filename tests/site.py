@@ -103,9 +103,6 @@ class Site:
             storage=self.url,
             name=name,
             out=self.path,
-            data_dir=None,
-            json=False,
-            verbose=False,
             quiet=True,
         )
         session = Session(options)

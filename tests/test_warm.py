@@ -60,14 +60,16 @@ def test_a_module_finds_what_lies_beside_it(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "__main__ 1\n", "")
 
 
-def test_a_fork_is_a_child_that_can_be_signalled() -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_fork_is_a_child_that_can_be_signalled(number: signal.Signals) -> None:
     wait = "import sys, time; print('here', flush=True); time.sleep(600)"
-    with warm.popen([*WORDS, wait], stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with warm.popen([*WORDS, wait], text=True, **pipes) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         assert process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(60) == -signal.SIGKILL
+        process.send_signal(number)
+        assert process.wait(60) == -number
 
 
 @pytest.mark.parametrize("module", ["random", "numpy.random"])

@@ -30,6 +30,7 @@ class Held:
     """What is to be in a file."""
 
     path: Path
+    name: str  # what its owner calls it
     write: Callable[[Path], None]
 
 
@@ -48,14 +49,14 @@ def in_files(data: Table | Mapping[str, Any], folder: Path) -> tuple[str | Table
     if isinstance(data, Mapping):
         arrays = {str(name): _array(str(name), value) for name, value in data.items()}
         path = folder / f"arrays-{_digest_of_arrays(arrays)}.npz"
-        return str(path), (Held(path, partial(_write_arrays, arrays)),)
+        return str(path), (Held(path, "the arrays", partial(_write_arrays, arrays)),)
     files = []
     for name in ("source", "test", "validation"):
         frame: Any = getattr(data, name)
         if not isinstance(frame, str | float):
             content = _parquet(frame)
             path = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:_LETTERS]}.parquet"
-            files.append(Held(path, partial(_write_bytes, content)))
+            files.append(Held(path, "the frame", partial(_write_bytes, content)))
             data = replace(data, **{name: str(path)})  # type: ignore[arg-type]  # one of them
     return data, tuple(files)
 

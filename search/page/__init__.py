@@ -61,6 +61,7 @@ def page(result: Result) -> str:
         "slices": parameters.slices(result),
         "choices": choices.choice_figures(result),
         "tables": choices.tables(result),
+        "fairness": choices.fairness(result),
         "gradients": words.gradients(result),
         "heat_maps": gradients.heat_maps(result),
         "last_weights": gradients.last_weights(result),

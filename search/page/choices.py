@@ -15,7 +15,18 @@ from search.page.figure import (
     score_axis,
     stretched,
 )
-from search.result.factors import ENOUGH_TRIALS, Factor, Spread, factors, pairs, spread, tried
+from search.result.factors import (
+    CHANCE,
+    ENOUGH_TRIALS,
+    LEARNING_SAMPLERS,
+    Factor,
+    Spread,
+    even,
+    factors,
+    pairs,
+    spread,
+    told_apart,
+)
 from search.result.result import Result, TrialRow
 from search.study.metric import Metric
 
@@ -45,16 +56,29 @@ def choice_figures(result: Result, most: int = MOST_DRAWN) -> list[Figure]:
     Of each choice up to ``most`` trials are drawn, evenly from the worst to the best, which leaves
     its box where it is.
     """
-    rows = sorted(tried(result), key=score)
+    same = even(result)
+    rows = sorted(same.rows, key=score)
     return [
         figure
         for index, factor in enumerate(factors(result))
-        if (figure := _by(factor, rows, index, result.metric, most)) is not None
+        if (figure := _by(factor, rows, index, result.metric, most, same.said)) is not None
     ]
 
 
+def fairness(result: Result) -> str:
+    """Say what such a comparison is worth."""
+    said = f"All trials are compared {even(result).said}, so that none looks bad for ending early."
+    if result.spec.sampler in LEARNING_SAMPLERS:
+        said += (
+            " The sampler chose more often what had scored well, together with what went with it: "
+            "the groups are no random draws, and only a study with the sampler random or grid "
+            "compares them cleanly."
+        )
+    return said
+
+
 def _by(
-    factor: Factor, rows: Sequence[TrialRow], index: int, metric: Metric, most: int
+    factor: Factor, rows: Sequence[TrialRow], index: int, metric: Metric, most: int, when: str
 ) -> Figure | None:
     groups = {
         label: own
@@ -67,7 +91,7 @@ def _by(
     return Figure(
         f"choice-{index}",
         factor.name,
-        _comparison(groups, metric) + drawn(sum(map(len, some.values())), len(rows)),
+        _comparison(groups, metric, when) + drawn(sum(map(len, some.values())), len(rows)),
         [
             {
                 "type": "box",
@@ -96,26 +120,31 @@ def _by(
     )
 
 
-def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric) -> str:
+def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric, when: str) -> str:
     medians = {label: _median(own) for label, own in groups.items() if len(own) >= ENOUGH_TRIALS}
     if len(medians) < 2:
         return f"Too few trials to compare: fewer than two choices have {ENOUGH_TRIALS} or more."
     best = max(medians, key=lambda label: medians[label])
     worst = min(medians, key=lambda label: medians[label])
     if len(set(medians.values())) == 1:
-        return f"The medians do not differ: {metric.text(medians[best])}."
+        return f"The medians do not differ: {metric.text(medians[best])}, {when}."
+    if (chance := told_apart(groups[label] for label in medians)) > CHANCE:
+        return (
+            f"These trials cannot tell the choices apart {when}: chance alone sets them as far "
+            f"apart in {100 * chance:.0f} % of all cases (Kruskal and Wallis)."
+        )
     left_out = len(groups) - len(medians)
     rest = f" {count(left_out, 'choice')} with fewer than {ENOUGH_TRIALS} trials left aside."
     return (
         f"The median {metric.title} is {metric.best} with {best} ({metric.text(medians[best])}, "
         f"{count(len(groups[best]), 'trial')}) and {metric.poorest} with {worst} "
-        f"({metric.text(medians[worst])}, {count(len(groups[worst]), 'trial')})."
+        f"({metric.text(medians[worst])}, {count(len(groups[worst]), 'trial')}), {when}."
     ) + (rest if left_out else "")
 
 
 def tables(result: Result) -> list[ChoiceTable]:
     """Return a table for each pair of factors, of which at least two cells were tried."""
-    rows = tried(result)
+    rows = even(result).rows
     made = [_table(down, across, rows, result.metric) for down, across in pairs(result)]
     return [table for table in made if sum(_filled(table)) > 1]
 
@@ -147,7 +176,9 @@ def _table(down: Factor, across: Factor, rows: Sequence[TrialRow], metric: Metri
 
     caption = f"{metric.headline} by {down.name} and {across.name}."
     sure = [place for place, one in found.items() if one.trials >= ENOUGH_TRIALS]
-    if len(sure) > 1:
+    if len(sure) > 1 and told_apart(groups[place] for place in sure) > CHANCE:
+        caption += " These trials cannot tell the pairs apart."
+    elif len(sure) > 1:
         best = max(sure, key=lambda place: found[place].median)
         median = metric.text(found[best].median)
         caption += (

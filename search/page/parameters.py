@@ -17,7 +17,7 @@ from search.page.figure import (
     stretched,
 )
 from search.page.scale import choices, is_log
-from search.result.factors import tried
+from search.result.factors import even, tried
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
 from search.study.metric import Metric
@@ -29,7 +29,7 @@ RANKED = 1000  # trials that importances are reckoned from
 def importance_bars(result: Result) -> list[Figure]:
     """Return how much of the score each hyperparameter decides, where trials suffice."""
     ranked = sorted(result.importances.items(), key=lambda one: one[1])
-    rows = tried(result)
+    rows = even(result).rows
     if not ranked or not rows:
         return []
     most, share = ranked[-1]
@@ -49,8 +49,8 @@ def importance_bars(result: Result) -> list[Figure]:
         "What mattered",
         f"By PED-ANOVA over {count(min(RANKED, len(rows)), 'trial')}"
         f"{'' if len(rows) <= RANKED else f' of {len(rows):,}, evenly chosen'}, {most} did most "
-        f"to tell the best tenth from the rest ({100 * share:.0f} % of the importance). Trials "
-        f"that ended early count with the last {result.metric.title} they reported.",
+        f"to tell the best tenth from the rest ({100 * share:.0f} % of the importance), "
+        f"{even(result).said}.",
         [bars],
         {
             "xaxis": {

@@ -3,7 +3,7 @@
 import statistics
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 ENOUGH_TRIALS = 3  # trials of a choice, before it is compared with another
+CHANCE = 0.05  # from which on choices are not told apart
+LEARNING_SAMPLERS = ("tpe", "cmaes")  # choose again what has scored well
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,48 @@ def tried(result: "Result") -> list["TrialRow"]:
         for row in result.counted
         if row.state in (State.COMPLETE, State.PRUNED) and row.value is not None and row.config
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Even:
+    """Trials at equal effort: a score from few epochs says little beside one from many."""
+
+    epoch: int  # up to which all of them were trained
+    rows: list["TrialRow"]  # with the scores that they had there
+
+    @property
+    def said(self) -> str:
+        """After which epoch they are compared, in words."""
+        return f"after epoch {self.epoch}, which all {len(self.rows)} trials reached"
+
+
+def even(result: "Result") -> Even:
+    """Return the trials with the scores of the last epoch that all of them have.
+
+    One that diverged stays what it was then: no further epoch would have made it better.
+    """
+    worst = result.metric.worst
+    rows = [row for row in tried(result) if row.curve or row.value == worst]
+    epoch = min((len(row.curve) for row in rows if row.value != worst), default=1)
+    return Even(
+        epoch=epoch,
+        rows=[
+            row if row.value == worst else replace(row, value=row.curve[epoch - 1]) for row in rows
+        ],
+    )
+
+
+def told_apart(groups: Iterable[Iterable["TrialRow"]]) -> float:
+    """Return how often chance alone sets the scores of groups so far apart, or further.
+
+    The test of Kruskal and Wallis (1952, Use of ranks in one-criterion variance analysis).
+    """
+    from scipy.stats import kruskal  # here, so that --help answers at once
+
+    scores = [[row.value for row in rows if row.value is not None] for rows in groups]
+    if len({score for own in scores for score in own}) < 2:
+        return 1.0
+    return float(kruskal(*scores).pvalue)
 
 
 def spread(rows: Iterable["TrialRow"]) -> Spread | None:

@@ -15,7 +15,7 @@ from optuna.distributions import (
 from search.page.figure import few, score
 from search.page.parameters import RANKED
 from search.page.scale import choices, ends, is_log
-from search.result.factors import tried
+from search.result.factors import even
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
 from search.study.space import Dimension
@@ -26,11 +26,11 @@ ENOUGH_SCORES = 4  # trials, before importances mean anything
 def importances(result: Result) -> Mapping[str, float]:
     """Return the share of each hyperparameter in what tells the best trials from the rest.
 
-    By PED-ANOVA (Watanabe, Bansal and Hutter 2023, PED-ANOVA: efficiently quantifying
-    hyperparameter importance in arbitrary subspaces), which Optuna takes by default. Empty where
-    there are too few trials.
+    All trials count with the last epoch that each of them has. By PED-ANOVA (Watanabe, Bansal and
+    Hutter 2023, PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary
+    subspaces), which Optuna takes by default. Empty where there are too few trials.
     """
-    rows = tried(result)
+    rows = even(result).rows
     if len(rows) < ENOUGH_SCORES or len({row.value for row in rows}) < ENOUGH_SCORES:
         return {}
     with warnings.catch_warnings():

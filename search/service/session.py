@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from search.cli import DEFAULT_STORAGE, Options
+from search.cli import DEFAULT_STORAGE, Options, asked_backend
 from search.errors import DataCorrupt, SpecChanged, StoreNotFound, StudyNotFound, UsageError
 from search.proof.ledger import Ledger
 from search.proof.proof import Proof
@@ -77,6 +78,7 @@ class Session:
             file = replace(file, name=options.name)
         self.name = file.name
         self._tried = False  # whether a model of the study's own has been rehearsed
+        self._in_memory = False  # whether the study's data were, in whole or in part
         self.spec = file.with_settings(settings)  # complains before a store is created
         with contextlib.ExitStack() as refused:
             file = self._in_files(file, create, refused)
@@ -102,7 +104,9 @@ class Session:
 
         folder = self.out if self.options.data_dir is None else self.out.resolve()
         found, files = data.in_files(file.data, folder)
+        self._in_memory = bool(files)
         if create:
+            refused.enter_context(_Called({str(one.path): one.name for one in files}))
             refused.callback(data.keep_files(files))
         return replace(file, data=found)
 
@@ -127,6 +131,8 @@ class Session:
     def _create(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
         if self.leases.stored() is None:
             self._try_out()  # it may take long, and others wait while the database is held
+        elif self._in_memory and self.store.has(self.name):
+            _ = self.dataset  # what is not the study's is not to stay beside it
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
                 self.leases.forget()
@@ -197,11 +203,24 @@ class Session:
         """Refuse what could not be searched: load the data, and try a model of the study's own."""
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
         check_weights(self.spec, self._loaded)
+        self._check_text()
         if not isinstance(self.spec.model, MLP) and not self._tried:
             with contextlib.nullcontext() if self.options.verbose else hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
+
+    def _check_text(self) -> None:
+        """Refuse columns of text where a finished model could not take them."""
+        name, asked = asked_backend()
+        table = self._loaded.table
+        if name == "tensorflow" or table is None:
+            return
+        if text := [column.name for column in table.encoding.columns if column.text]:
+            raise UsageError(
+                f"{asked}, on which Keras has no text, and the column {text[0]!r} holds some; set "
+                "KERAS_BACKEND=tensorflow"
+            )
 
     @cached_property
     def metric(self) -> Metric:
@@ -237,8 +256,8 @@ class Session:
             then = stored.frozen["data.digests"]
             changed = [key for key in dataset.digests if dataset.digests[key] != then.get(key)]
             raise DataCorrupt(
-                f"the data set {dataset.name} is not the one that {self.name} was created with"
-                f"{_differing(changed)}; supply that one with --data-dir, or start another study "
+                f"{self.name} was created with other data than {dataset.name}"
+                f"{_differing(changed)}; supply those with --data-dir, or start another study "
                 "with --name"
             )
         return dataset
@@ -363,6 +382,30 @@ def _differing(arrays: list[str]) -> str:
     if not arrays:
         return ""
     return f" ({', '.join(arrays)} {'differs' if len(arrays) == 1 else 'differ'})"
+
+
+class _Called(contextlib.AbstractContextManager[None]):
+    """Let messages call data what their owner calls them: the files are taken back then.
+
+    Args:
+        names: of the files, by their paths.
+
+    """
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, UsageError):
+            said = str(error)
+            for path, name in self._names.items():
+                said = said.replace(path, name)
+            error.args = (said,)
 
 
 @contextlib.contextmanager

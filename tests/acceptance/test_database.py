@@ -38,11 +38,7 @@ class Fleet:
         return Options(
             study=study,
             storage=self._url,
-            name=None,
             out=self._folder,
-            data_dir=None,
-            json=False,
-            verbose=False,
             quiet=True,
         )
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, root_mean_squared_error
 
 from search import cli
-from search.cli import DEFAULT_STORAGE, Options
+from search.cli import Options
 from search.replay import replay
 from search.report import report
 from search.run import run
@@ -81,12 +81,6 @@ def created(**changes: Any) -> None:
     """Create the study, of which nothing is trained, and read its data."""
     options = Options(
         study="case.py",
-        storage=DEFAULT_STORAGE,
-        name=None,
-        out=None,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     session = Session(replace(options, **changes), create=True)
@@ -252,7 +246,7 @@ def at(array: NDArray[Any], value: float) -> NDArray[Any]:
 
 B = blobs()
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "D10": ({"y_train": np.arange(600) * 400 + 7}, 'say in the study .* task="regression"'),
+    "D10": ({"y_train": np.arange(600) * 400 + 7}, 'say what they are: task="regression" for'),
     "D14": ({"y_train": np.ones(600, int)}, "y_train holds one class only, 1"),
     "D15": ({"y_test": B["y_test"] + 1}, "y_test holds 3, a class that y_train has not: 0, 1, 2"),
     "D16": ({"x_test": at(B["x_test"], np.nan)}, "x_test holds numbers that are not finite"),
@@ -350,7 +344,7 @@ def test_a_mended_file_is_told_from_the_one_before(folder: Path, command: Comman
     write(folder, B | {"x_test": B["x_test"] + 1})
     status, err = command(run, "-q")
     assert (status, err.count("\n")) == (2, 1)
-    assert "was created with (x_test differs); supply that one with --data-dir, or" in err
+    assert "(x_test differs); supply those with --data-dir, or start another study" in err
     assert "--name" in err
     created(name="mended")
     with sqlite3.connect(folder / "runs/search.db") as database:

@@ -117,10 +117,8 @@ class Case:
         options = Options(
             study=study,
             storage=url,
-            name=None,
             out=folder,
             data_dir=folder,
-            json=False,
             verbose=True,
             quiet=True,
         )

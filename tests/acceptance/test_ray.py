@@ -69,11 +69,7 @@ def _create(site: Site) -> None:
     options = Options(
         study=study,
         storage=site.url,
-        name=None,
         out=site.path,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     Session(options, {}, create=True).store.close()

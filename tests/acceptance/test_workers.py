@@ -375,11 +375,7 @@ def test_a_crew_that_trains(tmp_path: Path) -> None:
     options = Options(
         study="blobs",
         storage=site.url,
-        name=None,
         out=tmp_path,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     session = Session(options)

@@ -75,7 +75,9 @@ CASES = {
     "no trials": Case(f"run --study mine.py --trials 0 {NEW}", 2, ("--trials", "0")),
     "no number": Case(f"run --study mine.py --epochs few {NEW}", 2, ("--epochs", "few")),
     "bad sampler": Case(f"run --study mine.py --sampler best {NEW}", 2, ("best", "'tpe'")),
-    "bad target": Case(f"run --study mine.py --target 98 {NEW}", 2, ("--target", "98")),
+    "bad target": Case(
+        f"run --study mine.py --target 98 {NEW}", 2, ("target is 98", "98 % is 0.98")
+    ),
     "no trial given": Case("replay --study mine.py --storage {db}", 2, ("--trial",)),
     "bad URL": Case("run --study mine.py --storage new.db", 2, ("sqlite:///runs/search.db",)),
     "another database": Case(

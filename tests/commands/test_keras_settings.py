@@ -30,7 +30,9 @@ def images(count):
     random = np.random.default_rng(count)
     return Split(random.integers(0, 256, (count, 4, 3), np.uint8), random.integers(0, 2, count))
 
-data = Dataset("images", "0" * 64, images(100), images(40), 2)
+data = Dataset(
+    name="images", sha256="0" * 64, train=images(100), validation=images(40), classes=2
+)
 model, training = MLP(hidden=(6,)), Training(epochs=1, batch_size=10)
 spec = StudySpec(name="s", data="images", space={"learning_rate": [0.1, 0.2]}, model=model,
                  training=training, trials=2)

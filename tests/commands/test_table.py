@@ -104,6 +104,19 @@ def test_rows_that_nothing_can_be_said_of_are_refused(
     assert not list(folder.glob("*none.csv*"))
 
 
+def test_text_on_jax_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    PASSENGERS.to_csv(tmp_path / "titanic.csv", index=False)
+    before = set(tmp_path.rglob("*"))
+    words = ("--data", "titanic.csv", "--label", "survived")
+    refused = command(tmp_path, "search.run", *words)
+    assert refused.returncode == 2
+    assert "KERAS_BACKEND is jax, on which Keras has no text" in refused.stderr
+    assert set(tmp_path.rglob("*")) == before
+
+
 def test_a_table_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
     PASSENGERS.to_csv(tmp_path / "titanic.csv", index=False)
     before = set(tmp_path.rglob("*"))

@@ -42,11 +42,6 @@ def test_a_waiting_worker_hears_every_signal(monkeypatch: pytest.MonkeyPatch) ->
     options = Options(
         study="",
         storage="sqlite:///nowhere.db",
-        name=None,
-        out=None,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     with as_in_a_command(), pytest.raises(Terminated):

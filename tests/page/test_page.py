@@ -399,7 +399,9 @@ def test_mistakes_survive_bytes() -> None:
 
 
 def test_the_dashboards_figures_do_not_grow_with_the_trials() -> None:
-    rows = [replace(FULL.trials[n % 12], number=n, value=n / 600) for n in range(600)]
+    rows = [
+        replace(FULL.trials[n % 12], number=n, value=n / 600, curve=(n / 600,)) for n in range(600)
+    ]
     few, many = plots(FULL), plots(replace(FULL, trials=tuple(rows)))
     assert few.keys() == many.keys()
     sizes = {name: len(json.dumps(plot)) for name, plot in many.items()}

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,7 @@ from search import data
 from search.data import Split
 from search.errors import SearchError
 from search.proof import confirm
-from search.proof.baselines import fitted
+from search.proof.baselines import Fitted, fitted
 from search.proof.confirm import Candidate, Confirmation
 from search.proof.proof import Proof, Run
 from search.study.mlp import MLP
@@ -61,7 +62,7 @@ def scores(recipe: Recipe, seed: int, _epoch: int) -> Scores:
 
 
 @cache
-def fitted_once() -> Any:
+def fitted_once() -> tuple[list[Fitted], dict[str, str]]:
     return fitted(blobs(), None)
 
 
@@ -71,6 +72,8 @@ class Case:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ledger = Kept()
         self.openings = 0
+        self.beside: list[Fitted] = fitted_once()[0]
+        self.fitted_at: list[int] = []  # openings until then
         self.trainer = ScriptedTrainer(2, scores, build=build)
         self.notes = Notes()
 
@@ -79,9 +82,13 @@ class Case:
             assert len(self.ledger.opened) == self.openings, "it is kept before it is done"
             return data.open_test(*arguments)
 
+        def beside(*_arguments: Any) -> tuple[list[Fitted], dict[str, str]]:
+            self.fitted_at.append(len(self.ledger.opened))
+            return self.beside, {}
+
         monkeypatch.setattr(confirm, "open_test", counted)
         # The data set is the same in all cases, and so is what stands beside it.
-        monkeypatch.setattr(confirm, "fitted", lambda *_: fitted_once())
+        monkeypatch.setattr(confirm, "fitted", beside)
 
     def confirmation(self) -> Confirmation:
         return Confirmation(self.trainer, SETTINGS, 0, self.ledger, self.notes.confirmed, blobs())
@@ -99,6 +106,7 @@ def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None
     proof = case.prove()
     assert proof.trial == 5, "by its mean over fresh seeds, though trial 3 was better in the search"
     assert case.openings == proof.openings == 1
+    assert case.fitted_at == [0], "what stands beside knows nothing of the test split"
     assert [run.trial for run in proof.runs] == [3, 3, 3, 5, 5, 5]
     assert len({run.seed for run in proof.runs}) == 6
     assert set(case.notes.runs) == set(proof.runs)
@@ -123,6 +131,18 @@ def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None
     assert {one.examples for one in beside.values()} == {4000}
     assert proof.unfitted == {}
     assert proof.rmse is None
+
+
+def test_what_stands_beside_may_fail_when_the_test_split_is_open(case: Case) -> None:
+    def failing(_x: Any) -> Any:
+        raise MemoryError("no room for so many examples")
+
+    first, *rest = case.beside
+    case.beside = [replace(first, answer=failing), *rest]
+    proof = case.prove()
+    assert proof.trial == 5
+    assert list(proof.baselines) == ["linear_model", "gradient_boosted_trees"]
+    assert proof.unfitted == {"largest_class": "MemoryError: no room for so many examples"}
 
 
 def test_the_model_that_is_kept_is_the_winners_best_by_validation(case: Case) -> None:

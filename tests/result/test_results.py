@@ -30,11 +30,7 @@ def session(tmp_path: Path) -> Session:
     options = Options(
         study="blobs",
         storage=url,
-        name=None,
         out=tmp_path,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     return Session(options, {}, create=True)

@@ -20,11 +20,7 @@ def test_lanes_that_memory_does_not_hold_are_halved_and_no_trial_is_lost(
     options = Options(
         study="blobs",
         storage=url,
-        name=None,
         out=tmp_path,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     session = Session(options, {"trials": 6}, create=True)

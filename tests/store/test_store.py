@@ -148,11 +148,7 @@ def test_a_study_that_cannot_be_used_leaves_no_store_behind(
     options = Options(
         study=str(study),
         storage=url,
-        name=None,
         out=tmp_path,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     with pytest.raises(DataNotFound, match="nonesuch"):

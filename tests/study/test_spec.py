@@ -112,6 +112,14 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     ),
     "target is 98": lambda: _own(target=98),
     "target is 0": lambda: _own(target=0),
+    "target is 2.5; an accuracy or R² is in (0, 1], 98 % is 0.98, and for another": lambda: _own(
+        target=2.5
+    ),
+    "target is 98; the accuracy is in (0, 1]": lambda: _own(metric="accuracy", target=98),
+    "target is -2.5; give the RMSE to reach": lambda: _own(metric="rmse", target=-2.5),
+    "target is 2.5; the R² is in (0, 1]": lambda: _own(task="regression", target=2.5),
+    "metric 'auc' is unknown; known are accuracy, ": lambda: _own(metric="auc"),
+    "metric is mae, which scores a regression": lambda: _own(metric="mae", task="classification"),
     "reduction_factor is 1": lambda: _own(reduction_factor=1),
     "seed is -1": lambda: _own(seed=-1),
     "sampler 'best' is unknown; known are tpe": lambda: _own(sampler="best"),
@@ -265,6 +273,12 @@ def test_budget_target_and_proof_change_no_result() -> None:
     changed = replace(SPEC, trials=99, target=0.5, confirm=Confirm(seeds=9), name="other")
 
     assert changed.describe() == SPEC.describe()
+
+
+def test_a_target_is_what_a_person_reads_of_the_metric() -> None:
+    assert _own(metric="rmse", target=2.5).target == 2.5
+    assert _own(metric="log_loss", target=0.1, task="classification").target == 0.1
+    assert _own(metric="roc_auc").with_settings({"target": 0.9}).target == 0.9
 
 
 @pytest.mark.parametrize("spec", [SPEC, OWN])

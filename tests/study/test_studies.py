@@ -156,11 +156,7 @@ def opened(
     options = Options(
         study=str(file),
         storage=url,
-        name=None,
         out=folder,
-        data_dir=None,
-        json=False,
-        verbose=False,
         quiet=True,
     )
     return Session(options, settings, create=True, full=full)
