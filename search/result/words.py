@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from search.health.verdict import Kind
 from search.result.beside import comparisons
 from search.result.factors import (
+    CHANCE,
     ENOUGH_TRIALS,
     Contrast,
     Spread,
@@ -22,8 +23,6 @@ from search.study.task import Task
 
 if TYPE_CHECKING:
     from search.result.result import Result, TrialRow
-
-CHANCE = 0.05  # below that, a difference is called more than chance
 
 
 def sentences(result: "Result") -> list[str]:

@@ -235,26 +235,29 @@ class FitTrainer:
         few = len(validation)
         return logs, shuffled.part(slice(few))
 
-    def checkpoint(self, lane: int) -> Checkpoint:
-        """Return where the trial stands."""
+    def _in(self, lane: int) -> _Running:
+        """Return the trial that is being trained."""
         assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
         assert self._running is not None, "the lane is free"
-        state = (keras.ops.convert_to_numpy(value) for value in self._running.state)
-        return self._running.course.checkpoint(FIT, (*state, *self._running.kept))
+        return self._running
+
+    def checkpoint(self, lane: int) -> Checkpoint:
+        """Return where the trial stands."""
+        running = self._in(lane)
+        state = (keras.ops.convert_to_numpy(value) for value in running.state)
+        return running.course.checkpoint(FIT, (*state, *running.kept))
 
     def model(self, lane: int) -> keras.Model:
         """Return the model with the kept weights; training it further is not possible."""
-        assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
-        assert self._running is not None, "the lane is free"
-        if self._running.kept:
-            self._running.model.set_weights(self._running.kept)
-        return networks.finished(self._running.model, self._running.problem)
+        running = self._in(lane)
+        if running.kept:
+            running.model.set_weights(running.kept)
+        return networks.finished(running.model, running.problem)
 
     def stop(self, lane: int) -> Outcome:
         """End the trial and free lane 0."""
-        assert lane == 0, f"the fit trainer has lane 0 only, not {lane}"
-        assert self._running is not None, "the lane is free"
-        outcome = self._running.course.outcome()
+        running = self._in(lane)
+        outcome = running.course.outcome()
         self._running = None
         return outcome
 
