@@ -129,10 +129,11 @@ class Session:
         self._agree(file, settings, stored)
 
     def _create(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
-        if self.leases.stored() is None:
+        stored = self.leases.stored()
+        if stored is None:
             self._try_out()  # it may take long, and others wait while the database is held
-        elif self._in_memory and self.store.has(self.name):
-            _ = self.dataset  # what is not the study's is not to stay beside it
+        elif self.store.has(self.name) and (self._in_memory or self.spec.budget > stored.trials):
+            _ = self.dataset  # others are not to stay beside it, nor to let its budget grow
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
                 self.leases.forget()

@@ -342,8 +342,11 @@ def test_a_mended_file_is_told_from_the_one_before(folder: Path, command: Comman
     write(folder, B)
     created()
     write(folder, B | {"x_test": B["x_test"] + 1})
-    status, err = command(run, "-q")
+    status, err = command(run, "-q", "--trials", "99")
     assert (status, err.count("\n")) == (2, 1)
+    with sqlite3.connect(folder / "runs/search.db") as database:
+        ((budget,),) = database.execute("SELECT trials FROM search_studies").fetchall()
+    assert budget < 99, "what is refused lets no budget grow"
     assert "(x_test differs); supply those with --data-dir, or start another study" in err
     assert "--name" in err
     created(name="mended")
