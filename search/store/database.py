@@ -21,7 +21,7 @@ from search.errors import StoreError, StoreGone, StoreNotFound
 from search.store import tables
 from search.store.address import Address
 from search.store.lock import is_there, lock_of
-from search.store.patience import STORE_ERRORS, Patience, reading_only, reason
+from search.store.patience import STORE_ERRORS, Patience, lost, reading_only, reason
 from search.store.statements import OPTUNA_SCHEMA
 from search.store.timing import Timing
 
@@ -55,6 +55,7 @@ class Database:
         self._address = Address.parse(url)
         self.shown_url = self._address.shown
         self.patience = Patience(self.timing, self.check)
+        self._opened = False
         self._file: os.stat_result | None = None  # of SQLite, since it is open
         if self.sqlite and not create and not self._address.file.exists():
             raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
@@ -68,6 +69,7 @@ class Database:
         self.engine: sa.Engine = self.rdb.engine
         if self.sqlite:
             self._file = self._address.file.stat()
+        self._opened = True
 
     @property
     def sqlite(self) -> bool:
@@ -98,6 +100,8 @@ class Database:
         try:
             yield
         except STORE_ERRORS as error:
+            if self._opened and lost(error):
+                raise self.gone() from error
             said = reason(error)
             if self.sqlite and _full(self._address):
                 said += ", for the disk is full"  # which SQLite does not always notice itself

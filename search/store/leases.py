@@ -468,12 +468,20 @@ class Leases:
 
     @_patiently
     def exhausted(self) -> bool:
-        """Say whether the budget is met: no ticket is free or held."""
-        left = sa.select(tickets.c.number).where(
-            self._of_study, tickets.c.state.in_(["free", "held"])
-        )
+        """Say whether the budget is met: no ticket is free or held.
+
+        Raises:
+            StoreGone: there is no ticket at all, as in a store that took the place of this one.
+
+        """
+        tickets_of_study = sa.select(tickets.c.number).where(self._of_study)
+        left = tickets_of_study.where(tickets.c.state.in_(["free", "held"]))
         with self._engine.begin() as connection:
-            return connection.execute(left.limit(1)).first() is None
+            if connection.execute(left.limit(1)).first() is not None:
+                return False
+            if connection.execute(tickets_of_study.limit(1)).first() is None:
+                raise self._database.gone()
+        return True
 
     def held(self) -> dict[int, int | None]:
         """Return the held tickets' numbers with the trials they run."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from search.errors import StoreGone
 from search.store import Store, tables
 from search.store.leases import LEFT, Leases, StoredStudy
 from search.store.timing import Timing
@@ -50,6 +51,18 @@ def test_tickets_are_the_budget(leases: Leases) -> None:
     assert leases.done(worker, 0)
     assert not leases.done(worker, 0), "a ticket is spent once"
     assert leases.spent() == {0: 7}
+
+
+def test_a_store_that_knows_nothing_of_the_study_has_not_met_its_budget(leases: Leases) -> None:
+    worker = leases.join()[0]
+    for number in take_all(leases, worker):
+        leases.done(worker, number)
+    assert leases.exhausted()
+    leases.beat(worker)
+    leases.forget()
+    for asked in (leases.exhausted, lambda: leases.beat(worker)):
+        with pytest.raises(StoreGone, match="no longer the one that this process opened"):
+            asked()
 
 
 def test_a_ticket_that_is_handed_back_costs_no_attempt(leases: Leases) -> None:

@@ -509,7 +509,7 @@ def test_what_is_known_of_all_trials_is_what_the_dashboard_would_know(
     told: list[tuple[int, bool, bool]],
 ) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    ours, waiting = _Known(), []
+    ours, theirs, waiting = _Known(), _CachedExtraStudyProperty(), []
     for kind, ends, look in told:
         trial = study.ask()
         trial.suggest_float("a", 0, 1 + kind)
@@ -522,9 +522,8 @@ def test_what_is_known_of_all_trials_is_what_the_dashboard_would_know(
             one.report(kind, 1)
             study.tell(one, None if kind == 4 else kind, state=STATES[kind == 4])
             ends = look
-        if look:
-            ours.update(study.get_trials(deepcopy=False))
-    theirs = _CachedExtraStudyProperty()
+        for known in (ours, theirs) if look else ():
+            known.update(study.get_trials(deepcopy=False))
     trials = study.get_trials(deepcopy=False)
     for known in (ours, theirs):
         known.update(trials)
