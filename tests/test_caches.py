@@ -151,7 +151,7 @@ if {cleared}:
     import shutil
     shutil.rmtree(folder)
 double = backend.Program(lambda x: x * 2 + 1)
-print(backend.fetch(double(np.arange(5, dtype=np.float32))).tolist())
+print(backend.to_numpy(double(np.arange(5, dtype=np.float32))).tolist())
 print(len(before), len(files().items() - before.items()))
 """
 
