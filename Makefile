@@ -40,7 +40,7 @@ quick: $(TESTING)  ## run the tests that need no TensorFlow, PostgreSQL or brows
 	.venv/bin/python -m pytest --quick --numprocesses 4 --dist worksteal
 
 test: $(TESTING)  ## run all tests
-	.venv/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations=15
+	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=15
 	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/trainers/test_contract.py tests/lanes/test_lanes.py \
 		tests/acceptance/test_field_models.py \
 		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'

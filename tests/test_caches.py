@@ -160,6 +160,7 @@ def compiled(cleared: bool = False) -> list[str]:
     """Compile in a process of its own: what came out, and how many programs were found and made."""
     code = COMPILE.replace("{cleared}", str(cleared))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_XLA_FLAGS", None)  # of this process, which may have compiled something
     done = warm.run([sys.executable, "-c", code], timeout=240, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
