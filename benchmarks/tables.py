@@ -304,7 +304,7 @@ def compare(name: str, methods: Sequence[str], seconds: float) -> None:
         if method == "ours":
             first = said
         elif first is not None:
-            gap = scored.difference(first, said)
+            gap = scored.difference(scored.values(first), said)
             mean, low, high = metric.differences(gap.mean, gap.low, gap.high)
             lead = f"ours better by {mean} ({low} to {high})"
         click.echo(
