@@ -104,6 +104,8 @@ class Loop:
                     else:
                         time.sleep(self._timing.poll)
                 self._save(0.0)
+                for lane in self._held:
+                    self._trainer.stop(lane)  # for whoever trains with it next
                 return reason
             except BaseException as error:
                 reason = reason_of(error)

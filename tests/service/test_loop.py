@@ -153,12 +153,14 @@ def test_a_mistake_in_the_study_is_nobodys_failure(store: Store) -> None:
 def test_a_worker_that_is_told_to_stop_hands_back_what_it_holds(store: Store) -> None:
     office = Office(store)
     epochs = iter(range(100))
-    reason = office.work(ScriptedTrainer(3), stop=lambda: "SIGINT" if next(epochs) == 2 else None)
+    trainer = ScriptedTrainer(3)
+    reason = office.work(trainer, stop=lambda: "SIGINT" if next(epochs) == 2 else None)
     assert reason == "SIGINT"
     assert office.leases.counts() == {"free": TRIALS}
     failures = [trial.user_attrs["failure"] for trial in office.study.get_trials()]
     assert failures == ["handed back: SIGINT"] * 3
-    assert office.work(ScriptedTrainer(3)) is None
+    # The same trainer goes on, with other trials or with the confirmation: its lanes are free.
+    assert office.work(trainer) is None
     assert len(office.leases.spent()) == TRIALS
 
 
