@@ -230,6 +230,7 @@ def launch(name: str, folder: Path, simulation: Simulation | None = None) -> Pro
     )
 
 
+@pytest.mark.slow
 def test_a_worker_and_a_run_meet_the_budget_and_report(tmp_path: Path) -> None:
     simulation = Simulation(models=True)
     finish(launch("workers", tmp_path, simulation))
