@@ -1,7 +1,6 @@
 """``python -m search.predict``: what a study's winner says of new rows."""
 
-import os
-import secrets
+import io
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-ROWS_AT_A_TIME = 10_000  # rows at a time: memory does not grow with the file
+ROWS_AT_A_TIME = 10_000  # memory does not grow with the file
 
 
 @click.command(help="Write what a study's winner says of the rows of a table, or of an .npy file.")
@@ -90,16 +89,13 @@ def _opened(out: Path | None) -> Iterator[IO[str]]:
     if out is None:
         yield sys.stdout
         return
-    beside = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    from search.service.report import in_its_place
+
     try:
-        with os.fdopen(os.open(beside, flags, 0o666), "w", newline="") as file:
-            yield file
-        beside.replace(out)
+        with in_its_place(out) as file:
+            yield io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from search.data.catalog import PUBLISHED
 from search.data.content import in_files as in_files
 from search.data.content import keep_files as keep_files
 from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHTS, Arrays
-from search.data.own import OwnFile
+from search.data.own import OwnFile, place
 from search.data.sources import Found, Published, obtain
 from search.data.splits import Dataset as Dataset
 from search.data.splits import Split as Split
@@ -246,13 +246,7 @@ def _place(name: str, data_dir: Path | None, beside: Path | None) -> str:
     """Return the path of a user's own file: of the working directory, or beside the study."""
     if not name.endswith(OWN) or data_dir is not None or beside is None:
         return name
-    path = Path(name).expanduser()
-    if path.is_file():
-        return name
-    if (beside / path).is_file():
-        return str(beside / path)
-    places = f"neither here nor in {beside}, beside the study"
-    raise DataNotFound(f"there is no data file {path}, {places}")
+    return name if Path(name).expanduser().is_file() else str(place(name, None, beside))
 
 
 def _find(name: str, data_dir: Path | None) -> _Data:

@@ -34,7 +34,7 @@ CLIP = 3.0  # interquartile ranges (of a normal distribution, standard deviation
 FARTHEST = np.float32(1e6)  # of these; the square of what lies beyond may not be float32's
 
 Features: TypeAlias = NDArray[np.float32]
-Values: TypeAlias = Mapping[str, NDArray[Any]]  # of each column, as `Column.values` gives them
+Values: TypeAlias = Mapping[str, NDArray[Any]]  # of each column, as `columns.values_of` gives them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +98,8 @@ class Encoded:
                 for wave in ("sine", "cosine")
             ]
             return [name, missing, *waves]
-        levels = (
-            [f"{name} = {level:g}" for level in self.levels]
-            if not self.column.text
-            else [f"{name} = {level}" for level in self.levels]
-        )
+        written = str if self.column.text else "{:g}".format
+        levels = [f"{name} = {written(level)}" for level in self.levels]
         return [*([] if self.column.text else [name]), missing, f"{name} = other", *levels]
 
     def apply(self, values: NDArray[Any]) -> Features:

@@ -21,13 +21,12 @@ FALLBACK = "cp1252"  # what spreadsheets write where it is not UTF-8
 CLOSE = 3  # names in a message
 
 
-def read_frame(path: Path, reading: Mapping[str, Any], rows: int | None = None) -> pd.DataFrame:
+def read_frame(path: Path, reading: Mapping[str, Any]) -> pd.DataFrame:
     """Return a file's rows, columns as text.
 
     Args:
         path: of a CSV or Parquet file.
         reading: what `pandas.read_csv` is told besides.
-        rows: read so many of the first ones only.
 
     Raises:
         DataNotFound: there is no such file.
@@ -39,10 +38,9 @@ def read_frame(path: Path, reading: Mapping[str, Any], rows: int | None = None) 
     with _refusing(path):
         if path.suffix.lower() == ".parquet":
             frame = pd.read_parquet(path)
-            frame = frame if rows is None else frame.head(rows)
         else:
             options = _options(path, reading)
-            frame = pd.read_csv(path, low_memory=False, nrows=rows, **options)
+            frame = pd.read_csv(path, low_memory=False, **options)
     return checked(frame, str(path))
 
 

@@ -294,3 +294,22 @@ def _way_out(header: Header) -> str:
 
 def _is_text(header: Header) -> bool:
     return header.dtype.kind in "US"
+
+
+def place(source: str, data_dir: Path | None, beside: Path | None) -> Path:
+    """Return where a user's own file is: in a named folder, here, or beside the study.
+
+    Raises:
+        DataNotFound: it is nowhere.
+
+    """
+    path = (data_dir or Path()) / Path(source).expanduser()
+    if path.is_file():
+        return path
+    if data_dir is None and beside is not None:
+        if (beside / path).is_file():
+            return beside / path
+        raise DataNotFound(
+            f"there is no data file {path}, neither here nor in {beside}, beside the study"
+        )
+    raise DataNotFound(f"there is no data file {path}")

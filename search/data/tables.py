@@ -19,8 +19,9 @@ from search.data.extent import Extent
 from search.data.formats import combine
 from search.data.frames import checked, need, read_frame
 from search.data.hints import hints
+from search.data.own import place
 from search.data.splits import Dataset, Split
-from search.errors import DataCorrupt, DataNotFound
+from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind, Table, TableSource
 from search.study.task import Task
 
@@ -147,10 +148,9 @@ class Opened:
         """What is learned, by what may be seen."""
         return Answers.of(labels_of(self._seen[self.spec.label]), self.task, self.spec.label)
 
-    def _split(self, part: Part, encoding: Encoding) -> Split:
+    def _split(self, part: Part, encoding: Encoding, values: Values) -> Split:
         frame = self._frames[part]
         y = self.answers.of_values(self._label_of(part), labels_of(frame[self.spec.label]))
-        values = self.values(frame)
         weight = None if part == Part.TEST else self._weights(frame)
         return Split(encoding.apply(values), y, weight, values)
 
@@ -177,10 +177,9 @@ class Opened:
             DataCorrupt: the table cannot be used, the rows of the test split included.
 
         """
-        encoding = Encoding.of(self.columns, self.values(self._frames[Part.TRAIN]))
-        train, validation, test = (
-            self._split(part, encoding) for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)
-        )
+        values = {part: self.values(self._frames[part]) for part in Part}
+        encoding = Encoding.of(self.columns, values[Part.TRAIN])
+        train, validation, test = (self._split(part, encoding, values[part]) for part in Part)
         for part, split in ((Part.TRAIN, train), (Part.VALIDATION, validation), (Part.TEST, test)):
             self.answers.check_split(self._label_of(part), split.y, trained=part is Part.TRAIN)
         labels = self.answers.labels
@@ -207,7 +206,7 @@ class Opened:
 
     def test(self, encoding: Encoding) -> Split:
         """Return the test split."""
-        return self._split(Part.TEST, encoding)
+        return self._split(Part.TEST, encoding, self.values(self._frames[Part.TEST]))
 
     def _notes(self, train: Split, validation: Split, test: Split) -> Iterator[str]:
         yield from told(self.columns)
@@ -284,25 +283,6 @@ class Origin:
         return replace(
             dataset, train=splits[0], validation=splits[1], table=replace(self, encoding=encoding)
         )
-
-
-def place(source: str, data_dir: Path | None, beside: Path | None) -> Path:
-    """Return where a user's own file is: in a named folder, here, or beside the study.
-
-    Raises:
-        DataNotFound: it is nowhere.
-
-    """
-    path = (data_dir or Path()) / Path(source).expanduser()
-    if path.is_file():
-        return path
-    if data_dir is None and beside is not None:
-        if (beside / path).is_file():
-            return beside / path
-        raise DataNotFound(
-            f"there is no data file {path}, neither here nor in {beside}, beside the study"
-        )
-    raise DataNotFound(f"there is no data file {path}")
 
 
 def labels_of(series: pd.Series) -> NDArray[Any]:

@@ -5,9 +5,10 @@ import os
 import secrets
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -132,7 +133,9 @@ class Written:
     def add(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
         try:
-            _replace(self.out / name, content)
+            self.out.mkdir(parents=True, exist_ok=True)
+            with in_its_place(self.out / name) as file:
+                file.write(content)
             self.files.append(name)
         except OSError as error:
             self._fault = self._fault or error
@@ -155,15 +158,14 @@ def _as_json(result: "Result") -> str:
     return json.dumps(best_json(result), indent=2, allow_nan=False) + "\n"
 
 
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file beside its place and put it there, never through a link that waits for it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def in_its_place(file: Path) -> Iterator[IO[bytes]]:
+    """Lend a file beside its place and put it there whole, never through a link that waits."""
     beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
         with os.fdopen(os.open(beside, flags, 0o666), "wb") as opened:
-            opened.write(content)
+            yield opened
         beside.replace(file)
-    except OSError:
+    finally:
         beside.unlink(missing_ok=True)
-        raise
