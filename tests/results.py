@@ -42,14 +42,14 @@ def spec(space: dict[str, Any]) -> StudySpec:
 
 
 def layer(gradient: float, mean: float = 0.05) -> LayerHealth:
-    weights = (0.0, 0.1, -0.3, 0.3)
-    return LayerHealth(gradient, 2.0, 0.01, gradient / 2, 0.0, 1.0, mean, 1.0, 0.0, 0.0, *weights)
+    return LayerHealth(gradient, 2.0, 0.01, gradient / 2, 0.0, 1.0, mean, 1.0, 0.0, 0.0)
 
 
 def health(vanishing: bool) -> Health:
     """Two hidden layers and the output, looked at twice; the last look is not finite in part."""
     first = 1e-6 if vanishing else 0.1
-    looks = [Snapshot(epoch, (layer(first), layer(0.2), layer(0.3))) for epoch in (0, 1)]
+    layers, weights = (layer(first), layer(0.2), layer(0.3)), (-0.4, -0.2, 0.0, 0.2, 0.4)
+    looks = [Snapshot(0, layers, weights=weights), Snapshot(1, layers, weights=(-1, 0, 0, 0, 1))]
     if vanishing:
         looks.append(Snapshot(2, (layer(math.nan, math.nan), layer(math.inf), layer(0.0))))
     return Health(tuple(looks))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from search.backend import gradients_of, to_numpy, traced
 from search.health import measures as probe
-from search.health.measures import STEEPEST, Measured
-from search.health.snapshot import MEASURES
+from search.health.measures import STEEPEST, Measured, quantiles
+from search.health.snapshot import MEASURES, Snapshot
 
 _ACTIVATIONS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.PReLU)
 
@@ -41,8 +41,8 @@ class _Run(NamedTuple):
 _measures_of = traced(probe.measures_of)
 
 
-def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float32]:
-    """Measure all layers in training mode, ``[measure, layer]``, and leave the model as it was.
+def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> Snapshot:
+    """Measure all layers in training mode, and leave the model as it was.
 
     The model runs as it stands, forth and back once: each trial has one of its own, and to trace
     it takes longer than the few looks at a trial. What serves the layers of all models is traced.
@@ -53,12 +53,12 @@ def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.
         y: their labels, ``[example]``.
 
     """
-    run, slopes, deltas = _differentiate(model, x, y)
+    run, losses, slopes, deltas = _differentiate(model, x, y)
     layers = _layers(run.activations)
     output = layers[-1] if layers else None
     layers = [layer for layer in layers if layer[0].trainable]
     if not layers:
-        return np.zeros((len(MEASURES), 0), np.float32)
+        return Snapshot.of([[]] * len(MEASURES), (), losses)
     derivatives = _derivatives(run, [index for _, index in layers])
     numbers = {id(weight): number for number, weight in enumerate(model.trainable_variables)}
     kernels = [numbers[id(kernel)] for kernel, _ in layers]
@@ -78,15 +78,20 @@ def measure(model: keras.Model, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.
         )
         steepness = ops.convert_to_tensor(steepest, "float32")
         measured.append(_measures_of(probe.Layer._make([*matrices, steepness])))
-    return np.stack(list(map(to_numpy, measured)), axis=1)
+    return Snapshot.of(
+        np.stack(list(map(to_numpy, measured)), axis=1).tolist(),
+        quantiles(to_numpy(layers[-1][0].value)),
+        losses,
+    )
 
 
 def _differentiate(
     model: keras.Model, x: NDArray[Any], y: NDArray[Any]
-) -> tuple[_Run, list[Measured], list[Measured]]:
-    """Run the model; returns what was heard and the loss's gradient.
+) -> tuple[_Run, list[float], list[Measured], list[Measured]]:
+    """Run the model; returns what was heard, the losses and the gradient of the first.
 
-    The gradient is that in each weight, and that in each call's pre-activation.
+    The losses are those of training and of inference; the gradient is that in each weight, and that
+    in each call's pre-activation.
     """
 
     def loss(
@@ -94,13 +99,15 @@ def _differentiate(
     ) -> tuple[Measured, Any]:
         with _stateless(model, values), _listening(model, watched) as run:
             value = model.compute_loss(x=x, y=y, y_pred=model(x, training=True))
+        with _stateless(model, values):  # anew, since a step in training moves the statistics
+            finished = model.compute_loss(x=x, y=y, y_pred=model(x, training=False))
         heard.append(run.activations)
-        return value, run.passed
+        return value, (run.passed, [value, finished])
 
     heard: list[list[_Activation]] = []
     values = [weight.value for weight in model.trainable_variables]
-    slopes, deltas, passed = gradients_of(loss, values)
-    return _Run(heard[-1], passed), slopes, deltas
+    slopes, deltas, (passed, losses) = gradients_of(loss, values)
+    return _Run(heard[-1], passed), [float(to_numpy(one)) for one in losses], slopes, deltas
 
 
 def _stateless(model: keras.Model, values: list[Any]) -> keras.StatelessScope:

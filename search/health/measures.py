@@ -8,7 +8,9 @@ activation, and the layer's outputs are ``y = f(z)``.
 
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from search.health.snapshot import MEASURES
 
@@ -18,6 +20,7 @@ TINY = 1e-30  # keeps the update ratio of a kernel of zeros finite
 # The largest slope of each activation that flattens out; what is not here does not. selu's is its
 # scale times its alpha (Klambauer et al. 2017, Self-Normalizing Neural Networks, section 2).
 STEEPEST = {"sigmoid": 0.25, "tanh": 1.0, "elu": 1.0, "selu": 1.7580993408473766}
+QUANTILES = 41  # of the output layer's weights
 FLAT = 0.05  # of the steepest derivative: below that, twenty steps do the work of one
 
 
@@ -48,12 +51,17 @@ def measures_of(layer: Layer) -> Measured:
         "std": std(layer.outputs),
         "dead": dead_share(layer.outputs, layer.slopes),
         "saturated": saturated_share(layer.slopes, layer.steepest),
-        "weight_mean": mean(layer.kernel),
-        "weight_std": std(layer.kernel),
-        "weight_low": ops.min(layer.kernel, axis=(-2, -1)),
-        "weight_high": ops.max(layer.kernel, axis=(-2, -1)),
     }
     return ops.stack([measured[name] for name in MEASURES])
+
+
+def quantiles(kernel: NDArray[Any]) -> tuple[float, ...]:
+    """Return `QUANTILES` evenly spaced quantiles of all weights of a kernel, the ends with them.
+
+    They show how weights are distributed without a choice of bins, which would have to suit weights
+    that a trial has not come to yet. All are NaN where a weight is no number.
+    """
+    return tuple(np.quantile(kernel, np.linspace(0, 1, QUANTILES)).tolist())
 
 
 def norm(matrix: Measured) -> Measured:
@@ -68,7 +76,7 @@ def norm(matrix: Measured) -> Measured:
 
 
 def mean(values: Measured) -> Measured:
-    """Return the mean over batch and units: ``sum(v) / (batch * unit)``; a kernel's likewise."""
+    """Return the mean over batch and units: ``sum(v) / (batch * unit)``."""
     return ops.mean(values, axis=(-2, -1))
 
 

@@ -36,10 +36,6 @@ class LayerHealth:
     std: float
     dead: float  # share of units with constant output and zero derivative on the whole batch
     saturated: float  # share of (example, unit) on the flat part of sigmoid, tanh, elu or selu
-    weight_mean: float  # of the kernel's weights
-    weight_std: float
-    weight_low: float  # the least of them
-    weight_high: float
 
     @property
     def distance(self) -> float:
@@ -66,15 +62,6 @@ class LayerHealth:
 MEASURES = tuple(field.name for field in fields(LayerHealth))
 
 
-def layers_of(measures: Iterable[Iterable[float]]) -> tuple["LayerHealth", ...]:
-    """Return the layers of measured measures, ``[measure, layer]``.
-
-    They are rounded to what is stored of them, so that what comes back is what was there.
-    """
-    columns = [[_short(value) for value in row] for row in measures]
-    return tuple(LayerHealth(*layer) for layer in zip(*columns, strict=True))
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """All layers at one moment of a trial."""
@@ -82,6 +69,34 @@ class Snapshot:
     epoch: int  # epochs done; 0 is before the first step
     layers: tuple[LayerHealth, ...]  # from the input to the output
     clipped: float | None = None  # share of the epoch's steps that clipping shortened; None = off
+    # Quantiles of the output layer's weights, evenly spaced from the least to the largest; none
+    # where the model has no such layer.
+    weights: tuple[float, ...] = ()
+    # The batch's mean loss by batch statistics and with dropout, as a step sees it, and by moving
+    # statistics and without, as the finished model does; NaN where it was not measured.
+    training_loss: float = math.nan
+    inference_loss: float = math.nan
+
+    @classmethod
+    def of(
+        cls,
+        measures: Iterable[Iterable[float]],
+        weights: Iterable[float],
+        losses: Iterable[float],
+    ) -> "Snapshot":
+        """Return what was measured, before the first step as far as this knows.
+
+        All is rounded to what is stored of it, so that what comes back is what was there.
+
+        Args:
+            measures: ``[measure, layer]``, ordered as `MEASURES`.
+            weights: quantiles of the output layer's weights.
+            losses: of training and of inference.
+
+        """
+        columns = [map(_short, row) for row in measures]
+        layers = tuple(LayerHealth(*layer) for layer in zip(*columns, strict=True))
+        return cls(0, layers, None, tuple(map(_short, weights)), *map(_short, losses))
 
     @property
     def hidden(self) -> tuple[LayerHealth, ...]:
@@ -142,7 +157,13 @@ class Health:
         return {
             "diverged_step": self.diverged_step,
             "snapshots": [
-                {"epoch": snapshot.epoch, "clipped": rounded(snapshot.clipped)}
+                {
+                    "epoch": snapshot.epoch,
+                    "clipped": rounded(snapshot.clipped),
+                    "weights": list(map(rounded, snapshot.weights)),
+                    "training_loss": rounded(snapshot.training_loss),
+                    "inference_loss": rounded(snapshot.inference_loss),
+                }
                 | {name: [rounded(getattr(y, name)) for y in snapshot.layers] for name in MEASURES}
                 for snapshot in self.snapshots
             ],
@@ -166,6 +187,16 @@ def _short(value: float) -> float:
 
 
 def _snapshot(stored: Mapping[str, Any]) -> Snapshot:
-    columns = [[math.nan if v is None else v for v in stored[name]] for name in MEASURES]
-    layers = tuple(LayerHealth(*measures) for measures in zip(*columns, strict=True))
-    return Snapshot(stored["epoch"], layers, stored["clipped"])
+    columns = [list(map(_number, stored[name])) for name in MEASURES]
+    return Snapshot(
+        epoch=stored["epoch"],
+        layers=tuple(LayerHealth(*measures) for measures in zip(*columns, strict=True)),
+        clipped=stored["clipped"],
+        weights=tuple(map(_number, stored.get("weights", ()))),
+        training_loss=_number(stored.get("training_loss")),
+        inference_loss=_number(stored.get("inference_loss")),
+    )
+
+
+def _number(stored: float | None) -> float:
+    return math.nan if stored is None else stored

@@ -46,6 +46,14 @@ class Data(NamedTuple):
     scalings: dict[str, tuple[Tensor, ...]]
 
 
+class Looked(NamedTuple):
+    """What a look at the lanes finds."""
+
+    measures: Tensor  # [measure, layer, lane], ordered as search.health.snapshot.MEASURES
+    output: Tensor  # [lane, input, unit] the output layer's kernel
+    losses: Tensor  # [2, lane] the batch's mean loss as in training and as at inference
+
+
 class Work(NamedTuple):
     """What the lanes are trained on in an epoch."""
 
@@ -57,7 +65,7 @@ class Work(NamedTuple):
 Epoch: TypeAlias = Callable[
     [LaneState, Gates, Work, Tensor, Data], tuple[LaneState, Tensor, Tensor | None]
 ]
-Look: TypeAlias = Callable[[LaneState, Gates, Data], Tensor]
+Look: TypeAlias = Callable[[LaneState, Gates, Data], "Looked"]
 
 
 def epoch_of(structure: Structure) -> Epoch:
@@ -108,20 +116,19 @@ def epoch_of(structure: Structure) -> Epoch:
 
 
 def look_of(structure: Structure) -> Look:
-    """Return the function that measures the health of all lanes, and changes nothing.
-
-    It takes the state, the gates and the data, and returns ``[measure, layer, lane]``; the measures
-    are `search.health.snapshot.MEASURES`.
-    """
+    """Return the function that measures the health of all lanes, and changes nothing."""
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
     inputs = _scaled(structure)
 
-    def look(state: LaneState, gates: Gates, data: Data) -> Tensor:
+    def look(state: LaneState, gates: Gates, data: Data) -> Looked:
         (variables, statistics), slots, moment = state
-        x = inputs(data.validation_x[:LOOK_BATCH], data)
-        x = ops.broadcast_to(x[None], (variables.shifts[0].shape[0], *x.shape))
+        batch = inputs(data.validation_x[:LOOK_BATCH], data)
+        answers = data.validation_y[None, :LOOK_BATCH]
+        x = ops.broadcast_to(batch[None], (variables.shifts[0].shape[0], *batch.shape))
         logits, passes, _ = network.forward(variables, statistics, x, gates, moment.step)
-        _, _, slope = judged_batch(logits, data.validation_y[None, :LOOK_BATCH])
+        loss, _, slope = judged_batch(logits, answers)
+        finished, _, _ = judged_batch(network.infer(*state.current, batch, gates), answers)
+        losses = ops.stack([loss, finished]) / len(batch) + limits.penalty(variables, gates)
         gradient, deltas = network.backward(variables, passes, slope, gates)
         shortened, _ = limits.clipped(gradient, gates)
         moment = optimizers.advance(moment)
@@ -140,7 +147,7 @@ def look_of(structure: Structure) -> Look:
                 slopes, steepest = ops.ones_like(pre), ops.zeros_like(gates.positive)
             done = probe.Layer(kernel, raw, new - kernel, pre, delta, outputs, slopes, steepest)
             layers.append(probe.measures_of(done))
-        return ops.stack(layers, axis=1)
+        return Looked(ops.stack(layers, axis=1), variables.kernels[-1], losses)
 
     return look
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from search.backend import to_numpy
 from search.lanes.gates import Gates, closed, set_gates
 from search.lanes.groups import Group
-from search.lanes.programs import Data, Kept, Work
+from search.lanes.programs import Data, Kept, Looked, Work
 
 
 class Stack:
@@ -76,9 +76,9 @@ class Stack:
         )
         return to_numpy(sums), None if told is None else to_numpy(told)
 
-    def look(self, data: Data) -> NDArray[np.float32]:
-        """Measure the health of all lanes, ``[measure, layer, lane]``."""
-        return to_numpy(self._programs.look(self._state, self._gates, data))
+    def look(self, data: Data) -> Looked:
+        """Measure the health of all lanes."""
+        return Looked(*map(to_numpy, self._programs.look(self._state, self._gates, data)))
 
     def keep(self, better: NDArray[np.bool_]) -> None:
         """Keep the current networks of the lanes that are better, ``[lane]``."""

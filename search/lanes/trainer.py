@@ -24,7 +24,8 @@ from search.backend import accelerated, free_memory, pool, put, to_numpy
 from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted
 from search.health.cadence import Cadence, at_rungs
-from search.health.snapshot import layers_of
+from search.health.measures import quantiles
+from search.health.snapshot import Snapshot
 from search.lanes.gates import Gates, Tensor, gates_of
 from search.lanes.groups import Group, Library
 from search.lanes.programs import Data, Work
@@ -225,18 +226,19 @@ class LanesTrainer:
         trials = {lane: self._trials[lane] for lane in lanes}
         due = [lane for lane, t in trials.items() if self._cadence(t.course.epochs, t.course.over)]
         stacks = self._stacks_of(trials[lane] for lane in due)
-        found = pool().map(lambda stack: stack.look(self._data), stacks)
-        measures = dict(zip(stacks, found, strict=True))
+        looks = pool().map(lambda stack: stack.look(self._data), stacks)
+        found = dict(zip(stacks, looks, strict=True))
         for lane in due:
             trial, (clipped, finite) = trials[lane], counts[lane]
             steps = trial.stack.group.steps
             clips = trial.course.epochs and trial.recipe.training.limit
-            trial.course.look(
-                layers_of(measures[trial.stack][:, :, trial.place].tolist()),
-                clipped / steps if clips else None,
-                finite,
-                steps,
+            measures, output, losses = found[trial.stack]
+            snapshot = Snapshot.of(
+                measures[:, :, trial.place].tolist(),
+                quantiles(output[trial.place]),
+                losses[:, trial.place].tolist(),
             )
+            trial.course.look(snapshot, clipped / steps if clips else None, finite, steps)
 
     def _train(self, stack: Stack, running: Iterable[_Trial]) -> NDArray[np.float64]:
         """Train a stack; returns ``[metric, lane]`` as `programs.epoch_of`, of means not sums."""

@@ -2,6 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
 
 from search.health.snapshot import MEANS, VARIANCES, Health, LayerHealth, Snapshot
 from search.health.verdict import Kind
@@ -20,6 +23,7 @@ from search.page.figure import (
 from search.result.factors import factors, judged, kinds
 from search.result.result import Result, TrialRow
 
+BINS = 40  # of the weights' distributions
 FRAME = ((-2.0, 2.0), (1e-3, 1e3))  # of means and of variances; what lies outside is counted
 
 
@@ -107,69 +111,80 @@ def _change(first: Snapshot) -> str:
     norms = first.layers[0].gradient_norm, first.layers[-1].gradient_norm
     if not all(norm > 0 and math.isfinite(norm) for norm in norms):
         return ""
-    when = f"after epoch {first.epoch}" if first.epoch else "before the first step"
     return (
         f"The gradient's norm is {norms[0]:.2g} in the first layer and {norms[1]:.2g} in the "
-        f"output's, {when}."
+        f"output's, {_moment(first)}."
     )
 
 
 # -- weights ---------------------------------------------------------------------------------
 
 
-def last_weights(result: Result) -> Figure | None:
+def last_weights(result: Result) -> list[Figure]:
     """Return how the output layer's weights are distributed in the course of the typical trials."""
     shown = []
     for row, role in _typical(result):
-        if looks := [one for one in _snapshots(result, row) if one.layers[-1].finite]:
-            shown.append((role, looks))
-    if not shown:
-        return None
-    traces: list[Trace] = []
-    for (role, looks), colour in zip(shown, (ORANGE, *PALETTE), strict=False):
-        traces += _bands(role, looks, colour)
-    role, looks = shown[0]
-    first, last = looks[0].layers[-1].weight_std, looks[-1].layers[-1].weight_std
+        looks = [one for one in _snapshots(result, row) if all(map(math.isfinite, one.weights))]
+        if looks := [one for one in looks if one.weights]:
+            shown.append(_distributions(row, role, looks))
+    return shown
+
+
+def _distributions(row: TrialRow, role: str, looks: Sequence[Snapshot]) -> Figure:
+    edges = _edges(looks)
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+    shares = [_shares(one.weights, edges) for one in looks]
+    first, last = (
+        f"{one.weights[0]:.2g} and {one.weights[-1]:.2g}" for one in (looks[0], looks[-1])
+    )
     return Figure(
-        "last-weights",
-        "The last layer's weights over time",
-        f"Mean (line), standard deviation (bars), smallest and largest (dots) of the output "
-        f"layer's weights. {role}: the standard deviation goes from {first:.2g} to {last:.2g} "
-        f"within {count(looks[-1].epoch, 'epoch')}.",
-        traces,
+        f"weights-{row.number}",
+        role,
+        f"How the output layer's weights are distributed. They lie between {first} "
+        f"{_moment(looks[0])}, and between {last} {_moment(looks[-1])}.",
+        [
+            {
+                "type": "heatmap",
+                "x": [str(one.epoch) for one in looks],
+                "y": [float(f"{middle:.4g}") for middle in middles],
+                "z": [
+                    [round(100 * share, 2) for share in line] for line in zip(*shares, strict=True)
+                ],
+                "hovertemplate": "%{z:.1f} % of the weights about %{y:.2g}, after epoch %{x}"
+                "<extra></extra>",
+                "zmin": 0,
+                "colorscale": "Viridis",
+                "xgap": 1,
+                "colorbar": {"thickness": 10, "outlinewidth": 0, "ticksuffix": " %"},
+            }
+        ],
         {
-            "xaxis": {"title": {"text": "epochs done"}, "tickvals": _epochs(shown)},
-            "yaxis": {"title": {"text": "weight"}},
+            "xaxis": {"type": "category", "title": {"text": "epochs done"}, "showgrid": False},
+            "yaxis": {"title": {"text": "weight"}, "showgrid": False},
         },
+        height=300,
+        width="half",
     )
 
 
-def _epochs(shown: Sequence[tuple[str, Sequence[Snapshot]]]) -> list[int]:
-    return sorted({one.epoch for _, looks in shown for one in looks})
+def _edges(looks: Sequence[Snapshot]) -> list[float]:
+    """Return the ends of bins that hold all weights of all looks."""
+    low = min(one.weights[0] for one in looks)
+    high = max(one.weights[-1] for one in looks)
+    high = max(high, low + 1e-6)  # weights that are all the same have a bin too
+    return [low + (high - low) * place / BINS for place in range(BINS + 1)]
 
 
-def _bands(role: str, looks: Sequence[Snapshot], colour: str) -> Iterator[Trace]:
-    layers = [one.layers[-1] for one in looks]
-    epochs = [one.epoch for one in looks]
-    yield {
-        "type": "scatter",
-        "mode": "lines",
-        "name": plain(role),
-        "x": epochs,
-        "y": [layer.weight_mean for layer in layers],
-        "error_y": {"type": "data", "array": [layer.weight_std for layer in layers]},
-        "line": {"color": colour, "width": 2},
-        "hovertemplate": "after epoch %{x}: mean %{y:.3g}<extra></extra>",
-    }
-    yield {
-        "type": "scatter",
-        "mode": "markers",
-        "showlegend": False,
-        "x": epochs * 2,
-        "y": [*(layer.weight_low for layer in layers), *(layer.weight_high for layer in layers)],
-        "marker": {"color": colour, "size": 5},
-        "hovertemplate": "after epoch %{x}: %{y:.3g}<extra></extra>",
-    }
+def _shares(quantiles: Sequence[float], edges: Sequence[float]) -> list[float]:
+    """Return the share of the weights in each bin, evenly spread between two quantiles."""
+    # At equal quantiles the share jumps, and the edge has the last one's level.
+    below = np.interp(edges, quantiles, np.linspace(0, 1, len(quantiles)))
+    below[0] = 0.0  # but for the first edge, whose weights are the first bin's
+    return list(map(float, np.diff(below)))
+
+
+def _moment(snapshot: Snapshot) -> str:
+    return f"after epoch {snapshot.epoch}" if snapshot.epoch else "before the first step"
 
 
 # -- self-normalisation ----------------------------------------------------------------------

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from search.health.snapshot import Health, LayerHealth, Snapshot
+from search.health.snapshot import Health, Snapshot
 from search.study.metric import ACCURACY, Metric
 from search.study.recipe import Recipe
 from search.study.training import Training
@@ -254,13 +254,11 @@ class Course:
         )
         return keep
 
-    def look(
-        self, layers: tuple[LayerHealth, ...], clipped: float | None, finite_steps: int, steps: int
-    ) -> None:
-        """Record what the layers are like now.
+    def look(self, found: Snapshot, clipped: float | None, finite_steps: int, steps: int) -> None:
+        """Record what the network is like now.
 
         Args:
-            layers: as they were measured after the latest epoch, or before the first.
+            found: what was measured after the latest epoch, or before the first.
             clipped: share of its steps that were clipped; None where none can be.
             finite_steps: how many of its steps were made before the loss was not finite.
             steps: of each epoch.
@@ -270,7 +268,7 @@ class Course:
         if self._curve and self.last.end is End.DIVERGED:
             # Where all steps were finite, what the last one led to was not.
             step = (self.epochs - 1) * steps + min(finite_steps + 1, steps)
-        self._health = self._health.after(Snapshot(self.epochs, layers, clipped), step)
+        self._health = self._health.after(replace(found, epoch=self.epochs, clipped=clipped), step)
         if self._curve:
             self._curve[-1] = replace(self.last, health=self._health)
 

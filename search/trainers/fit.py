@@ -14,7 +14,6 @@ from search.data.splits import Dataset, Split
 from search.errors import ModelError, reason_of
 from search.health import layers as anatomy
 from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
-from search.health.snapshot import layers_of
 from search.health.steps import Tally
 from search.study.formulas import Weights
 from search.study.metric import Metric, metric_for
@@ -182,17 +181,16 @@ class FitTrainer:
         x, y = validation.x[:LOOK_BATCH], running.problem.wanted(validation)[:LOOK_BATCH]
         clipped, finite = tally.read()
         try:
-            measured = anatomy.measure(running.model, x, y)
+            snapshot = anatomy.measure(running.model, x, y)
         except Exception as error:
             if isinstance(running.recipe.model, MLP):
                 raise
             running.tally = None  # a model that trains well need not bear being looked at
             _logger.warning("its model's gradients cannot be looked at: %s", reason_of(error))
             return
-        layers = layers_of(measured.tolist())
         steps = len(self._dataset.train) // self._batch(running)
         course.look(
-            layers, clipped / steps if course.epochs and tally.clips else None, finite, steps
+            snapshot, clipped / steps if course.epochs and tally.clips else None, finite, steps
         )
 
     def _batch(self, running: _Running) -> int:

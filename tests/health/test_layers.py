@@ -13,7 +13,7 @@ import pytest
 from search.data import load
 from search.data.splits import Dataset, Split
 from search.health.layers import measure
-from search.health.snapshot import MEASURES, Health, Snapshot, layers_of
+from search.health.snapshot import MEASURES, Health, Snapshot
 from search.health.verdict import Kind, judge
 from search.study.recipe import Recipe
 from search.study.space import Config
@@ -35,7 +35,7 @@ def compiled(model: keras.Model, x: Any = X, **settings: Any) -> keras.Model:
 
 
 def examined(model: keras.Model, x: Any = X, y: Any = Y) -> Snapshot:
-    return Snapshot(0, layers_of(measure(model, x, y).tolist()))
+    return measure(model, x, y)
 
 
 def as_keras(network: Network) -> keras.Model:
@@ -65,6 +65,13 @@ def test_a_model_has_the_measures_of_the_plain_network(activation: str, clipnorm
             close = 2e-2 if name == "update_ratio" else 1e-3
             wanted = pytest.approx(getattr(its, name), rel=close, abs=1e-6)
             assert getattr(layer, name) == wanted, name
+    assert found.weights == pytest.approx(plain.weights, rel=1e-3, abs=1e-6)
+    assert (found.weights[0], found.weights[20]) == pytest.approx(
+        (network.kernels[-1].min(), np.median(network.kernels[-1])), rel=1e-3, abs=1e-6
+    )
+    # Without batch normalization and dropout a step sees what the finished model does.
+    assert found.training_loss == pytest.approx(plain.training_loss, rel=1e-3)
+    assert found.inference_loss == pytest.approx(plain.training_loss, rel=1e-3)
 
 
 class Subclassed(keras.Model):  # type: ignore[misc]

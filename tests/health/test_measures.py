@@ -59,9 +59,6 @@ def by_formula(layer: probe.Layer) -> dict[str, float]:
                 *moments(layer.outputs),
                 dead / units,
                 flat / examples / units,
-                *moments(layer.kernel),
-                min(np.ravel(layer.kernel).tolist()),
-                max(np.ravel(layer.kernel).tolist()),
             ),
             strict=True,
         )
@@ -228,15 +225,20 @@ class Network:
         return gradient * (self.clipnorm / length) if length > self.clipnorm else gradient
 
     def snapshot(self, x: Array, y: Array, epoch: int) -> Snapshot:
-        found = []
+        found, losses = [], []
         for number, done, delta, gradient in self.backpropagate(x, y):
+            if number == len(self.kernels) - 1:
+                tops = done.pre - done.pre.max(axis=1, keepdims=True)
+                losses = np.log(np.exp(tops).sum(axis=1)) - tops[np.arange(len(x)), y]
             change = -self.learning_rate * self.clipped(gradient)
             steepest = STEEPEST[self.activation] if number < len(self.kernels) - 1 else 0.0
             layer = probe.Layer(
                 self.kernels[number], gradient, change, done.pre, delta, *done[2:], steepest
             )
             found.append(LayerHealth(*measured(layer).tolist()))
-        return Snapshot(epoch, tuple(found[::-1]))
+        loss = float(np.mean(losses))
+        weights = probe.quantiles(self.kernels[-1])
+        return Snapshot(epoch, tuple(found[::-1]), None, weights, loss, loss)
 
     def train(self, x: Array, y: Array, steps: int) -> int | None:
         """Train on the whole batch; return the first step whose gradient was not finite."""

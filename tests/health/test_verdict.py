@@ -23,10 +23,6 @@ WELL = LayerHealth(
     std=1.0,
     dead=0.0,
     saturated=0.0,
-    weight_mean=0.0,
-    weight_std=0.1,
-    weight_low=-0.3,
-    weight_high=0.3,
 )
 
 
@@ -217,6 +213,9 @@ snapshots = st.builds(
     st.integers(0, 100),
     st.lists(layers, min_size=1, max_size=4).map(tuple),
     st.none() | st.floats(0, 1),
+    st.lists(numbers, max_size=5).map(tuple),
+    numbers,
+    numbers,
 )
 healths = st.builds(
     Health, st.lists(snapshots, max_size=3).map(tuple), st.none() | st.integers(1, 10**6)
@@ -233,11 +232,14 @@ def test_what_is_stored_comes_back_to_four_digits(health: Health) -> None:
     for ours, theirs in zip(back.snapshots, health.snapshots, strict=True):
         assert (ours.clipped is None) is (theirs.clipped is None)
         assert (ours.clipped or 0) == pytest.approx(theirs.clipped or 0, rel=5e-4)
+        kept = [(ours.training_loss, theirs.training_loss)]
+        kept += [(ours.inference_loss, theirs.inference_loss)]
+        kept += zip(ours.weights, theirs.weights, strict=True)
         for one, other in zip(ours.layers, theirs.layers, strict=True):
-            for name in MEASURES:
-                value = getattr(other, name)
-                expected = value if math.isfinite(value) else math.nan
-                assert getattr(one, name) == pytest.approx(expected, rel=5e-4, nan_ok=True)
+            kept += [(getattr(one, name), getattr(other, name)) for name in MEASURES]
+        for value, given_value in kept:
+            expected = given_value if math.isfinite(given_value) else math.nan
+            assert value == pytest.approx(expected, rel=5e-4, nan_ok=True)
     assert json.dumps(back.to_json(), allow_nan=False) == text, "and nothing changes any more"
 
 

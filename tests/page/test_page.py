@@ -196,12 +196,19 @@ def test_pruned_curves_are_faded_and_the_winner_stands_out(full: Page) -> None:
 
 
 def test_the_last_layers_weights_are_shown_over_time(full: Page) -> None:
-    lines, dots, *_ = json.loads(full.texts["last-weights-data"])["data"]
+    (map_of_winner,) = json.loads(full.texts["weights-11-data"])["data"]
 
-    assert (lines["x"], lines["y"]) == ([0, 1, 2], [0, 0, 0])
-    assert lines["error_y"]["array"] == [0.1, 0.1, 0.1]
-    assert (dots["x"], dots["y"]) == ([0, 1, 2] * 2, [-0.3] * 3 + [0.3] * 3)
-    assert "the standard deviation goes from 0.1 to 0.1 within 2 epochs." in full.said
+    assert map_of_winner["x"] == ["0", "1"]
+    assert (len(map_of_winner["y"]), len(map_of_winner["z"])) == (40, 40)
+    before, after = zip(*map_of_winner["z"], strict=True)
+    assert (sum(before), sum(after)) == pytest.approx((100, 100), abs=0.5)
+    # At first a quarter of the weights lies in each stretch of 0.2 between -0.4 and 0.4.
+    assert before[:12] == (0,) * 12
+    assert before[12:20] == pytest.approx([6.25] * 8)
+    # Then half of them are 0, and the others lie evenly up to -1 and 1.
+    assert after[19] == pytest.approx(50 + 25 / 20, abs=0.01)
+    assert after[0] == after[-1] == pytest.approx(25 / 20)
+    assert "between -0.4 and 0.4 before the first step, and between -1 and 1" in full.said
 
 
 def test_gradients_that_are_no_numbers_are_gaps(full: Page) -> None:

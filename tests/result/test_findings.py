@@ -35,7 +35,7 @@ SPEC = StudySpec(
     sampler="grid",
 )
 
-LAYER = LayerHealth(0.1, 2.0, 0.01, 0.05, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.1, -0.3, 0.3)
+LAYER = LayerHealth(0.1, 2.0, 0.01, 0.05, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
 LAST = replace(LAYER, weight_norm=3.0)
 
 

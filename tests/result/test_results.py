@@ -12,7 +12,7 @@ from search.proof.proof import Proof, Run
 from search.service.session import Session
 from search.store.keys import mistakes_key
 
-LAYER = LayerHealth(0.1, 2.0, 0.01, 0.05, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.1, -0.3, 0.3)
+LAYER = LayerHealth(0.1, 2.0, 0.01, 0.05, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
 HEALTH = Health((Snapshot(0, (LAYER, LAYER)), Snapshot(1, (LAYER, LAYER), 0.25)), None)
 PARAMS = {
     "activation": "elu",
