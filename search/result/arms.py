@@ -40,6 +40,7 @@ class Arm:
     epochs: Estimate  # to the best score
     steps: float  # to the best score, on average
     seconds: float | None  # to the best score, on average; shared out evenly over a trial's epochs
+    step_ms: float | None  # milliseconds, the trials' median, compilation included
     reached: int  # trials that came to the given score
     steps_to_reach: float | None  # those trials' average; None where there is none
     verdicts: Mapping[str, int]
@@ -47,6 +48,10 @@ class Arm:
     # where gradients vanish on their way to the input.
     decades: Mapping[int, float]
     output_norms: Mapping[int, float]  # epoch -> mean norm of the output layer's kernel
+    # Epoch -> the median loss of the batch that is looked at, by its own statistics and with
+    # dropout, as a step sees it, and by moving statistics and without, as the finished model does.
+    training_losses: Mapping[int, float]
+    inference_losses: Mapping[int, float]
 
 
 def arms(
@@ -91,6 +96,12 @@ def _arm(
         for row, epoch in zip(rows, best, strict=True)
         if row.seconds is not None
     ]
+    times = [
+        1000 * row.seconds / (one * len(row.curve))
+        for row, one in zip(rows, steps, strict=True)
+        if row.seconds is not None
+    ]
+    looks = _looks(result, rows)
     arrivals = [
         one * next(epoch for epoch, score in enumerate(row.curve, 1) if score >= reach)
         for row, one in zip(rows, steps, strict=True)
@@ -103,16 +114,25 @@ def _arm(
         epochs=estimate(best),
         steps=statistics.fmean(one * epoch for one, epoch in zip(steps, best, strict=True)),
         seconds=statistics.fmean(shares) if shares else None,
+        step_ms=statistics.median(times) if times else None,
         reached=len(arrivals),
         steps_to_reach=statistics.fmean(arrivals) if arrivals else None,
         verdicts=Counter(row.verdict for row in rows if row.verdict is not None),
         decades={
-            epoch: statistics.median(one.decades for one in looks)
-            for epoch, looks in _looks(result, rows).items()
+            epoch: statistics.median(one.decades for one in theirs)
+            for epoch, theirs in looks.items()
         },
         output_norms={
-            epoch: statistics.fmean(one.layers[-1].weight_norm for one in looks)
-            for epoch, looks in _looks(result, rows).items()
+            epoch: statistics.fmean(one.layers[-1].weight_norm for one in theirs)
+            for epoch, theirs in looks.items()
+        },
+        training_losses={
+            epoch: statistics.median(one.training_loss for one in theirs)
+            for epoch, theirs in looks.items()
+        },
+        inference_losses={
+            epoch: statistics.median(one.inference_loss for one in theirs)
+            for epoch, theirs in looks.items()
         },
     )
 
@@ -152,36 +172,38 @@ def arms_markdown(found: Sequence[Arm], reach: float | None = None) -> str:
     """Return arms as a Markdown table."""
     if not found:
         return "No trial has ended."
-    names = list(found[0].choices)
-    headings = [
-        *names,
-        "n",
-        "best validation score",
-        "epochs to it",
-        "steps to it",
-        "seconds to it",
-    ]
-    headings += [f"steps to {reach:g}", "reached by"] if reach is not None else []
-    headings.append("gradients")
-    if with_health := any(arm.output_norms for arm in found):
-        headings += ["decades to the first layer, by epoch", "output kernel's norm, by epoch"]
-    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
-    for arm in found:
-        cells = [
-            *arm.choices.values(),
-            str(arm.trials),
-            _shown(arm.score, 4),
-            _shown(arm.epochs, 1),
-        ]
-        cells += [f"{arm.steps:,.0f}", "" if arm.seconds is None else f"{arm.seconds:.1f}"]
-        if reach is not None:
-            steps = arm.steps_to_reach
-            cells += ["never" if steps is None else f"{steps:,.0f}", str(arm.reached)]
-        cells.append(", ".join(f"{count} {kind}" for kind, count in arm.verdicts.items()))
-        if with_health:
-            cells += [_course(arm.decades, 1), _course(arm.output_norms, 2)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    with_health = any(arm.output_norms for arm in found)
+    lines = [_cells(arm, reach, with_health) for arm in found]
+    rows = [list(lines[0]), ["---"] * len(lines[0]), *(line.values() for line in lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cells(arm: Arm, reach: float | None, with_health: bool) -> dict[str, str]:
+    """Return what a table says of an arm, by its headings."""
+    cells = {
+        **arm.choices,
+        "n": str(arm.trials),
+        "best validation score": _shown(arm.score, 4),
+        "epochs to it": _shown(arm.epochs, 1),
+        "steps to it": f"{arm.steps:,.0f}",
+        "seconds to it": _unless_none(arm.seconds, 1),
+        "ms a step": _unless_none(arm.step_ms, 2),
+    }
+    if reach is not None:
+        steps = arm.steps_to_reach
+        cells[f"steps to {reach:g}"] = "never" if steps is None else f"{steps:,.0f}"
+        cells["reached by"] = str(arm.reached)
+    cells["gradients"] = ", ".join(f"{count} {kind}" for kind, count in arm.verdicts.items())
+    if with_health:
+        cells["decades to the first layer, by epoch"] = _course(arm.decades, 1)
+        cells["output kernel's norm, by epoch"] = _course(arm.output_norms, 2)
+        cells["loss in training, by epoch"] = _course(arm.training_losses, 3)
+        cells["loss at inference, by epoch"] = _course(arm.inference_losses, 3)
+    return cells
+
+
+def _unless_none(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _shown(one: Estimate, digits: int) -> str:
@@ -191,6 +213,10 @@ def _shown(one: Estimate, digits: int) -> str:
 
 def _course(values: Mapping[int, float], digits: int) -> str:
     return ", ".join(f"{epoch}: {value:.{digits}f}" for epoch, value in values.items())
+
+
+def _finite(values: Mapping[int, float]) -> dict[int, float | None]:
+    return {epoch: value if math.isfinite(value) else None for epoch, value in values.items()}
 
 
 def arms_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
@@ -205,11 +231,14 @@ def arms_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
             "epochs_margin": arm.epochs.margin,
             "steps": arm.steps,
             "seconds": arm.seconds,
+            "step_ms": arm.step_ms,
             "reached": arm.reached,
             "steps_to_reach": arm.steps_to_reach,
             "verdicts": dict(arm.verdicts),
             "decades": dict(arm.decades),
             "output_norms": dict(arm.output_norms),
+            "training_losses": _finite(arm.training_losses),
+            "inference_losses": _finite(arm.inference_losses),
         }
         for arm in found
     ]

@@ -122,7 +122,7 @@ def test_the_table_has_a_line_for_each_arm() -> None:
 
     assert text[0].startswith("| activation | n | best validation score | epochs to it |")
     assert "steps to 0.75" in text[0]
-    assert text[2].startswith("| elu | 1 | 0.9000 | 1.0 | 10 | 4.0 | 10 | 1 |")
+    assert text[2].startswith("| elu | 1 | 0.9000 | 1.0 | 10 | 4.0 | 400.00 | 10 | 1 |")
     assert text[3].startswith("| relu | 2 | 0.7500 ± 0.6353 |")
     assert len({line.count("|") for line in text}) == 1
     assert "never" in arms_markdown(arms(RESULT, 105, reach=0.95), 0.95)
