@@ -117,7 +117,7 @@ class LanesTrainer:
             _inputs(validation),
             put(self._problem.answers(validation)),
             None if weight is None else put(weight.astype(np.float32)),
-            {str(way): self._scaling(way) for way in (True, "feature", "auto")},
+            {str(way): self._scaling(way) for way in (True, "feature", "unit", "auto")},
         )
 
     def _scaling(self, standardize: bool | str) -> tuple[Tensor, ...]:

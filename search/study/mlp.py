@@ -49,7 +49,7 @@ _SWITCHES = (
     "layer_norm",
     "alpha_dropout",
 )
-_STANDARDIZED = (True, False, "feature", "auto")
+_STANDARDIZED = (True, False, "feature", "unit", "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +82,9 @@ class MLP:
     l2: float | None = None  # adds so many times the sum of each kernel's squares to the loss
     max_norm: float | None = None  # largest norm of the weights into a hidden unit; None = off
     standardize: bool | str = "auto"  # bring inputs to mean 0, variance 1 over the training split:
-    # True takes all of them alike, as an image's pixels; "feature" takes each by itself; "auto"
-    # is "feature" for tables, [example, feature], unless they hold bytes, and else True
+    # True takes all of them alike, as an image's pixels; "feature" takes each by itself; "unit"
+    # brings all alike to between 0 and 1 instead; "auto" is "feature" for tables,
+    # [example, feature], unless they hold bytes, and else True
 
     def __post_init__(self) -> None:
         self._settle_layers()
@@ -92,7 +93,8 @@ class MLP:
             truth(name, getattr(self, name))
         if not isinstance(self.standardize, bool | str) or self.standardize not in _STANDARDIZED:
             raise SpecError(
-                f"standardize is {self.standardize!r}; it must be True, False, 'feature' or 'auto'"
+                f"standardize is {self.standardize!r}; it must be True, False, 'feature', "
+                "'unit' or 'auto'"
             )
         within("negative_slope", self.negative_slope, 0, 1)
         whole("maxout_pieces", self.maxout_pieces, 2)

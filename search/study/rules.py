@@ -125,7 +125,7 @@ def warnings(model: MLP | BuildModel, space: Space) -> list[str]:
     broken = {
         "with the initializer lecun_normal (or paired)": not values("initializer")
         & {"lecun_normal", "paired"},
-        "with standardize=True": values("standardize") == {False}
+        "with standardize=True": values("standardize") <= {False, "unit"}
         and True not in values("input_batch_norm"),
         "with alpha_dropout=True": dropout and True not in values("alpha_dropout"),
     }

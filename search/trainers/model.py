@@ -40,6 +40,8 @@ class Problem:
     classes: int | None  # None of a regression
     mean: float  # of all raw inputs of the training split
     scale: float  # their standard deviation
+    low: float  # the least of them
+    high: float  # the largest of them
     means: tuple[float, ...] = ()  # of each number of a raw input, in C order
     scales: tuple[float, ...] = ()  # their standard deviations; infinite for what never varies
     by_feature: bool = False  # whether each is standardized by itself unless the study says
@@ -66,6 +68,8 @@ class Problem:
             classes=dataset.classes,
             mean=float(np.mean(x, dtype=np.float64)),
             scale=scale,
+            low=float(np.min(x)),
+            high=float(np.max(x)),
             means=tuple(means.tolist()),
             scales=tuple(scales.tolist()),
             by_feature=len(dataset.input_shape) == 1 and x.dtype != np.uint8,
@@ -76,13 +80,16 @@ class Problem:
         )
 
     def scaling(self, standardize: bool | str) -> tuple[Scaling, Scaling, Scaling]:
-        """Return how raw inputs are standardized: subtract, multiply, then add.
+        """Return how raw inputs are scaled: subtract, multiply, then add.
 
         Each is a number, or ``[input]`` where each feature has its own. A feature may be far from
         0, like a time stamp: its mean is subtracted first, which costs no digits.
         """
         if standardize == "feature" or (standardize == "auto" and self.by_feature):
             return list(self.means), (1 / np.array(self.scales)).tolist(), 0.0
+        if standardize == "unit":
+            width = (self.high - self.low) or 1.0
+            return 0.0, 1 / width, -self.low / width
         return (0.0, 1 / self.scale, -self.mean / self.scale) if standardize else (0.0, 1.0, 0.0)
 
     @property

@@ -107,7 +107,7 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "name is 'a\\n'": lambda: _own(name="a\n"),
     "trials is 0": lambda: _own(trials=0),
     "trials is 2.5": lambda: _own(trials=2.5),
-    "standardize is 'features'; it must be True, False, 'feature' or 'auto'": lambda: MLP(
+    "standardize is 'features'; it must be True, False, 'feature', 'unit' or 'auto'": lambda: MLP(
         hidden=(4,), standardize="features"
     ),
     "target is 98": lambda: _own(target=98),
@@ -233,7 +233,8 @@ def test_a_study_whose_selu_cannot_normalize_itself_is_warned() -> None:
         "Warning: selu normalizes itself only with the initializer lecun_normal (or paired)."
     )
     assert "standardize=True" in warned(standardize=False)
-    assert warned(standardize="feature") == ""
+    assert "standardize=True" in warned(standardize="unit")
+    assert warned({"standardize": ["unit", True]}) == warned(standardize="feature") == ""
     assert "alpha_dropout=True" in warned(dropout=0.1)
     assert warned(dropout=0.1, alpha_dropout=True) == ""
     assert warned({"initializer": ["he_normal", "lecun_normal"]}) == ""

@@ -31,6 +31,7 @@ PROMISED = [
     "mnist_wide",
     "snn_boston",
     "snn_cifar10",
+    "snn_conditions",
     "snn_fashion",
 ]
 SPEC = StudySpec(

@@ -155,6 +155,9 @@ def test_each_feature_may_be_standardized_by_itself() -> None:
     mean, factor, offset = map(np.array, problem.scaling(True))
     scaled = (x - mean) * factor + offset
     assert (scaled.mean(), scaled.std()) == pytest.approx((0, 1))
+    mean, factor, offset = map(np.array, problem.scaling("unit"))
+    scaled = (x - mean) * factor + offset
+    assert (scaled.min(), scaled.max()) == pytest.approx((0, 1))
     assert problem.scaling(False) == (0.0, 1.0, 0.0)
 
 
