@@ -128,7 +128,7 @@ def look_of(structure: Structure) -> Look:
         logits, passes, _ = network.forward(variables, statistics, x, gates, moment.step)
         loss, _, slope = judged_batch(logits, answers)
         finished, _, _ = judged_batch(network.infer(*state.current, batch, gates), answers)
-        losses = ops.stack([loss, finished]) / len(batch) + limits.penalty(variables, gates)
+        losses = ops.stack([loss, finished]) / batch.shape[0] + limits.penalty(variables, gates)
         gradient, deltas = network.backward(variables, passes, slope, gates)
         shortened, _ = limits.clipped(gradient, gates)
         moment = optimizers.advance(moment)
