@@ -7,7 +7,7 @@ STUDY = StudySpec(
     data="mnist",
     space={
         "depth": [5, 10, 20, 40],
-        "activation": ["sigmoid", "tanh", "relu", "selu"],
+        "activation": ["sigmoid", "tanh", "relu", "leaky_relu", "selu"],
         "initializer": ["normal", "random_uniform", "glorot_uniform", "paired"],
         "batch_norm": [False, True],
         "clipping": ["none", "clipnorm"],
@@ -24,5 +24,5 @@ STUDY = StudySpec(
     "(Klambauer et al. 2017); batch normalization makes the initializer matter less (Ioffe and "
     "Szegedy 2015, section 3.3); clipping bounds steps and cannot revive what has vanished "
     "(Pascanu, Mikolov and Bengio 2013, section 3.2).",
-    full={"epochs": 9, "trials": 256},
+    full={"epochs": 9, "trials": 320},
 )
