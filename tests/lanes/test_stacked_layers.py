@@ -73,6 +73,11 @@ def assert_equal(
     pairs = zip(outcome.health.snapshots, expected.health.snapshots, strict=True)
     for found, wanted in pairs:
         assert found.clipped == wanted.clipped
+        losses = (wanted.training_loss, wanted.inference_loss)
+        assert (found.training_loss, found.inference_loss) == pytest.approx(
+            losses, rel=5e-3, abs=by
+        )
+        assert found.weights == pytest.approx(wanted.weights, rel=max(2e-3, 10 * by), abs=by)
         for layer, of_theirs in zip(found.layers, wanted.layers, strict=True):
             close = pytest.approx(astuple(of_theirs), rel=max(2e-3, 10 * by), abs=by)
             assert astuple(layer) == close, trial
