@@ -228,3 +228,20 @@ def test_a_model_of_ones_own_is_trained_with_health_and_saved_without_a_trace(
     snapshots = trainer.stop(0).health.snapshots
     assert [len(snapshot.layers) for snapshot in snapshots] == [2, 2, 2]
     assert 0 < (snapshots[1].clipped or 0) <= 1
+
+
+def test_the_finished_model_is_measured_with_its_moving_statistics() -> None:
+    model = keras.Sequential([keras.Input(X.shape[1:])])
+    # With this momentum one batch moves the statistics all the way to its own.
+    for layer in (layers.Dense(8), layers.BatchNormalization(momentum=0.0), layers.ReLU()):
+        model.add(layer)
+    model.add(layers.Dense(2, "softmax"))
+    model = compiled(model, 100 * X)
+
+    before = examined(model, 100 * X)
+    model(100 * X, training=True)
+    after = examined(model, 100 * X)
+
+    assert before.inference_loss > 10 * before.training_loss, "its statistics are still 0 and 1"
+    assert after.training_loss == pytest.approx(before.training_loss)
+    assert after.inference_loss == pytest.approx(after.training_loss, rel=1e-3)
