@@ -15,9 +15,10 @@ leases, seeds, reasons, or anybody to notice a death, on a storage with Optuna's
 - *lanes*: one worker with 8 lanes; its store time as a share of the training time, where a
   trial's epoch takes `--epoch` seconds as in the README's table.
 
-Times are milliseconds, over all workers: medians of one ask, report (with the pruner) and tell;
-means of all of them for a trial, and of the processor's time for it in the worker's own thread,
-which says more on a machine that is busy otherwise. ``errors`` are exceptions of the storage.
+Times are milliseconds, over all workers: medians of one ask, report (of all lanes, with the pruner)
+and tell; means of all of them for a trial, and of the processor's time for it in the worker's own
+thread, which says more on a machine that is busy otherwise. ``errors`` are exceptions of the
+storage.
 """
 
 import itertools
@@ -84,11 +85,9 @@ class TimedQueue(TrialQueue):
     def take(self, *arguments: Any) -> Any:
         return timed(self._times, "ask", partial(super().take, *arguments))
 
-    def resume(self, *arguments: Any) -> None:
-        timed(self._times, "report", partial(super().resume, *arguments))
-
-    def report(self, *arguments: Any) -> Any:
-        return timed(self._times, "report", partial(super().report, *arguments))
+    def report(self, epochs: Any) -> Any:
+        self._times["epochs"] += [1.0] * len(epochs)
+        return timed(self._times, "report", partial(super().report, epochs))
 
     def finish(self, *arguments: Any) -> Any:
         return timed(self._times, "tell", partial(super().finish, *arguments))
@@ -149,6 +148,7 @@ def bare(url: str, spec: StudySpec, seed: int, _lanes: int, epoch: float, more: 
         for step in range(1, spec.training.epochs + 1):
             time.sleep(epoch)
             value = curve(recipe, trial.number, step)[3]
+            times["epochs"].append(1.0)
             if timed(times, "report", partial(report, trial, step, value)):
                 state = optuna.trial.TrialState.PRUNED
                 break
@@ -226,7 +226,7 @@ def row(times: Times, seconds: float | None = None) -> str:
     ]
     whole = sum(map(sum, (times["ask"], times["report"], times["tell"]))) / done
     cells += [f"{1000 * seconds:9.1f}" for seconds in (whole, sum(times["computing"]) / done)]
-    cells.append(f"{len(times['report']) / done:7.1f}")
+    cells.append(f"{len(times['epochs']) / done:7.1f}")
     if seconds is not None:
         cells.append(f"{len(times['tell']) / seconds:9.2f}")
     cells.append(f"{len(times['errors']):7d}")
@@ -420,7 +420,7 @@ def main(
         for kind in kinds:
             times = measure("ours", prepare(kinds[kind](), SPEC), SPEC, 1, 600, 40, 8, 0.01)
             spent = sum(map(sum, (times["ask"], times["report"], times["tell"])))
-            share = spent / (len(times["report"]) * epoch)
+            share = spent / (len(times["epochs"]) * epoch)
             print(f"{kind:11}{row(times)}; {share:.1%} of the training time", flush=True)
 
 
