@@ -186,7 +186,8 @@ class Choice:
     def _made(self, scores: dict[int, NDArray[np.float64]], one: int) -> int:
         """Return how many runs a candidate makes until it drops out."""
         for done in range(1, self.seeds):
-            if one not in in_race({other: scores[other][:done] for other in scores}, self.seeds):
+            so_far = {other: list(found[:done]) for other, found in scores.items()}
+            if one not in in_race(so_far, self.seeds):
                 return done
         return self.seeds
 

@@ -15,7 +15,12 @@ clinical trials, Sequential Analysis 1) by the predicted end, as Choi, Smith and
 Clinical Trials 6).
 
 Only validation scores are looked at, and the winner has all its seeds, as it would without a race.
-So its interval is what it was: `benchmarks.coverage --race` has the figures.
+So its interval is what it was. In the worlds of `benchmarks.coverage --race` (2 and 5 candidates
+with 5 seeds, 3 with 3; 5,000 examples to choose by, 10,000 to test; 400 studies each) it covered
+what it did without the race, from 1.0 points less to 1.8 points more, while 9 to 43 % of the runs
+were left out, and the winners were 0.003 points worse at most. Where seeds differ by far more than
+the test split leaves unsure, both cover less the more candidates there are, 86 % with 5: the winner
+is chosen by the seeds that it is tested with.
 """
 
 import math

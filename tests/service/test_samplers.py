@@ -1,7 +1,7 @@
 """Optuna's own suites for samplers over ours, and what they do not ask."""
 
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,7 @@ def test_a_grid_is_walked_whole_whatever_users_enqueue_and_workers_repeat() -> N
 # -- TPE on a bounded number of trials ---------------------------------------------------------
 
 
-def with_trials(sampler: BaseSampler, rates: Sequence[float]) -> optuna.Study:
+def with_trials(sampler: BaseSampler, rates: Iterable[float]) -> optuna.Study:
     """Return a study whose trials have these rates; the nearer to 0.7 the better they are."""
     study = optuna.create_study(sampler=sampler, direction="maximize")
     distributions = {"rate": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])}
