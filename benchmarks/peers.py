@@ -420,7 +420,8 @@ def search_by_keras_tuner(kind: str, spec: "StudySpec", dataset: "Dataset", cloc
 
 def _hp(hp: Any, name: str, parameter: Parameter) -> Any:
     if isinstance(parameter, Choice):
-        return hp.Choice(name, list(parameter.choices))
+        texts = list(map(str, parameter.choices))  # it takes True for 1
+        return parameter.choices[texts.index(hp.Choice(name, texts))]
     sampling = "log" if parameter.log else "linear"
     draw = hp.Int if parameter.integer else hp.Float
     return draw(name, parameter.low, parameter.high, sampling=sampling)

@@ -57,7 +57,7 @@ def taken(study: str, checkout: Path, cache: str | None) -> Taken:
             raise click.ClickException(f"{checkout}: {done.stderr}")
         best = json.loads(Path(folder, "runs", study, "best.json").read_text())
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Taken(wall, processor, best["test"]["interval"]["low"])
+    return Taken(wall, processor, best["test"]["interval"][0])
 
 
 def line(name: str, runs: list[Taken]) -> str:

@@ -8,6 +8,7 @@ Optuna's to the last bit.
 """
 
 from collections.abc import Container
+from itertools import islice
 from typing import Any, cast
 
 from optuna import Study
@@ -19,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 GOOD = 25  # trials that Optuna's default takes for the best, at most
 NEWEST = 500  # finished trials, and as many running ones; ten times as many as 25 make a tenth
 
-_SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Tpe(TPESampler):
@@ -47,17 +48,22 @@ class Tpe(TPESampler):
         return super().sample_independent(self._view(study), trial, param_name, param_distribution)
 
     def _view(self, study: Study) -> Study:
-        trials = study.get_trials(deepcopy=False, states=_SEEN)
-        if len(trials) <= NEWEST:
+        finished = study.get_trials(deepcopy=False, states=_FINISHED)
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if len(finished) + len(running) <= NEWEST:
             return study
-        running = [trial for trial in trials if trial.state is TrialState.RUNNING]
-        finished = [trial for trial in trials if trial.state is not TrialState.RUNNING]
-        # What has ended late may have a number that is long past.
-        older = [one for one in finished[:-NEWEST] if one.number not in self._counted]
-        self._counted.update(one.number for one in older)
-        self._best, _ = _split_trials(study, [*self._best, *older], GOOD)
+        self._best, _ = _split_trials(study, [*self._best, *self._aged(finished)], GOOD)
         seen = [*self._best, *finished[-NEWEST:], *running[-NEWEST:]]
         return cast(Study, _View(study, sorted(seen, key=lambda one: one.number)))
+
+    def _aged(self, finished: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the trials that are no longer among the newest since the last time."""
+        missing = max(0, len(finished) - NEWEST - len(self._counted))
+        older = islice(reversed(finished), NEWEST, None)
+        # As a rule the last ones, but what has ended late may have a number that is long past.
+        aged = list(islice((one for one in older if one.number not in self._counted), missing))
+        self._counted.update(one.number for one in aged)
+        return aged
 
 
 class _View:
