@@ -1,10 +1,17 @@
 """How often the intervals of each score hold what they promise, in simulated studies.
 
-    python -m benchmarks.coverage [--studies 400] [--worlds few]
+    python -m benchmarks.coverage [--studies 400] [--examples 1000]
+    python -m benchmarks.coverage --race [--studies 400]
 
 A study draws examples and seeds anew; its configuration has a true score, the mean over very many
 of both. Printed is the share of the intervals of 95 % that hold it, and of the intervals of the
 difference to one fixed model those that hold the true difference.
+
+With `--race` a study has several configurations, of which it chooses one by the validation scores
+of its seeds and meets the test split with that, once with the race of `search.proof.race` and once
+with all seeds of all of them. Printed is for both the share of the intervals that hold the true
+score of what was chosen, and of the race how many runs it leaves out, how often another one wins
+by it, and by how much the winner's true score falls short of the other way's on average.
 """
 
 import argparse
@@ -16,7 +23,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
+from search.proof.interval import accuracy_interval
+from search.proof.race import in_race
 from search.proof.scored import Scored
 from search.study.metric import METRICS, Metric
 from search.study.task import Task
@@ -136,11 +146,125 @@ def worlds() -> Iterator[World]:
         yield World(numbers, 5, examples, tails=5)
 
 
+# -- choosing the winner ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where configurations are confirmed.
+
+    A model is right on an example that is easier than its limit. What makes an example hard is to
+    one half shared by all models and to the other each model's own; in all it is standard normal.
+    """
+
+    candidates: int
+    seeds: int
+    differing: float  # standard deviation of the configurations' limits
+    luck: float  # standard deviation over seeds of a configuration's limit
+    limit: float = 2.17  # on average: 98.5 % are right
+    validated: int = 5_000
+    tested: int = 10_000
+
+    def simulate(self, random: np.random.Generator) -> dict[bool, "Chosen"]:
+        """Return what is chosen with the race, and what without it, from the same draws."""
+        own = self.limit + self.differing * random.standard_normal(self.candidates)
+        limits = own[:, None] + self.luck * random.standard_normal((self.candidates, self.seeds))
+        validation = self._right(random, limits.ravel(), self.validated).mean(axis=1)
+        scores = dict(enumerate(validation.reshape(limits.shape)))
+        test = int(random.integers(2**32))  # the same examples for both
+        chosen = {}
+        for race in (True, False):
+            runs = sum(self._made(scores, one) if race else self.seeds for one in scores)
+            racing = in_race(scores, self.seeds) if race else list(scores)
+            winner = max(racing, key=lambda one: float(scores[one].mean()))
+            right = self._right(np.random.default_rng(test), limits[winner], self.tested)
+            found = accuracy_interval(right)
+            true = float(ndtr(own[winner] / (1 + self.luck**2) ** 0.5))
+            chosen[race] = Chosen(winner, true, runs, found.low <= true <= found.high)
+        return chosen
+
+    def _made(self, scores: dict[int, NDArray[np.float64]], one: int) -> int:
+        """Return how many runs a candidate makes until it drops out."""
+        for done in range(1, self.seeds):
+            so_far = {other: list(found[:done]) for other, found in scores.items()}
+            if one not in in_race(so_far, self.seeds):
+                return done
+        return self.seeds
+
+    @staticmethod
+    def _right(
+        random: np.random.Generator, limits: NDArray[np.float64], examples: int
+    ) -> NDArray[np.bool_]:
+        """Say which models, with these limits, are right on which examples."""
+        shared = random.standard_normal(examples)
+        hard = (shared + random.standard_normal((len(limits), examples))) / 2**0.5
+        return np.asarray(hard < limits[:, None])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a study has chosen."""
+
+    winner: int
+    true: float  # score
+    runs: int  # that were made
+    held: bool  # the interval holds the true score
+
+
+@dataclass(frozen=True)
+class Raced:
+    """What the race does."""
+
+    coverage: float
+    coverage_without: float
+    left_out: float  # share of the runs
+    other: float  # share of the studies in which another candidate wins
+    lost: float  # true score of the winner, the mean
+
+
+def raced(choice: Choice, studies: int) -> Raced:
+    """Return what the race does in so many studies."""
+    random = np.random.default_rng(3)
+    found = [choice.simulate(random) for _ in range(studies)]
+    pairs = [(one[True], one[False]) for one in found]
+    return Raced(
+        fmean(race.held for race, _ in pairs),
+        fmean(whole.held for _, whole in pairs),
+        1 - fmean(race.runs / whole.runs for race, whole in pairs),
+        fmean(race.winner != whole.winner for race, whole in pairs),
+        fmean(whole.true - race.true for race, whole in pairs),
+    )
+
+
+def choices() -> Iterator[Choice]:
+    """Yield where winners are chosen: alike to far apart, by seeds that agree and that do not."""
+    for candidates, seeds in ((2, 5), (3, 3), (5, 5)):
+        for differing in (0.0, 0.02, 0.1):
+            for luck in (0.0, 0.02, 0.1):
+                yield Choice(candidates, seeds, differing, luck)
+
+
+def show_races(studies: int) -> None:
+    for choice in choices():
+        one = raced(choice, studies)
+        print(
+            f"{choice.candidates} candidates, {choice.seeds} seeds, differing "
+            f"{choice.differing:.2f}, luck {choice.luck:.2f}: covers {one.coverage:.3f}, without "
+            f"the race {one.coverage_without:.3f}; leaves out {one.left_out:.0%} of the runs, "
+            f"another wins in {one.other:.1%}, loses {100 * one.lost:.4f} points",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=400)
     parser.add_argument("--examples", type=int, nargs="*", help="only worlds of so many")
+    parser.add_argument("--race", action="store_true", help="choose the winner in a race")
     given = parser.parse_args()
+    if given.race:
+        show_races(given.studies)
+        return
     for world in worlds():
         if given.examples and world.examples not in given.examples:
             continue

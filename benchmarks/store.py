@@ -1,7 +1,7 @@
 """What the store costs, and how many workers it bears: this service beside bare Optuna.
 
     python -m benchmarks.store [--seconds S] [--workers 1,4,16,64] [--finished 0,1000,10000]
-                               [--running 0,1000,8000]
+                               [--running 0,1000,8000] [--lanes 8,256]
 
 Workers are processes of their own, forked from one that has imported everything; they and the
 database share this machine. Store, leases, queue and loop are the real ones; the trainer only
@@ -12,12 +12,13 @@ leases, seeds, reasons, or anybody to notice a death, on a storage with Optuna's
 - *load*: so many workers for `--seconds`, on a new store;
 - *growth*: one worker, on a study with so many trials finished before;
 - *beside*: one worker, where so many trials run at a worker of another machine;
-- *lanes*: one worker with 8 lanes; its store time as a share of the training time, where a
+- *lanes*: one worker with so many lanes; its store time as a share of the training time, where a
   trial's epoch takes `--epoch` seconds as in the README's table.
 
-Times are milliseconds, over all workers: medians of one ask, report (with the pruner) and tell;
-means of all of them for a trial, and of the processor's time for it in the worker's own thread,
-which says more on a machine that is busy otherwise. ``errors`` are exceptions of the storage.
+Times are milliseconds, over all workers: medians of one ask, report (of all lanes, with the pruner)
+and tell; means of all of them for a trial, and of the processor's time for it in the worker's own
+thread, which says more on a machine that is busy otherwise. ``errors`` are exceptions of the
+storage.
 """
 
 import itertools
@@ -84,11 +85,9 @@ class TimedQueue(TrialQueue):
     def take(self, *arguments: Any) -> Any:
         return timed(self._times, "ask", partial(super().take, *arguments))
 
-    def resume(self, *arguments: Any) -> None:
-        timed(self._times, "report", partial(super().resume, *arguments))
-
-    def report(self, *arguments: Any) -> Any:
-        return timed(self._times, "report", partial(super().report, *arguments))
+    def report(self, epochs: Any) -> Any:
+        self._times["epochs"] += [1.0] * len(epochs)
+        return timed(self._times, "report", partial(super().report, epochs))
 
     def finish(self, *arguments: Any) -> Any:
         return timed(self._times, "tell", partial(super().finish, *arguments))
@@ -113,7 +112,7 @@ def ours(url: str, spec: StudySpec, seed: int, lanes: int, epoch: float, more: A
     leases = Leases(store.database, spec.name)
     study = open_study(store, spec.name, spec, seed)
     queue = TimedQueue(times, store, study, spec, leases, leases.join()[0])
-    study.get_trials(deepcopy=False)  # once for a process, not for each trial
+    read_once(study)
     first = more()  # everybody is there
     assert first
     trainer = ScriptedTrainer(lanes, slow(epoch))
@@ -128,7 +127,7 @@ def bare(url: str, spec: StudySpec, seed: int, _lanes: int, epoch: float, more: 
     study = optuna.load_study(
         study_name=spec.name, storage=url, sampler=sampler(spec, seed), pruner=pruner(spec)
     )
-    study.get_trials(deepcopy=False)
+    read_once(study)
     space = spec.search_space
 
     def ask() -> tuple[optuna.Trial, dict[str, Any]]:
@@ -149,6 +148,7 @@ def bare(url: str, spec: StudySpec, seed: int, _lanes: int, epoch: float, more: 
         for step in range(1, spec.training.epochs + 1):
             time.sleep(epoch)
             value = curve(recipe, trial.number, step)[3]
+            times["epochs"].append(1.0)
             if timed(times, "report", partial(report, trial, step, value)):
                 state = optuna.trial.TrialState.PRUNED
                 break
@@ -162,6 +162,12 @@ def bare(url: str, spec: StudySpec, seed: int, _lanes: int, epoch: float, more: 
         except optuna.exceptions.StorageInternalError:
             times["errors"].append(1.0)
     return times
+
+
+def read_once(study: optuna.Study) -> None:
+    """Let a process read what it reads once, and not for each trial."""
+    if trials := study.get_trials(deepcopy=False):
+        study.sampler.infer_relative_search_space(study, trials[-1])
 
 
 WAYS = {"ours": ours, "optuna": bare}
@@ -226,7 +232,7 @@ def row(times: Times, seconds: float | None = None) -> str:
     ]
     whole = sum(map(sum, (times["ask"], times["report"], times["tell"]))) / done
     cells += [f"{1000 * seconds:9.1f}" for seconds in (whole, sum(times["computing"]) / done)]
-    cells.append(f"{len(times['report']) / done:7.1f}")
+    cells.append(f"{len(times['epochs']) / done:7.1f}")
     if seconds is not None:
         cells.append(f"{len(times['tell']) / seconds:9.2f}")
     cells.append(f"{len(times['errors']):7d}")
@@ -384,9 +390,15 @@ def numbers(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.option("--workers", default="1,4,16,64", callback=numbers)
 @click.option("--finished", default="0,1000,10000", callback=numbers)
 @click.option("--running", default="0,1000,8000", callback=numbers)
+@click.option("--lanes", default="8,256", callback=numbers)
 @click.option("--epoch", default=0.5, help="Seconds that a trial's epoch takes.")
 def main(
-    seconds: float, workers: list[int], finished: list[int], running: list[int], epoch: float
+    seconds: float,
+    workers: list[int],
+    finished: list[int],
+    running: list[int],
+    lanes: list[int],
+    epoch: float,
 ) -> None:
     load = os.getloadavg()[0]
     print(
@@ -416,12 +428,16 @@ def main(
                 url = prepare(kinds[kind](), spec, running=count)
                 times = measure(way, url, spec, 1, 600, trials=20)
                 print(f"{kind:11}{count:6} running {method:6} {way:8}{row(times)}", flush=True)
-        print(f"\nlanes, one worker with 8, 40 trials: {HEAD} errors")
-        for kind in kinds:
-            times = measure("ours", prepare(kinds[kind](), SPEC), SPEC, 1, 600, 40, 8, 0.01)
+        print(f"\nlanes, one worker, five trials for each lane: {HEAD} errors")
+        for kind, count in itertools.product(kinds, lanes):
+            url, trials = prepare(kinds[kind](), SPEC), 5 * count
+            times = measure("ours", url, SPEC, 1, 600, trials, count, 0.08 / count)
             spent = sum(map(sum, (times["ask"], times["report"], times["tell"])))
-            share = spent / (len(times["report"]) * epoch)
-            print(f"{kind:11}{row(times)}; {share:.1%} of the training time", flush=True)
+            share = spent / (len(times["epochs"]) * epoch)
+            print(
+                f"{kind:11}{count:6} lanes {row(times)}; {share:.1%} of the training time",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

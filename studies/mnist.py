@@ -21,7 +21,7 @@ STUDY = StudySpec(
         "learning_rate": reciprocal(1e-3, 0.3),
     },
     model=MLP(hidden=(300, 200, 100)),
-    training=Training(epochs=16, batch_size=64, momentum=0.9, nesterov=True, decay=0.8),
+    training=Training(epochs=6, batch_size=128, schedule="1cycle", momentum=0.9, nesterov=True),
     trials=32,
     target=0.98,
     confirm=Confirm(candidates=2, seeds=5),

@@ -1,13 +1,14 @@
 """The proof: the best configurations are trained again, and the winner meets the test split.
 
 The best of many trials owes part of its score to luck, so the winner is chosen among the best few
-by its mean validation score over fresh seeds. Only then is the test split opened, once, and what
+by its mean validation score over fresh seeds; who can hardly win any more trains no further ones
+(`search.proof.race`). Only then is the test split opened, once, and what
 the winner's models score there is stated with an interval. This is the only module that opens it.
 """
 
 import contextlib
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from search.proof.baselines import Fitted, fitted
 from search.proof.influence import Floats
 from search.proof.interval import Interval
 from search.proof.proof import Baseline, Proof, Run, mean_validation
+from search.proof.race import in_race
 from search.proof.scored import Scored
 from search.study.metric import MACRO_F1, RMSE
 from search.study.recipe import Recipe
@@ -114,9 +116,10 @@ class Confirmation:
             SearchError: a model of the winner cannot be loaded, or scores otherwise than it did.
 
         """
-        self._train([pair for pair in self._pairs(candidates) if self._validation(*pair) is None])
+        self._train(self._race(candidates))
         runs = self._runs(candidates)
-        winner = max(candidates, key=lambda candidate: mean_validation(runs, candidate.trial))
+        racing = self._racing(candidates)
+        winner = max(racing, key=lambda candidate: mean_validation(runs, candidate.trial))
         models = [self._ready(winner, seed) for seed in self._seeds(winner)]
         runs = self._runs(candidates)  # a model that was trained again has a score of its own
         seeds = tuple(model.seed for model in models)
@@ -136,13 +139,33 @@ class Confirmation:
             **self._scores(models, test, beside, unfitted),
         )
 
-    def _pairs(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, int]]:
-        return [(candidate, seed) for candidate in candidates for seed in self._seeds(candidate)]
+    def _race(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, int]]:
+        """Yield what is to be trained: a seed of each who may still win then, and the next."""
+        for number in range(self._settings.seeds):
+            for candidate in candidates:
+                seed = self._seeds(candidate)[number]
+                missing = self._validation(candidate, seed) is None
+                if missing and candidate in self._racing(candidates):
+                    yield candidate, seed
+
+    def _racing(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return the candidates that may still win."""
+        scores: dict[int, list[float]] = {one.trial: [] for one in candidates}
+        for candidate in candidates:
+            for seed in self._seeds(candidate):
+                if (score := self._validation(candidate, seed)) is None:
+                    break
+                scores[candidate.trial].append(score)
+        racing = in_race(scores, self._settings.seeds)
+        return [candidate for candidate in candidates if candidate.trial in racing]
 
     def _runs(self, candidates: Sequence[Candidate]) -> tuple[Run, ...]:
+        """Return the runs that were made."""
         return tuple(
-            Run(one.trial, seed, self._validation(one, seed) or 0.0)
-            for one, seed in self._pairs(candidates)
+            Run(one.trial, seed, score)
+            for one in candidates
+            for seed in self._seeds(one)
+            if (score := self._validation(one, seed)) is not None
         )
 
     def _validation(self, candidate: Candidate, seed: int) -> float | None:
@@ -153,10 +176,16 @@ class Confirmation:
         number = range(self._settings.seeds)
         return [derive(self._seed, "confirm", candidate.trial, index) for index in number]
 
-    def _train(self, pairs: Sequence[tuple[Candidate, int]]) -> None:
-        jobs = [(candidate.recipe, seed) for candidate, seed in pairs]
-        for position, outcome, model in train_to_end(self._trainer, jobs):
-            candidate, seed = pairs[position]
+    def _train(self, pairs: Iterable[tuple[Candidate, int]]) -> None:
+        taken: list[tuple[Candidate, int]] = []
+
+        def jobs() -> Iterator[tuple[Recipe, int]]:
+            for candidate, seed in pairs:
+                taken.append((candidate, seed))
+                yield candidate.recipe, seed
+
+        for position, outcome, model in train_to_end(self._trainer, jobs()):
+            candidate, seed = taken[position]
             self._ledger.add(candidate.trial, seed, outcome.value, saved(model))
             self._progress(Run(candidate.trial, seed, outcome.value))
 

@@ -60,9 +60,15 @@ def _table(result: "Result") -> str:
 def _confirmation(result: "Result") -> str:
     proof, metric = result.proof, result.metric
     assert proof is not None
-    lines = [f"| trial | mean validation {metric.title} over fresh seeds |", "|---|---|"]
-    for trial in dict.fromkeys(run.trial for run in proof.runs):
-        lines.append(f"| {trial} | {metric.text(proof.validation(trial))} |")
+    lines = [f"| trial | fresh seeds | mean validation {metric.title} over them |", "|---|---|---|"]
+    seeds = Counter(run.trial for run in proof.runs)
+    for trial, count in seeds.items():
+        lines.append(f"| {trial} | {count} | {metric.text(proof.validation(trial))} |")
+    if min(seeds.values()) < seeds[proof.trial]:
+        lines += [
+            "",
+            "A candidate that could hardly win any more was trained with no further seeds.",
+        ]
     per_seed = ", ".join(map(metric.text, proof.per_seed))
     lines += [
         "",

@@ -149,21 +149,19 @@ class Loop:
         results: dict[int, EpochResult] = {}
         with self._blaming(list(self._held)), self._busy():
             results = self._trainer.epoch()
-        with self._queue.reading_once():
-            for lane, result in results.items():
-                self._held[lane].trained = True
-                self._progress.trained(lane, result)
-                self._judge(lane, result)
+        for lane, result in results.items():
+            self._held[lane].trained = True
+            self._progress.trained(lane, result)
+        held = {lane: self._held[lane] for lane in results}
+        said = self._queue.report([(held[lane].assignment, results[lane]) for lane in results])
+        for lane, result in results.items():
+            number = held[lane].assignment.number
+            self._judge(lane, result, number not in said, said.get(number))
         self._save(self._timing.checkpoint)
 
-    def _judge(self, lane: int, result: EpochResult) -> None:
+    def _judge(self, lane: int, result: EpochResult, lost: bool, stopped: str | None) -> None:
+        """End a trial that is lost, is to be stopped or has come to its end."""
         held = self._held[lane]
-        lost = False
-        stopped: str | None = None
-        try:
-            stopped = self._queue.report(held.assignment, result)
-        except TrialLost:
-            lost = True
         if not result.end and self._limit and time.monotonic() - held.started > self._limit:
             stopped = stopped or f"stopped: time limit of {self._limit:g} s"
         if not (stopped or lost or result.end):

@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from search.service.draws import draws
+from search.service.tpe import Tpe
 from search.store import Store
 from search.store.attributes import FIXED, REPEATS
 from search.study.space import Choice
@@ -49,7 +50,7 @@ def sampler(spec: StudySpec, seed: int) -> BaseSampler:
 
             return CmaEs(seed)
         case _:
-            return optuna.samplers.TPESampler(seed=seed)
+            return Tpe(seed)
 
 
 class _ByPlace(BaseSampler):

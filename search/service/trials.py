@@ -149,10 +149,6 @@ class TrialQueue:
 
     # -- while it trains -----------------------------------------------------------------------
 
-    def reading_once(self) -> contextlib.AbstractContextManager[None]:
-        """Read the other trials at most once within the block, for all lanes together."""
-        return self._store.reading_once()
-
     def resume(self, assignment: Assignment, curve: Sequence[EpochResult]) -> None:
         """Record the epochs of the attempt that a trial goes on from."""
         with self._changing(assignment.ticket, assignment.trial):
@@ -163,18 +159,32 @@ class TrialQueue:
         """Keep a checkpoint, from which another attempt may go on."""
         self._leases.save(self.worker, assignment.ticket, checkpoint)
 
-    def report(self, assignment: Assignment, result: EpochResult) -> str | None:
-        """Record an epoch, and return why the trial should be stopped; None to go on."""
-        with self._changing(assignment.ticket, assignment.trial):
-            assignment.trial.report(result.val_score, result.epoch)
-            # A trial that is over has used all it may use; pruning it would save nothing.
-            if result.end is not None:
-                return None
-            if self._spec.prune_unhealthy and result.health is not None:
-                verdict = judge(result.health)
-                if verdict.hopeless:
-                    return f"pruned as unhealthy: {verdict.kind}"
-            return "pruned" if assignment.trial.should_prune() else None
+    def report(self, epochs: Sequence[tuple[Assignment, EpochResult]]) -> Mapping[int, str | None]:
+        """Record an epoch of each of these trials, all in one transaction.
+
+        Returns:
+            Why a trial should be stopped, None to go on, by the trial's number. Of those that
+            another process has taken away there is none.
+
+        """
+        held = {self._id(one.number): one for one, _ in epochs}
+        with self._store.reading_once(), self._store.together(held) as over:
+            said = {one.number: self._judged(one, result) for one, result in epochs}
+        for lost in map(held.__getitem__, over):
+            self._lose_ticket(lost.ticket, lost.number)
+            del said[lost.number]
+        return said
+
+    def _judged(self, assignment: Assignment, result: EpochResult) -> str | None:
+        assignment.trial.report(result.val_score, result.epoch)
+        # A trial that is over has used all it may use; pruning it would save nothing.
+        if result.end is not None:
+            return None
+        if self._spec.prune_unhealthy and result.health is not None:
+            verdict = judge(result.health)
+            if verdict.hopeless:
+                return f"pruned as unhealthy: {verdict.kind}"
+        return "pruned" if assignment.trial.should_prune() else None
 
     # -- ending --------------------------------------------------------------------------------
 
@@ -231,16 +241,22 @@ class TrialQueue:
     def _changing(self, ticket: int, trial: optuna.Trial) -> Iterator[None]:
         """Change a trial in one transaction; raise `TrialLost` where somebody else has ended it."""
         try:
-            with self._store.together(self._id(trial.number)):
+            with self._store.together([self._id(trial.number)]) as over:
                 yield
+            if over:
+                raise UpdateFinishedTrialError
         except UpdateFinishedTrialError as error:
-            # What a reaper ended is to be repeated. What a person ended, in the dashboard say,
-            # counts as it stands. Neither changes a ticket that is no longer ours.
-            reaped = attributes.FAILURE in self._trial(trial.number).user_attrs
-            change = self._leases.give_back if reaped else self._leases.done
-            change(self.worker, ticket, trial.number)
-            self._let_go(ticket, trial.number)
+            self._lose_ticket(ticket, trial.number)
             raise TrialLost from error
+
+    def _lose_ticket(self, ticket: int, trial: int) -> None:
+        """Let go of a trial that somebody else has ended."""
+        # What a reaper ended is to be repeated. What a person ended, in the dashboard say,
+        # counts as it stands. Neither changes a ticket that is no longer ours.
+        reaped = attributes.FAILURE in self._trial(trial).user_attrs
+        change = self._leases.give_back if reaped else self._leases.done
+        change(self.worker, ticket, trial)
+        self._let_go(ticket, trial)
 
     def _let_go(self, ticket: int, trial: int) -> None:
         # A ticket that was lost may be held again, for another trial.
@@ -324,7 +340,7 @@ class TrialQueue:
     def _fail(self, trial: FrozenTrial, reason: str) -> None:
         """End a trial as failed, unless it is over already."""
         storage, identity = self._store.storage, self._id(trial.number)
-        with contextlib.suppress(UpdateFinishedTrialError), self._store.together(identity):
+        with contextlib.suppress(UpdateFinishedTrialError), self._store.together([identity]):
             storage.set_trial_user_attr(identity, attributes.FAILURE, reason)
             storage.set_trial_state_values(identity, TrialState.FAIL)
 

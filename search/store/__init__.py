@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import warnings
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 
 import optuna
@@ -65,14 +66,13 @@ class Store:
             return True
         return False
 
-    def together(self, trial_id: int) -> AbstractContextManager[None]:
-        """Write all that this thread changes of a trial within the block in one transaction.
+    def together(self, trial_ids: Collection[int]) -> AbstractContextManager[set[int]]:
+        """Write all that this thread changes of some trials within the block in one transaction.
 
-        Raises:
-            UpdateFinishedTrialError: the trial is over, as the end of the block finds.
-
+        The block is given a set. After it this has the trials that are over, as its end finds, of
+        which nothing was written.
         """
-        return self._cache.together(trial_id, self.database.patience)
+        return self._cache.together(trial_ids, self.database.patience)
 
     def requeue(self, trial: FrozenTrial, failure: str) -> None:
         """End a trial that somebody enqueued as failed and enqueue it again: both or neither.

@@ -11,7 +11,7 @@ import contextlib
 import copy
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -57,20 +57,28 @@ class CachedStorage(BaseStorage):
     # -- for a while -------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def together(self, trial_id: int, do: Callable[[Callable[[], None]], None]) -> Iterator[None]:
-        """Write all that this thread changes of a trial within the block at its end.
+    def together(
+        self, trial_ids: Collection[int], do: Callable[[Callable[[], set[int]]], set[int]]
+    ) -> Iterator[set[int]]:
+        """Write all that this thread changes of some trials within the block at its end.
 
         Args:
-            trial_id: of the trial.
+            trial_ids: of the trials.
             do: does the writing, again where it has to.
 
+        Yields:
+            A set; after the block it has those that are over, of which nothing was written.
+
         """
-        changes = self._here.together[trial_id] = Changes()
+        changes = {trial_id: Changes() for trial_id in trial_ids}
+        over: set[int] = set()
+        self._here.together |= changes
         try:
-            yield
+            yield over
         finally:
-            del self._here.together[trial_id]
-        do(lambda: self._write(trial_id, changes))
+            for trial_id in changes:
+                del self._here.together[trial_id]
+        over |= do(lambda: self._write(changes))
 
     @contextlib.contextmanager
     def reading_once(self) -> Iterator[None]:
@@ -279,8 +287,8 @@ class CachedStorage(BaseStorage):
             trial = self._running.get(trial_id)
         if trial_id in self._here.together:
             self._here.together[trial_id].add(changes)
-        else:
-            self._write(trial_id, changes)
+        elif self._write({trial_id: changes}):
+            raise UpdateFinishedTrialError(f"trial {trial_id} is over")
         if trial is not None:
             # What was handed out stays as it is: a copy is changed.
             changed = _twin(trial)
@@ -290,21 +298,21 @@ class CachedStorage(BaseStorage):
                     self._running[trial_id] = changed
                 self._relearn(changed)
 
-    def _write(self, trial_id: int, changes: Changes) -> None:
-        again = trial_id in self._unanswered
-        if changes.state is not None:
-            self._unanswered.add(trial_id)
-        try:
-            self._rows.write(trial_id, changes)
-        except UpdateFinishedTrialError:
+    def _write(self, changes: Mapping[int, Changes]) -> set[int]:
+        """Write changes of trials, by their ids, and return those that somebody else has ended."""
+        ending = {one for one, content in changes.items() if content.state is not None}
+        again = ending & self._unanswered
+        self._unanswered |= ending
+        over = self._rows.write(changes)
+        for trial_id in ending - over:
+            self._over(trial_id)
+        for trial_id in over.copy():
             trial = self._rows.one(trial_id)
             self._over(trial_id, trial)
             # The try before may have ended it, although its answer was lost.
-            if not (again and trial.state is changes.state):
-                raise
-        else:
-            if changes.state is not None:
-                self._over(trial_id)
+            if trial_id in again and trial.state is changes[trial_id].state:
+                over.remove(trial_id)
+        return over
 
     def _over(self, trial_id: int, trial: FrozenTrial | None = None) -> None:
         with self._lock:

@@ -33,7 +33,7 @@ from search.store.statements import (
     CREATE,
     LAST,
     LOCK_STUDY,
-    LOCK_TRIAL,
+    LOCK_TRIALS,
     ONE,
     PARAMS,
     PARTS_OF_ONE,
@@ -187,22 +187,35 @@ class Rows:
         with self._engine.begin() as connection:
             return self._create(connection, study_id, state, content or Changes())
 
-    def write(self, trial_id: int, changes: Changes) -> None:
-        """Change a trial in one transaction, which may be made twice unless it ends the trial.
+    def write(self, changes: Mapping[int, Changes]) -> set[int]:
+        """Change trials in one transaction, which may be made twice unless it ends a trial.
+
+        It takes as many statements for any number of trials.
+
+        Args:
+            changes: by the trials' ids.
+
+        Returns:
+            Those that are over already, of which nothing is changed.
 
         Raises:
-            UpdateFinishedTrialError: the trial is over.
-            KeyError: there is none.
+            KeyError: there is no such trial.
 
         """
         with self._engine.begin() as connection:
-            self._write(connection, trial_id, changes)
+            return self._write(connection, changes)
 
     def replace(self, study_id: int, trial_id: int, changes: Changes, content: Changes) -> None:
-        """End a trial and create one that waits in its stead, both or neither; see `write`."""
+        """End a trial and create one that waits in its stead, both or neither.
+
+        Raises:
+            UpdateFinishedTrialError: the trial is over.
+
+        """
         with self._engine.begin() as connection:
             self._create(connection, study_id, TrialState.WAITING, content)
-            self._write(connection, trial_id, changes)
+            if self._write(connection, {trial_id: changes}):
+                raise UpdateFinishedTrialError(f"trial {trial_id} is over")
 
     def _create(
         self, connection: sa.Connection, study_id: int, state: TrialState, content: Changes
@@ -213,7 +226,7 @@ class Rows:
         start = datetime.now() if state is TrialState.RUNNING else None
         what = {"study": study_id, "as": state, "now": _utc(start)}
         row = connection.execute(CREATE, what).one()
-        self._write_parts(connection, row.trial_id, content)
+        self._write_parts(connection, {row.trial_id: content})
         trial = FrozenTrial(
             number=row.number,
             state=state,
@@ -230,21 +243,29 @@ class Rows:
         content.apply(trial)
         return trial
 
-    def _write(self, connection: sa.Connection, trial_id: int, changes: Changes) -> None:
-        found = connection.execute(LOCK_TRIAL, {"trial": trial_id}).first()
-        if found is None:
-            raise KeyError(f"there is no trial with id {trial_id}")
-        if found.state.is_finished():
-            raise UpdateFinishedTrialError(f"trial {found.number} is over")
-        self._write_parts(connection, trial_id, changes)
-        if changes.state is not None:
-            end = {"trial": trial_id, "ended": changes.state, "at": _utc(changes.completed)}
-            connection.execute(LAST, end)
+    def _write(self, connection: sa.Connection, changes: Mapping[int, Changes]) -> set[int]:
+        locked = connection.execute(LOCK_TRIALS, {"trials": list(changes)}).all()
+        if missing := changes.keys() - {row.trial_id for row in locked}:
+            raise KeyError(f"there is no trial with id {min(missing)}")
+        over = {row.trial_id for row in locked if row.state.is_finished()}
+        open_ones = {one: changes[one] for one in changes if one not in over}
+        self._write_parts(connection, open_ones)
+        ends = [
+            {"trial": one, "ended": content.state, "at": _utc(content.completed)}
+            for one, content in open_ones.items()
+            if content.state is not None
+        ]
+        if ends:
+            connection.execute(LAST, ends)
+        return over
 
-    def _write_parts(self, connection: sa.Connection, trial_id: int, changes: Changes) -> None:
-        for table, rows in _written(changes):
-            statement = _upsert(table, connection.dialect.name)
-            connection.execute(statement, [{"trial_id": trial_id, **row} for row in rows])
+    def _write_parts(self, connection: sa.Connection, changes: Mapping[int, Changes]) -> None:
+        rows: dict[Table, list[dict[str, Any]]] = defaultdict(list)
+        for trial_id, content in changes.items():
+            for table, own in _written(content):
+                rows[table] += ({"trial_id": trial_id, **row} for row in own)
+        for table, together in rows.items():
+            connection.execute(_upsert(table, connection.dialect.name), together)
 
 
 def _written(changes: Changes) -> Iterable[tuple[Table, list[dict[str, Any]]]]:

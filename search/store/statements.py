@@ -41,9 +41,10 @@ CREATE = (
     )
     .returning(TRIALS.c.trial_id, TRIALS.c.number)
 )
-LOCK_TRIAL = (  # so that it does not end meanwhile
-    sa.select(TRIALS.c.number, TRIALS.c.state)
-    .where(TRIALS.c.trial_id == sa.bindparam("trial"))
+LOCK_TRIALS = (  # so that they do not end meanwhile; in one order, so that nobody waits in a ring
+    sa.select(TRIALS.c.trial_id, TRIALS.c.state)
+    .where(TRIALS.c.trial_id.in_(sa.bindparam("trials", expanding=True)))
+    .order_by(TRIALS.c.trial_id)
     .with_for_update()
 )
 LAST = (

@@ -47,7 +47,7 @@ class Confirm:
     """How the winner is proven."""
 
     candidates: int = 3  # so many of the best configurations by validation are trained again
-    seeds: int = 3  # each candidate is trained with so many fresh seeds
+    seeds: int = 3  # each candidate that may still win is trained with so many fresh seeds
     confidence: float = 0.95  # how sure the interval around the test score is
 
     def __post_init__(self) -> None:

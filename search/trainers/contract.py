@@ -167,6 +167,9 @@ def train_to_end(
 ) -> Iterator[tuple[int, Outcome, "keras.Model"]]:
     """Train every (recipe, seed) to its own end, in as many lanes as there are.
 
+    A job is taken when there is a lane for it, after the outcomes of all that ended before were
+    yielded.
+
     Yields:
         The position in ``jobs``, the outcome and the model of each, in the order they end.
 

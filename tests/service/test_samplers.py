@@ -1,10 +1,11 @@
 """Optuna's own suites for samplers over ours, and what they do not ask."""
 
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import (
@@ -22,8 +23,10 @@ from optuna.testing.pytest_samplers import (
 from optuna.trial import TrialState
 from scipy.stats import randint, uniform
 
+from search.service import tpe
 from search.service.cma import CmaEs
 from search.service.samplers import Grid, Randomized, sampler
+from search.service.tpe import Tpe
 from search.store import Store
 from search.study.mlp import MLP
 from search.study.spec import StudySpec
@@ -94,6 +97,23 @@ class TestCmaEs(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySampler
         self, sampler: Callable[[], BaseSampler], x_distribution: BaseDistribution
     ) -> None:
         """Waived."""
+
+
+class Eager(Tpe):
+    """Draws nothing at random first, as the suite wants it."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=0)
+        self._n_startup_trials = 0
+
+
+class TestTpe(BasicSamplerTestCase, RelativeSamplerTestCase):
+    """With so few trials to see that the suite's studies are long ones."""
+
+    @pytest.fixture
+    def sampler(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], BaseSampler]:
+        monkeypatch.setattr(tpe, "NEWEST", 3)
+        return Eager
 
 
 def bowl(trial: optuna.Trial) -> float:
@@ -188,3 +208,87 @@ def test_a_grid_is_walked_whole_whatever_users_enqueue_and_workers_repeat() -> N
     assert {tuple(point.values()) for point in points} == {
         (x, block) for x in (1, 2, 3) for block in (1, 2)
     }
+
+
+# -- TPE on a bounded number of trials ---------------------------------------------------------
+
+
+def with_trials(sampler: BaseSampler, rates: Iterable[float]) -> optuna.Study:
+    """Return a study whose trials have these rates; the nearer to 0.7 the better they are."""
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    distributions = {"rate": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])}
+    for rate in rates:
+        state = TrialState.COMPLETE if rate > 0.2 else TrialState.PRUNED
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                params={"rate": rate, "kind": "a"},
+                distributions=distributions,
+                value=-abs(rate - 0.7),
+            )
+        )
+    return study
+
+
+def drawn_by(study: optuna.Study, count: int) -> list[float]:
+    drawn = []
+    for _ in range(count):
+        trial = study.ask()
+        drawn.append(trial.suggest_float("rate", 0, 1))
+        trial.suggest_categorical("kind", ["a", "b"])
+        study.tell(trial, -abs(drawn[-1] - 0.7))
+    return drawn
+
+
+def test_as_long_as_trials_are_few_it_is_optunas_tpe() -> None:
+    rates = np.random.default_rng(0).random(60)
+    plain, ours = optuna.samplers.TPESampler(seed=4), Tpe(seed=4)
+    assert drawn_by(with_trials(plain, rates), 8) == drawn_by(with_trials(ours, rates), 8)
+
+
+def test_a_suggestion_takes_no_more_work_in_a_longer_study(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked, whole = 0, FloatDistribution.to_internal_repr
+
+    def counted(self: FloatDistribution, value: float) -> float:
+        nonlocal looked
+        looked += 1
+        return whole(self, value)
+
+    monkeypatch.setattr(tpe, "NEWEST", 250)
+    monkeypatch.setattr(FloatDistribution, "to_internal_repr", counted)
+    work = []
+    for count in (300, 1_500):
+        study = with_trials(Tpe(seed=0), np.random.default_rng(1).random(count))
+        looked = 0
+        drawn_by(study, 3)
+        work.append(looked)
+    assert work[0] == work[1] <= 4 * (250 + tpe.GOOD)
+
+
+def test_the_best_trials_are_remembered_however_long_ago_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tpe, "NEWEST", 100)
+    random = np.random.default_rng(2)
+    old, new = 0.7 + 0.02 * random.random(30), random.random(400) * 0.3
+    drawn = drawn_by(with_trials(Tpe(seed=0), [*old, *new]), 10)
+    assert sum(0.6 < rate < 0.8 for rate in drawn) >= 8
+    late = with_trials(Tpe(seed=0), new)
+    running = late.ask()
+    running.suggest_float("rate", 0, 1)
+    drawn_by(late, 150)
+    late.tell(running, 5.0)
+    drawn_by(late, 1)
+    assert isinstance(late.sampler, Tpe)
+    assert running.number in {trial.number for trial in late.sampler._best}
+
+
+def test_running_trials_hide_no_finished_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tpe, "NEWEST", 60)
+    random = np.random.default_rng(3)
+    study = with_trials(Tpe(seed=0), [*(0.7 + 0.02 * random.random(20)), *random.random(60) * 0.3])
+    for _ in range(70):
+        study.ask().suggest_float("rate", 0, 1)
+    assert sum(0.6 < rate < 0.8 for rate in drawn_by(study, 10)) >= 6

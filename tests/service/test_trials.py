@@ -100,7 +100,7 @@ def finish_all(queue: TrialQueue) -> list[int]:
     queue.reap()
     while assignment := queue.take(TrainerLabel("fit")):
         last = result(1, 0.9, End.EPOCHS)
-        queue.report(assignment, last)
+        queue.report([(assignment, last)])
         queue.finish(assignment, Outcome(0.9, 1, (last,)), stopped=None)
         numbers.append(assignment.number)
     return numbers
@@ -141,9 +141,9 @@ def test_a_diverged_trial_teaches_and_cannot_win(bench: Bench) -> None:
     queue, _ = bench.worker()
     assignment = queue.take(TrainerLabel("fit"))
     assert assignment is not None
-    queue.report(assignment, result(1, 0.8))
+    queue.report([(assignment, result(1, 0.8))])
     last = result(2, 0.0, End.DIVERGED)
-    assert not queue.report(assignment, last)
+    assert queue.report([(assignment, last)]) == {assignment.number: None}
     frozen = queue.finish(assignment, Outcome(0.0, 0, (last,)), stopped=None)
     assert (frozen.state, frozen.value) == (TrialState.PRUNED, 0.0)
     assert frozen.user_attrs["end"] == End.DIVERGED
@@ -166,7 +166,7 @@ def test_a_trial_that_is_handed_back_is_repeated_with_its_parameters_and_seed(
     queue, _ = bench.worker()
     first = queue.take(TrainerLabel("fit"))
     assert first is not None
-    queue.report(first, result(1, 0.5))
+    queue.report([(first, result(1, 0.5))])
     queue.give_back(first, "SIGINT")
     again = queue.take(TrainerLabel("fit"))
     assert again is not None
@@ -215,8 +215,13 @@ def test_a_worker_that_was_believed_dead_loses_its_trial_quietly(bench: Bench) -
     bench.kill(frozen_worker)
     other, _ = bench.worker()
     other.reap()
-    with pytest.raises(TrialLost):
-        frozen_queue.report(lost, result(1, 0.5))
+    kept = frozen_queue.take(TrainerLabel("fit"))
+    assert kept is not None
+    said = frozen_queue.report([(lost, result(1, 0.5)), (kept, result(1, 0.5))])
+    assert said.keys() == {kept.number}, "the one costs the other nothing"
+    assert bench.study.trials[0].intermediate_values == {}
+    assert bench.study.trials[kept.number].intermediate_values == {1: 0.5}
+    frozen_queue.give_back(kept, "it is another's turn")
     last = result(1, 0.5, End.EPOCHS)
     with pytest.raises(TrialLost):
         frozen_queue.finish(lost, Outcome(0.5, 1, (last,)), stopped=None)
@@ -320,8 +325,9 @@ def test_the_pruner_is_not_asked_about_a_trial_that_is_over(tmp_path: Path) -> N
     queue = TrialQueue(store, study, SPEC, bench.leases, worker)
     assignment = queue.take(TrainerLabel("fit"))
     assert assignment is not None
-    assert queue.report(assignment, result(1, 0.5))
-    assert not queue.report(assignment, result(2, 0.5, End.EPOCHS))
+    number = assignment.number
+    assert queue.report([(assignment, result(1, 0.5))]) == {number: "pruned"}
+    assert queue.report([(assignment, result(2, 0.5, End.EPOCHS))]) == {number: None}
     store.close()
 
 
@@ -342,7 +348,7 @@ def test_a_trial_whose_gradients_are_past_help_is_stopped_where_that_is_wanted(
     queue, _ = bench.worker()
     assignment = queue.take(TrainerLabel("fit"))
     assert assignment is not None
-    stopped = queue.report(assignment, unhealthy(1))
+    stopped = queue.report([(assignment, unhealthy(1))])[assignment.number]
     assert stopped == ("pruned as unhealthy: dying units" if prune else None)
     frozen = queue.finish(assignment, Outcome(0.1, 1, (unhealthy(1),)), stopped)
     assert frozen.user_attrs["verdict"] == "dying units"

@@ -19,6 +19,7 @@ from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.leases import Leases, StoredStudy
 from search.store.rows import Rows
+from search.trainers.contract import EpochResult, TrainerLabel
 from tests import specs
 from tests.fakes import Notes, ScriptedTrainer
 
@@ -43,9 +44,9 @@ def study_in(store: Store, sampler: optuna.samplers.BaseSampler | None = None) -
     )
 
 
-def optunas_own(store: Store) -> list[FrozenTrial]:
+def optunas_own(store: Store, name: str = "study") -> list[FrozenTrial]:
     storage = RDBStorage(store.database.engine.url.render_as_string(hide_password=False))
-    study_id = storage.get_study_id_from_name("study")
+    study_id = storage.get_study_id_from_name(name)
     trials = storage.get_all_trials(study_id)
     storage.engine.dispose()
     return trials
@@ -73,7 +74,7 @@ def test_optunas_own_storage_reads_the_same(
     states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL] * 3
     for number, state in enumerate(states):
         trial = study.ask()
-        with store.together(trial._trial_id):
+        with store.together([trial._trial_id]):
             value = draw(trial)
             trial.set_user_attr("number", {"is": number})
         for step, reported in enumerate((value, math.nan, math.inf, -math.inf, 0.1 * number)):
@@ -100,7 +101,7 @@ def test_what_is_changed_together_is_seen_at_once_and_by_others_at_the_end(
 ) -> None:
     trial = study_in(store).ask()
     elsewhere = study_in(other)
-    with store.together(trial._trial_id):
+    with store.together([trial._trial_id]):
         trial.report(0.25, 1)
         trial.set_user_attr("seed", 7)
         (mine,) = store.storage.get_all_trials(trial.study._study_id)
@@ -115,7 +116,7 @@ def test_what_was_not_finished_together_is_not_written(store: Store) -> None:
     trial = study_in(store).ask()
 
     def interrupted() -> None:
-        with store.together(trial._trial_id):
+        with store.together([trial._trial_id]):
             trial.set_user_attr("seed", 7)
             raise RuntimeError("something else")
 
@@ -128,10 +129,15 @@ def test_a_trial_that_another_process_ended_is_known_as_such_by_the_next_write(
     store: Store, other: Store
 ) -> None:
     study, elsewhere = study_in(store), study_in(other)
-    trial = study.ask()
+    trial, running = study.ask(), study.ask()
     elsewhere.tell(0, state=TrialState.FAIL)
-    with pytest.raises(UpdateFinishedTrialError), store.together(trial._trial_id):
+    with store.together([trial._trial_id, running._trial_id]) as over:
         study.tell(trial, 0.5)
+        running.report(0.25, 1)
+    assert over == {trial._trial_id}
+    assert elsewhere.get_trials()[1].intermediate_values == {1: 0.25}
+    with pytest.raises(UpdateFinishedTrialError):
+        trial.report(0.5, 1)
     assert study.get_trials()[0].state is TrialState.FAIL
     assert store.storage.get_trial(trial._trial_id).values is None
     assert optunas_own(store)[0].values is None
@@ -212,15 +218,45 @@ def test_trials_of_other_studies_are_not_read(store: Store) -> None:
         study.get_trials()
 
 
+@pytest.mark.parametrize("lanes", [2, 60])
+def test_an_epoch_costs_as_many_statements_with_any_number_of_lanes(
+    store: Store, lanes: int
+) -> None:
+    spec = replace(SPEC, trials=lanes)
+    leases = Leases(store.database, spec.name)
+    leases.create(StoredStudy({}, {}, spec.budget))
+    study = open_study(store, spec.name, spec, seed=1)
+    queue = TrialQueue(store, study, spec, leases, leases.join()[0])
+    taken = [queue.take(TrainerLabel("lanes", lanes)) for _ in range(lanes)]
+    first = EpochResult(epoch=1, loss=1.0, score=0.5, val_loss=1.0, val_score=1.0)
+    epochs = [
+        (one, replace(first, val_score=1 - one.number / 100)) for one in taken if one is not None
+    ]
+    asked = listened(store)
+    said = queue.report(epochs)
+    assert set(said.values()) == {None, "pruned"}, "the pruner was asked, and noted its rung"
+    assert asked.count("COMMIT") == 2, "what is new is read, and what was reported is written"
+    assert len(asked) <= 10
+    for trial in optunas_own(store, spec.name):
+        assert trial.intermediate_values == {1: 1 - trial.number / 100}
+        assert any(key.startswith("completed_rung") for key in trial.system_attrs)
+
+
+def listened(store: Store) -> list[str]:
+    """Return a list to which what is asked of the database will be added."""
+    asked: list[str] = []
+    engine = store.database.engine
+    sa.event.listen(engine, "commit", lambda _connection: asked.append("COMMIT"))
+    sa.event.listen(engine, "before_cursor_execute", lambda *words: asked.append(words[2]))
+    return asked
+
+
 def test_a_trial_costs_the_store_few_transactions(store: Store) -> None:
     leases = Leases(store.database, SPEC.name)
     leases.create(StoredStudy({}, {}, SPEC.budget))
     study = open_study(store, SPEC.name, SPEC, seed=1)
     queue = TrialQueue(store, study, SPEC, leases, leases.join()[0])
-    asked: list[str] = []
-    engine = store.database.engine
-    sa.event.listen(engine, "commit", lambda _connection: asked.append("COMMIT"))
-    sa.event.listen(engine, "before_cursor_execute", lambda *words: asked.append(words[2]))
+    asked = listened(store)
     notes = Notes()
     Loop(queue, ScriptedTrainer(4), notes, lambda: None).run()
 
