@@ -392,6 +392,13 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         ("2 outputs",),
     ),
     "width": (sequential(SOFTMAX).replace("(8,)", "(9,)"), ("shape (8,)", "to have value 9")),
+    "a hidden sigmoid for logits": (
+        SUBCLASS.format(
+            end=BINARY,
+            compiled=ADAM.format("keras.losses.BinaryCrossentropy(from_logits=True)", ""),
+        ),
+        ("between 0 and 1 alone", "from_logits=False"),
+    ),
     "too few": (sequential("layers.Dense(2)"), ("2 outputs for 3 classes", "Dense(3, 'softmax')")),
     "one": (sequential(BINARY), ("1 output for 3 classes",)),
     "shape": (
@@ -435,7 +442,7 @@ def test_a_model_that_cannot_serve_is_refused_before_there_is_a_store(
 ) -> None:
     code, said = REFUSED[what]
     cosine = ", schedule='cosine'" if what == "schedule" else ""
-    case.write(blobs(3), code, training=f"epochs=2{cosine}")
+    case.write(blobs(2 if "sigmoid" in what else 3), code, training=f"epochs=2{cosine}")
     case.refused(*said)
 
 

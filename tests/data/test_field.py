@@ -230,6 +230,10 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
         "y_val holds .* not finite",
     ),
     "unknown class": ({"y_test": YT - 1}, "y_test holds -1, a class that y_train has not: 0, 1, 2"),
+    "as floats, two classes in one": (
+        {"y_train": Y + 2**53, "y_test": (YT + 2**53).astype(float)},
+        r"y_test holds floats beyond 2\^53, .* write all labels as whole numbers, or as text",
+    ),
     "unknown text": ({"y_train": TEXT[Y], "y_test": TEXT[::-1].astype("U9")[YT] + "s"}, "'cats'"),
     "unknown in validation": ({"x_val": XT, "y_val": YT / 2}, r"y_val holds 0\.5, a class"),
     "text and numbers": (
