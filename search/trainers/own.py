@@ -135,8 +135,8 @@ def _check_leaves_shares(model: keras.Model, few: NDArray[Any]) -> None:
         return
     if all(((one >= 0) & (one <= 1)).all() for one in said):
         raise ModelError(
-            "the loss takes numbers below 0 for the first class, and the model gives numbers between "
-            "0 and 1 alone, as a sigmoid does: leave that out, or say from_logits=False"
+            "the loss takes numbers below 0 for the first class, and the model gives numbers "
+            "between 0 and 1 alone, as a sigmoid does: leave that out, or say from_logits=False"
         )
 
 
