@@ -209,13 +209,22 @@ class Optimum:
 
     @property
     def trials(self) -> "pd.DataFrame":
-        """A row for each trial, with its hyperparameters last, as in ``trials.csv``."""
+        """A row for each trial, with its hyperparameters last, as in ``trials.csv``.
+
+        A hyperparameter that is off is None, as in `config`; one that was not chosen is NaN.
+        """
         import pandas as pd
 
         from search.result.tables import trials_table
 
         columns, rows = trials_table(self._result)
-        return pd.DataFrame(rows, columns=columns)
+        frame = pd.DataFrame(rows, columns=columns)
+        first = len(columns) - len(self._result.spec.search_space.dimensions)
+        for place in range(first, len(columns)):
+            values = [row[place] for row in rows]
+            if None in values:  # of which pandas by itself makes NaN
+                frame[columns[place]] = pd.Series(values, dtype=object)
+        return frame
 
     @property
     def report(self) -> Path:

@@ -11,10 +11,18 @@ import click
 from search import cli
 from search.errors import UsageError
 from search.study.checks import MOST
+from search.study.metric import SCORES
 from search.study.spec import PRUNERS, SAMPLERS
 from search.study.table import Table
 from search.study.task import Task
 from search.study.template import kept, parsed_columns, study_for
+
+# What may be said of --data, by the names of a study's settings, and how it is said.
+TOLD = {
+    **{name: f"--{name}" for name in ("label", "test", "task", "metric")},
+    **{name: f"--{name}" for name in ("group", "time", "weight")},
+    "columns": "--column",
+}
 
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
@@ -35,6 +43,18 @@ from search.study.template import kept, parsed_columns, study_for
     multiple=True,
     metavar="NAME=KIND",
     help="Take a column of --data for a number, category or date, or drop it.",
+)
+@click.option(
+    "--metric", type=click.Choice(SCORES), help="What scores trials of --data, and the winner."
+)
+@click.option(
+    "--group", metavar="COLUMN", help="Rows of --data that agree in it stay together in a split."
+)
+@click.option(
+    "--time", metavar="COLUMN", help="The last rows of --data by it are locked for the proof."
+)
+@click.option(
+    "--weight", metavar="COLUMN", help="It says how much rows of --data count in training."
 )
 @click.option("--trials", type=click.IntRange(1, MOST), help="Budget of the whole study.")
 @click.option("--epochs", type=click.IntRange(1, MOST), help="Most epochs of a trial.")
@@ -85,7 +105,8 @@ def run(
 ) -> int:
     """Run a study; return the exit status."""
     options = cli.take_options(arguments)
-    told = {name: arguments.pop(name) for name in ("data", "label", "test", "task", "columns")}
+    data = arguments.pop("data")
+    told = {name: value for name in TOLD if (value := arguments.pop(name)) not in (None, ())}
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
     from search.service import machine
@@ -97,7 +118,7 @@ def run(
     if workers is None and len(machine.gpus()) > 1:
         workers = len(machine.gpus())
     plan = Plan(kind, lanes, not no_confirm, deadline, stop_at_target, workers)
-    with _study(options, **told) as options:
+    with _study(options, data, told) as options:
         session = Session(options, settings, create=True, full=full)
     with session.store.database.errors():
         with progress_of(session) as progress:
@@ -106,32 +127,38 @@ def run(
 
 
 @contextmanager
-def _study(
-    options: cli.Options,
-    data: str | None,
-    label: str | None,
-    test: str | None,
-    task: str | None,
-    columns: tuple[str, ...],
-) -> Iterator[cli.Options]:
-    """Lend options that name a study: the one that is given, or a table's, which is written."""
+def _study(options: cli.Options, data: str | None, told: dict[str, Any]) -> Iterator[cli.Options]:
+    """Lend options that name a study: the one that is given, or a table's, which is written.
+
+    Args:
+        options: what every command is given.
+        data: the table's file; None where a study is given.
+        told: what is said of the table, by the names of `TOLD`.
+
+    """
     if data is None:
         if not options.study:
             raise UsageError("give --study NAME, or a table: --data FILE --label COLUMN")
-        if label or test or task or columns:
-            raise UsageError("--label, --test, --task and --column go with --data")
+        if told:
+            option = TOLD[next(iter(told))]
+            raise UsageError(
+                f"{option} goes with --data; a study of your own says that in its file"
+            )
         yield options
         return
     if options.study:
         raise UsageError("--data makes a study of its own; leave out --study")
-    if label is None:
+    if "label" not in told:
         raise UsageError("--data needs --label, the column that is learned")
     from search.data import rows_of
 
-    locked = Table.test if test is None else _part(test)
-    table = Table(data, label=label, test=locked, columns=parsed_columns(columns))
+    task, metric = told.pop("task", None), told.pop("metric", None)
+    for name, parsed in (("test", _part), ("columns", parsed_columns)):
+        if name in told:
+            told[name] = parsed(told[name])
+    table = Table(data, **told)
     rows = rows_of(table, options.data_dir)
-    name, text = study_for(table, options.name, Task(task) if task else None, rows)
+    name, text = study_for(table, options.name, task and Task(task), metric, rows)
     with kept(name, text) as path:
         yield replace(options, study=name, name=None)
     if not options.json:

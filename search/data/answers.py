@@ -82,6 +82,7 @@ class Answers:
         if self.labels is None:
             return values.astype(np.float64)
         differing, places = np.unique(values, return_inverse=True)
+        self._check_exact(key, differing)
         known = {label: number for number, label in enumerate(self.labels)}
         numbers = [known.get(value, -1) for value in differing.tolist()]  # 1, 1.0 and True alike
         if -1 in numbers:
@@ -90,6 +91,21 @@ class Answers:
                 f"{key} holds {unknown}, a class that {self.name} has not: {_shown(self.labels)}"
             )
         return np.array(numbers, np.int64)[places.reshape(-1)]
+
+    def _check_exact(self, key: str, differing: Array) -> None:
+        """Refuse floats so large that they may have been another class before they were floats.
+
+        Raises:
+            DataCorrupt: they are.
+
+        """
+        if differing.dtype.kind != "f" or not len(differing) or np.abs(differing).max() < WHOLE:
+            return
+        if any(isinstance(label, int) and abs(label) >= WHOLE for label in self.labels or ()):
+            raise DataCorrupt(
+                f"{key} holds floats beyond 2^53, which are not exact, for the classes "
+                f"{_shown(self.labels or ())}; write all labels as whole numbers, or as text"
+            )
 
     def alone(self, what: str, found: Collection[int]) -> Iterator[str]:
         """Yield a line where a split has one class alone.

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ EACH_LEVEL = 10  # and when each has so many rows on average
 OWN_TEXT = 0.5  # text that is another in more than this share of its rows identifies them
 MOSTLY = 0.5  # numbers in a column of text, from which text in it is a flaw
 DATE = re.compile(r"\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?\s*")
-DAY_OR_MONTH_FIRST = re.compile(r"\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([T ].*)?\s*")
+DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})([T ].*)?\s*$")
+MONTHS = 12
+CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
+SAY_WHICH = "say whether the day comes first: Table(..., reading={'dayfirst': True}), or False"
 ROW_NUMBERS = re.compile(r"(|index|id|row|rownames|unnamed: ?\d+|.*[ _.]id)", re.IGNORECASE)
 TRUTH = {"true": 1, "false": 0}
 DAY = np.timedelta64(1, "D")
@@ -36,7 +40,7 @@ def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
     if column.text:
         return _text(series)
     if column.kind is ColumnKind.DATE:
-        return _days(series, column.name).astype(np.float32)
+        return _days(series, column.name, column.dayfirst).astype(np.float32)
     numbers = _numbers(series, column.name)
     with np.errstate(invalid="ignore"):
         beyond = np.abs(numbers) > LARGEST
@@ -50,7 +54,10 @@ def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
 
 
 def understand(
-    frame: pd.DataFrame, overruled: Mapping[str, str], leave: Mapping[str, str]
+    frame: pd.DataFrame,
+    overruled: Mapping[str, str],
+    leave: Mapping[str, str],
+    dayfirst: bool | None = None,
 ) -> tuple[Column, ...]:
     """Say what each column is, by the rows that may be seen while searching.
 
@@ -58,13 +65,17 @@ def understand(
         frame: these rows.
         overruled: what the user says that columns are.
         leave: columns that serve another purpose, and which.
+        dayfirst: whether the user says that the day comes first in dates like 3/4/2026; None where
+            it is to follow from the values of each column.
 
     Raises:
         DataCorrupt: a column is text in one part and numbers in another, or not what the user
             says it is, or there is nothing to learn from.
 
     """
-    columns = tuple(_understood(frame[name], overruled.get(name), leave) for name in frame.columns)
+    columns = tuple(
+        _understood(frame[name], overruled.get(name), leave, dayfirst) for name in frame.columns
+    )
     if all(column.kind is ColumnKind.DROP for column in columns):
         left = "; ".join(f"{column.name}: {column.note}" for column in columns[:3])
         raise DataCorrupt(f"there is no column to learn from ({left or 'only the label'})")
@@ -93,22 +104,25 @@ def _with_missing(column: Column) -> str:
     return f"{column.name} ({column.missing} missing)" if column.missing else column.name
 
 
-def _understood(series: pd.Series, said: str | None, leave: Mapping[str, str]) -> Column:
+def _understood(
+    series: pd.Series, said: str | None, leave: Mapping[str, str], dayfirst: bool | None
+) -> Column:
     name = str(series.name)
     missing = int(series.isna().sum())
     if name in leave and said is None:
         return Column(name=name, kind=ColumnKind.DROP, missing=missing, note=leave[name])
-    kind, note = (ColumnKind(said), "") if said is not None else _kind(series)
+    kind, note = (ColumnKind(said), "") if said is not None else _kind(series, dayfirst)
     if said is not None and kind is ColumnKind.DROP:
         note = "the study says so"
     text = kind is ColumnKind.CATEGORY and not _is_number(series)
-    column = Column(name=name, kind=kind, text=text, missing=missing, note=note)
+    first = day_first(series, dayfirst) if kind is ColumnKind.DATE else None
+    column = Column(name=name, kind=kind, text=text, missing=missing, note=note, dayfirst=first)
     if kind is not ColumnKind.DROP:
         values_of(column, series)  # refuses what it cannot be
     return column
 
 
-def _kind(series: pd.Series) -> tuple[ColumnKind, str]:
+def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     """Return what a column is, and why it is left out where it is."""
     values = series.dropna()
     if not len(values):
@@ -119,7 +133,7 @@ def _kind(series: pd.Series) -> tuple[ColumnKind, str]:
     if not _is_number(series) and not _is_date(series):
         if not all(isinstance(value, str) for value in values.iloc[:1000]):
             values = values.astype(str)
-        return _kind_of_text(values, str(series.name))
+        return _kind_of_text(values, str(series.name), dayfirst)
     if _is_date(series):
         return ColumnKind.DATE, ""
     if series.dtype.kind == "b" or _is_bool(values):
@@ -136,7 +150,7 @@ def _kind(series: pd.Series) -> tuple[ColumnKind, str]:
     return ColumnKind.NUMBER, ""
 
 
-def _kind_of_text(values: pd.Series, name: str) -> tuple[ColumnKind, str]:
+def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     numbers = pd.to_numeric(values, errors="coerce")
     if (share := float(numbers.notna().mean())) > MOSTLY:
         if share == 1:
@@ -149,10 +163,12 @@ def _kind_of_text(values: pd.Series, name: str) -> tuple[ColumnKind, str]:
             f"columns={{{name!r}: 'category'}} in the study"
         )
     differing = values.nunique()
-    if values.str.fullmatch(DATE).all() and _dates(values).notna().all():
-        return ColumnKind.DATE, ""
-    if values.str.fullmatch(DAY_OR_MONTH_FIRST).all():
-        return ColumnKind.DROP, "dates are read where the year comes first, like 2026-01-31"
+    dates = values.str.fullmatch(DATE) | values.str.fullmatch(DAY_OR_MONTH_FIRST)
+    if dates.all():
+        if dates_of(values, day_first(values, dayfirst)).notna().all():
+            return ColumnKind.DATE, ""
+        if values.str.fullmatch(DAY_OR_MONTH_FIRST).any():
+            return ColumnKind.DROP, f"dates like {values.iloc[0]}: {SAY_WHICH}"
     if differing > OWN_TEXT * len(values) and differing > FEW_LEVELS:
         return ColumnKind.DROP, "text of its own in most rows"
     return ColumnKind.CATEGORY, ""
@@ -173,12 +189,49 @@ def _is_date(series: pd.Series) -> bool:
     return pd.api.types.is_datetime64_any_dtype(series.dtype)
 
 
-def _dates(values: pd.Series) -> pd.Series:
-    """Return dates, NaT for what is none: text with the year first, which has one meaning."""
+def day_first(values: pd.Series, said: bool | None) -> bool | None:
+    """Say whether the day comes first in dates like 31/12/2026.
+
+    Args:
+        values: of a column.
+        said: what the user says of it.
+
+    Returns:
+        What the user says, or what all values agree on, since there are no more than 12 months;
+        None where there are no such dates, or they leave it open, or contradict one another.
+
+    """
+    if said is not None or _is_date(values) or _is_number(values):
+        return said
+    parts = values.dropna().astype(str).str.extract(DAY_OR_MONTH_FIRST)[[0, 1]].astype(np.float64)
+    first, second = ((parts[place] > MONTHS).any() for place in (0, 1))
+    return bool(first) if first != second else None
+
+
+def dates_of(values: pd.Series, dayfirst: bool | None) -> pd.Series:
+    """Return dates, NaT for what is none: of text, what has one meaning.
+
+    Args:
+        values: of a column, none missing.
+        dayfirst: whether 3/4/2026 is in April; None where it is no date.
+
+    """
     if not _is_date(values):
         values = values.astype(str)
+        if dayfirst is not None:
+            values = values.str.replace(
+                DAY_OR_MONTH_FIRST, partial(_year_first, dayfirst), regex=True
+            )
         values = values.where(values.str.fullmatch(DATE))
     return pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
+
+
+def _year_first(dayfirst: bool, date: re.Match[str]) -> str:
+    first, second, year, rest = date.groups("")
+    day, month = (first, second) if dayfirst else (second, first)
+    if len(year) == 2:
+        year = f"{'19' if int(year) >= CENTURY else '20'}{year}"
+    return f"{year}-{month}-{day}{rest}"
 
 
 def _text(series: pd.Series) -> NDArray[Any]:
@@ -201,22 +254,28 @@ def _numbers(series: pd.Series, name: str) -> NDArray[np.float64]:
     return found
 
 
-def _days(series: pd.Series, name: str) -> NDArray[np.float64]:
+def _days(series: pd.Series, name: str, dayfirst: bool | None) -> NDArray[np.float64]:
     there = series.dropna()
     if pd.api.types.is_numeric_dtype(there.dtype):
         raise DataCorrupt(
             f"the column {name!r} holds numbers, not dates; write them like 2026-01-31"
         )
-    dates = _dates(there)
+    dates = dates_of(there, dayfirst)
     if dates.isna().any():
-        odd = there[dates.isna()].iloc[0]
-        raise DataCorrupt(
-            f"the column {name!r} holds {_shown(odd)}, which is no date; write them like 2026-01-31"
-        )
+        raise DataCorrupt(f"the column {name!r} holds {no_date(there[dates.isna()], dayfirst)}")
     found = np.full(len(series), np.nan)
     moments = dates.dt.tz_localize(None).to_numpy("datetime64[us]")
     found[series.notna().to_numpy()] = (moments - np.datetime64(0, "us")) / DAY
     return found
+
+
+def no_date(values: pd.Series, dayfirst: bool | None) -> str:
+    """Say which of these is no date, and what to do about it."""
+    odd = values.iloc[0]
+    if dayfirst is None and DAY_OR_MONTH_FIRST.fullmatch(str(odd)):
+        return f"{_shown(odd)}; {SAY_WHICH}"
+    order = {None: "", True: " with the day first", False: " with the month first"}[dayfirst]
+    return f"{_shown(odd)}, which is no date{order}; write dates like 2026-01-31"
 
 
 def _shown(value: object) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from search.data.columns import dates_of, day_first, no_date
 from search.errors import DataCorrupt
 from search.study.table import Table
 
@@ -46,7 +47,7 @@ def deal(
     dealt = {}
     for part, share in shares.items():
         if spec.time is not None:
-            chosen = _last(frame[spec.time].iloc[rest], share, spec.time)
+            chosen = _last(frame[spec.time].iloc[rest], share, spec.time, spec.dayfirst)
         elif spec.group is not None:
             labels = frame[spec.label].iloc[rest] if classes else None
             chosen = _groups(frame[spec.group].iloc[rest], labels, share, spec.group, part)
@@ -105,20 +106,17 @@ def _groups(
     return np.sort(chosen)
 
 
-def _last(moments: pd.Series, share: float, name: str) -> Places:
+def _last(moments: pd.Series, share: float, name: str, dayfirst: bool | None) -> Places:
     """Return the last rows in time; rows of one moment stay together."""
     if moments.isna().any():
         raise DataCorrupt(f"the column {name!r} lacks the time of some rows; leave these rows out")
     if pd.api.types.is_numeric_dtype(moments.dtype):
         times = moments.to_numpy(np.float64)
     else:
-        parsed = pd.to_datetime(moments, errors="coerce", utc=True, format="mixed")
+        first = day_first(moments, dayfirst)
+        parsed = dates_of(moments, first)
         if parsed.isna().any():
-            odd = moments[parsed.isna()].iloc[0]
-            raise DataCorrupt(
-                f"the column {name!r} holds {str(odd)[:40]!r}, which is no time; write times like "
-                "2026-01-31, or numbers"
-            )
+            raise DataCorrupt(f"the column {name!r} holds {no_date(moments[parsed.isna()], first)}")
         times = parsed.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.float64)
     ordered = np.sort(times)
     border = ordered[min(len(times) - 1, max(0, round((1 - share) * len(times))))]

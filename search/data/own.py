@@ -4,7 +4,7 @@ All of it is checked before anything is trained, the test arrays too: whether th
 nothing else is found out about them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -31,6 +31,7 @@ from search.data.formats import (
     read_npz,
 )
 from search.data.sources import Found
+from search.data.twice import Twice
 from search.errors import DataCorrupt, DataNotFound
 from search.study.task import Label, Task
 
@@ -66,13 +67,26 @@ class OwnFile:
         }
 
     @cached_property
+    def _twice(self) -> Twice:
+        return Twice()
+
+    @cached_property
     def digests(self) -> Mapping[str, str]:
         """The digest of each array that is used; the one reading of all their numbers."""
 
-        def visit(key: str) -> Callable[[Array], None]:
-            return self._extents[key].add if key in self._extents else lambda _piece: None
+        # The test split comes last, when it is known what was seen before.
+        order = sorted(self._headers, key=lambda key: key in self.locked)
+        found = npz_digests(self.path, {key: partial(self._visit, key) for key in order})
+        return {key: found[key] for key in self._headers}
 
-        return npz_digests(self.path, {key: visit(key) for key in self._headers})
+    def _visit(self, key: str, piece: Array) -> None:
+        if key not in self._extents:
+            return
+        self._extents[key].add(piece)
+        if key in TEST:
+            self._twice.meet(piece)
+        else:
+            self._twice.learn(key, piece)
 
     @property
     def sha256(self) -> str:
@@ -141,8 +155,15 @@ class OwnFile:
                 npz_digests(self.path, {key: partial(_gather, answers, key, found)})
                 if key in TEST:
                     yield from answers.alone("the test split", found)
-            elif flaw := unlearnable(answers.of_values(key, read_npz(self.path, [key])[key])):
+            elif flaw := unlearnable(self._answers(answers, key)):
                 raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
+        if self._twice:
+            seen = {x: self._answers(answers, y) for x, y in PAIRS[:-1] if x in self._headers}
+            if line := self._twice.said(seen, self._answers(answers, "y_test")):
+                yield line
+
+    def _answers(self, answers: Answers, key: str) -> Array:
+        return answers.of_values(key, read_npz(self.path, [key])[key])
 
     def untested(self, answers: Answers) -> tuple[Label, ...]:
         """Return the classes of which there is nothing to test on."""

@@ -28,7 +28,7 @@ from search.study.task import Task
 PURPOSES = {
     "group": "it tells the groups that stay together",
     "time": "the splits follow it; columns may say that it is learned from, too",
-    "weight": "it says how much rows count",
+    "weight": "it says how much rows count in training",
 }
 
 
@@ -129,7 +129,8 @@ class Opened:
         """What the columns are, by what may be seen."""
         spec = self.spec
         leave = {getattr(spec, role): why for role, why in PURPOSES.items() if getattr(spec, role)}
-        return understand(self._seen.drop(columns=spec.label), spec.columns, leave)
+        seen = self._seen.drop(columns=spec.label)
+        return understand(seen, spec.columns, leave, spec.dayfirst)
 
     def values(self, frame: pd.DataFrame) -> Values:
         """Return what models are given of rows, by column.

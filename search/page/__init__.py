@@ -202,7 +202,11 @@ def _kind(result: Result, name: str) -> str:
 
 
 def _cells(result: Result, row: TrialRow, judged: bool) -> list[TrialCell]:
-    values = [row.config[name] if row.config else "" for name in _names(result)]
+    # A trial that ended before it chose has nothing there, which is neither off nor an empty text.
+    chosen = (
+        TrialCell(shown(row.config[name]), _key(row.config[name])) if row.config else TrialCell("")
+        for name in _names(result)
+    )
     verdict = [TrialCell(row.verdict or "")] if judged else []
     metric = result.metric
     return [
@@ -211,7 +215,7 @@ def _cells(result: Result, row: TrialRow, judged: bool) -> list[TrialCell]:
         TrialCell("")
         if row.value is None
         else TrialCell(metric.text(row.value), metric.shown(row.value)),
-        *(TrialCell(shown(value), _key(value)) for value in values),
+        *chosen,
         *verdict,
         TrialCell(str(row.epochs), row.epochs),
         TrialCell("" if row.seconds is None else f"{row.seconds:.1f}", row.seconds),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -100,29 +101,39 @@ def trials_csv(result: "Result") -> str:
     """Return the contents of ``trials.csv``: one row for each trial, hyperparameters last.
 
     A hyperparameter that has the name of a column before it is called ``space.NAME`` there, as the
-    study calls it. What is off, or was not chosen before the trial ended, is empty; see `_cell`.
+    study calls it. What was chosen to be off is the word ``off``, and what was not chosen before
+    the trial ended is empty; see `_cell`.
     """
     columns, rows = trials_table(result)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows(map(_cell, row) for row in (columns, *rows))
+    writer.writerow(map(_cell, columns))
+    for row in rows:
+        plain, chosen = row[: len(_PLAIN)], row[len(_PLAIN) :]
+        writer.writerow([*map(_cell, plain), *map(_chosen, chosen)])
     return text.getvalue()
 
 
 def trials_table(result: "Result") -> tuple[list[str], list[list[Any]]]:
-    """Return the names of the columns that trials have, and a row for each trial."""
+    """Return the names of the columns that trials have, and a row for each trial.
+
+    A trial's hyperparameters are as its configuration has them: None is what was chosen to be off,
+    and what was not chosen before the trial ended is NaN, which nothing else is. Of the columns
+    before them None is what a trial does not have.
+    """
     names = [dimension.name for dimension in result.spec.search_space.dimensions]
     rows = []
     for row in result.trials:
         row = replace(row, value=_shown(result, row.value))
         plain = [getattr(row, name) for name in _PLAIN]
-        rows.append([*plain, *(row.config.get(name) for name in names)])
+        rows.append([*plain, *(row.config.get(name, math.nan) for name in names)])
     return [*_PLAIN, *_columns(names)], rows
 
 
+OFF = "off"  # in a cell, what was chosen to be off
 _PLAIN = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")
 # What a spreadsheet would reckon out, and what would read as another value or as a quoted text.
-_UNLIKE_TEXT = re.compile(r"[=+\-@\t\r\n\"].*|\s*|True|False", re.DOTALL)
+_UNLIKE_TEXT = re.compile(rf"[=+\-@\t\r\n\"].*|\s*|True|False|{OFF}", re.DOTALL)
 
 
 def _columns(names: Iterable[str]) -> list[str]:
@@ -136,6 +147,13 @@ def _columns(names: Iterable[str]) -> list[str]:
                 column = f"space.{column}"
         columns.append(column)
     return columns
+
+
+def _chosen(value: Any) -> Any:
+    """Return a hyperparameter's cell."""
+    if value is None:
+        return OFF
+    return "" if isinstance(value, float) and math.isnan(value) else _cell(value)
 
 
 def _cell(value: Any) -> Any:

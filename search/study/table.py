@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from search.errors import SpecError
-from search.study.checks import one_of
+from search.study.checks import one_of, truth
 
 if TYPE_CHECKING:  # a study's file opens without pandas
     import pandas as pd
@@ -36,6 +36,7 @@ class Column:
     text: bool = False  # its values are text; numbers otherwise, of dates days since 1970
     missing: int = 0  # rows of training and validation without a value
     note: str = ""  # why it is left out
+    dayfirst: bool | None = None  # of dates like 31/12/2026; None where it has none such
 
     def to_json(self) -> dict[str, Any]:
         """Return it in plain JSON."""
@@ -67,7 +68,7 @@ class Table:
     time: str | None = None  # a column; the last rows by it are the test split, then validation
     weight: str | None = None  # a column that says how much each row counts in training
     reading: Mapping[str, Any] = field(default_factory=dict)  # what pandas.read_csv is told of the
-    # file, by its own names: sep, encoding, na_values, decimal, quotechar
+    # file, by its own names: sep, encoding, na_values, decimal, quotechar, dayfirst
 
     def __post_init__(self) -> None:
         for name in ("source", "test", "validation"):
@@ -78,10 +79,26 @@ class Table:
                 raise SpecError(f"{name} is {value!r}; it must be the name of a column")
         if self.group is not None and self.time is not None:
             raise SpecError("group and time are both set, and rows are split in one way; leave one")
+        self._check_roles()
+        if self.dayfirst is not None:
+            truth("reading: dayfirst", self.dayfirst)
         for name, kind in self.columns.items():
             if name == self.label:
                 raise SpecError(f"columns says what {name} is, and it is the label; see task")
             one_of(f"columns: the kind of {name},", kind, tuple(ColumnKind))
+
+    def _check_roles(self) -> None:
+        """Refuse a column that is to serve two purposes."""
+        taken: dict[str, str] = {}
+        for role in ("label", "group", "time", "weight"):
+            column = getattr(self, role)
+            if column in taken:
+                raise SpecError(
+                    f"{taken[column]} and {role} are both {column!r}; name a column for each, or "
+                    f"leave out {role}"
+                )
+            if column is not None:
+                taken[column] = role
 
     def _check_source(self, name: str, value: object) -> None:
         if type(value).__name__ == "DataFrame":
@@ -100,6 +117,12 @@ class Table:
             f"{name} is {shown}; give {share}a DataFrame, or the path of a file that ends with "
             f"{', '.join(ENDINGS)}"
         )
+
+    @property
+    def dayfirst(self) -> bool | None:
+        """Whether 3/4/2026 is in April; None where the values of each column are to tell."""
+        said: bool | None = self.reading.get("dayfirst")
+        return said
 
     @property
     def name(self) -> str:
@@ -127,6 +150,7 @@ class Table:
             "table.group": self.group,
             "table.time": self.time,
             "table.weight": self.weight,
+            "table.dayfirst": self.dayfirst,
         }
 
 

@@ -18,13 +18,16 @@ SIZES = ((1_000, 16, 90), (5_000, 32, 60), (20_000, 64, 40), (100_000, 128, 20))
 LARGE = (256, 12)
 
 
-def study_for(table: Table, name: str | None, task: Task | None, rows: int) -> tuple[str, str]:
+def study_for(
+    table: Table, name: str | None, task: Task | None, metric: str | None, rows: int
+) -> tuple[str, str]:
     """Return the name of a study of a table, and its file's text.
 
     Args:
         table: whose source is a path.
         name: what the study is called; None for what the file is called.
         task: what is learned, where the user has said so.
+        metric: what scores trials and the winner, where the user has said so.
         rows: of the table.
 
     """
@@ -39,8 +42,9 @@ def study_for(table: Table, name: str | None, task: Task | None, rows: int) -> t
     ):
         assert before in text, f"studies/{MODEL}.py says {before}"
         text = text.replace(before, after)
-    if task is not None:
-        text = text.replace("    space={", f'    task="{task}",\n    space={{')
+    for setting, value in (("task", task), ("metric", metric)):
+        if value is not None:
+            text = text.replace("    space={", f'    {setting}="{value}",\n    space={{')
     return name, text
 
 
@@ -51,6 +55,9 @@ def _written(table: Table) -> str:
         words.append(f"test={table.test!r}")
     if table.columns:
         words.append(f"columns={dict(table.columns)!r}")
+    for role in ("group", "time", "weight"):
+        if (column := getattr(table, role)) is not None:
+            words.append(f"{role}={column!r}")
     line = f"Table({', '.join(words)})"
     if len(line) + len("    data=,") <= 100:
         return line

@@ -186,6 +186,11 @@ def _one_unit(classes: int, loss: str | None, from_logits: bool, activation: str
             f"the model has 1 output for {classes} classes: end it with Dense({classes}, 'softmax')"
         )
     if loss in _SIGNED:
+        if activation in _SIGMOIDS:
+            raise ModelError(
+                f"the loss {loss} wants numbers below 0 for the first class, and the model ends in "
+                f"{activation}, which gives none: end it with Dense(1, 'tanh')"
+            )
         return Meaning.LOGIT
     if loss in _HALVED:
         if not from_logits:

@@ -71,6 +71,8 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
     model = _built(recipe, config, seed)
     said = _said(model, few.x)
     outputs = Outputs.of(model, problem.classes, said)
+    if outputs.meaning is Meaning.LOGIT and last_activation(model) is None:
+        _check_leaves_shares(model, few.x)
     if model.compiled:
         _check_left_alone(recipe.training)
         problem = _raw(problem)
@@ -114,6 +116,28 @@ def _said(model: keras.Model, few: NDArray[Any]) -> Any:
     if said is None:
         raise ModelError("the model's call() returns None: let it return its outputs")
     return said
+
+
+def _check_leaves_shares(model: keras.Model, few: NDArray[Any]) -> None:
+    """Refuse a model that hides a sigmoid behind a loss of logits: all would be of one class.
+
+    A sigmoid stays between 0 and 1 whatever comes in; what has none leaves these at one end or the
+    other when the inputs are a thousand times as large.
+
+    Raises:
+        ModelError: it is such a model.
+
+    """
+    numbers = few.astype(np.float32)
+    try:
+        said = [keras.ops.convert_to_numpy(model(by * numbers)) for by in (1, 1000, -1000)]
+    except Exception:  # numbers of words, say, have no thousandfold
+        return
+    if all(((one >= 0) & (one <= 1)).all() for one in said):
+        raise ModelError(
+            "the loss takes numbers below 0 for the first class, and the model gives numbers "
+            "between 0 and 1 alone, as a sigmoid does: leave that out, or say from_logits=False"
+        )
 
 
 def _make_metrics(model: keras.Model, answers: NDArray[Any], said: Any) -> None:

@@ -230,6 +230,10 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
         "y_val holds .* not finite",
     ),
     "unknown class": ({"y_test": YT - 1}, "y_test holds -1, a class that y_train has not: 0, 1, 2"),
+    "as floats, two classes in one": (
+        {"y_train": Y + 2**53, "y_test": (YT + 2**53).astype(float)},
+        r"y_test holds floats beyond 2\^53, .* write all labels as whole numbers, or as text",
+    ),
     "unknown text": ({"y_train": TEXT[Y], "y_test": TEXT[::-1].astype("U9")[YT] + "s"}, "'cats'"),
     "unknown in validation": ({"x_val": XT, "y_val": YT / 2}, r"y_val holds 0\.5, a class"),
     "text and numbers": (
@@ -321,7 +325,7 @@ def test_an_archive_is_refused_before_it_is_unpacked(
 
 
 def test_own_validation_arrays_are_the_validation_split(tmp_path: Path) -> None:
-    dataset = load(written(tmp_path, x_val=XT[:50].astype("f2"), y_val=YT[:50, None]))
+    dataset = load(written(tmp_path, x_val=XT[:50].astype("f2"), y_val=YT[:50, None]))  # rounded
     assert (len(dataset.train), len(dataset.validation), dataset.notes) == (600, 50, ())
     np.testing.assert_array_equal(dataset.validation.x, XT[:50].astype("f2").astype("f4"))
     np.testing.assert_array_equal(dataset.validation.y, YT[:50])
@@ -339,7 +343,12 @@ def test_weights_stay_with_their_examples(tmp_path: Path) -> None:
         assert split.weight.dtype == np.float32
         np.testing.assert_allclose(split.weight, split.x[:, 0] ** 2, rtol=1e-5)
     assert dataset.sha256 != load(written(tmp_path)).sha256
-    own = {"x_val": XT, "y_val": YT, "sample_weight": np.ones(600), "sample_weight_val": YT + 0.5}
+    own = {
+        "x_val": XT + 1,
+        "y_val": YT,
+        "sample_weight": np.ones(600),
+        "sample_weight_val": YT + 0.5,
+    }
     dataset = load(written(tmp_path, **own))
     assert (dataset.weighed, dataset.notes) == (False, ())
     np.testing.assert_array_equal(dataset.validation.weight, YT + 0.5)
@@ -355,6 +364,14 @@ def test_weights_stay_with_their_examples(tmp_path: Path) -> None:
         ({"y_test": TEXT[0 * YT], "y_train": TEXT[Y]}, "test split .* alone, 'cat'; whoever"),
         ({"x_val": XT[:9], "y_val": 0 * YT[:9] + 2}, "^the validation split is .* alone, 2;"),
         ({"y_train": np.where(HELD_OUT, 1, Y)}, "^the validation split is .* alone, 1;"),
+        (
+            {"x_test": np.concatenate([X[:20], XT[20:40], X[40:300]]), "y_test": Y[:300]},
+            "^280 of the 300 test examples also stand in training or validation, answer and all",
+        ),
+        (
+            {"x_val": XT.astype("f4"), "y_val": np.where(np.arange(300) < 9, YT, YT - YT % 2)},
+            f"^{9 + int((YT[9:] != 1).sum())} of the 300 test examples also stand in training or",
+        ),
         ({"x_train": column(1.0)}, "x_test goes more than 100 times .* in column 5; what"),  # D34
         ({"x_train": column(1 + 1e-5 * X[:, 5])}, "x_test goes more than 100 times .* column 5"),
     ],

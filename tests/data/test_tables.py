@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,9 @@ def test_what_is_no_parquet_is_refused_in_a_line(tmp_path: Path) -> None:
         ({"columns": {"income": "drop"}}, "it is the label"),
         ({"group": "sex", "time": "since"}, "leave one"),
         ({"label": ""}, "the name of a column"),
+        ({"group": "income"}, "label and group are both 'income'"),
+        ({"time": "sold", "weight": "sold"}, "time and weight are both 'sold'; name a column for"),
+        ({"reading": {"dayfirst": "yes"}}, "reading: dayfirst"),
     ],
 )
 def test_settings_that_nothing_can_be_made_of_are_refused(
@@ -214,7 +218,10 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
         ([f"{value} miles" for value in range(60)], ColumnKind.DROP),
         (["2020-01-31", "2021/2/3", "2022-12-01T10:00"] * 20, ColumnKind.DATE),
         (pd.date_range("2020", periods=60, tz="UTC").tolist(), ColumnKind.DATE),
-        (["31.01.2020", "1.2.2021", None] * 20, ColumnKind.DROP),  # which is the month?
+        (["31.01.2020", "1.2.2021", None] * 20, ColumnKind.DATE),
+        (["1/31/20", "12/1/21 10:00", "2022-12-01"] * 20, ColumnKind.DATE),
+        (["03.01.2020", "1.2.2021", None] * 20, ColumnKind.DROP),  # which is the month?
+        (["31.01.2020", "01.31.2020", None] * 20, ColumnKind.DROP),  # both cannot be
         ([None] * 60, ColumnKind.DROP),
         (["only", None] * 30, ColumnKind.CATEGORY),
         (pd.Categorical(["a", "b", "c"] * 20), ColumnKind.CATEGORY),
@@ -236,6 +243,55 @@ def test_values_are_what_a_file_of_text_says_they_are() -> None:
     date = Column(name="d", kind=ColumnKind.DATE)
     days = values_of(date, pd.Series(["1970-01-02", None, "1970-01-01T12"]))
     np.testing.assert_array_equal(days, np.array([1, np.nan, 0.5], np.float32))
+
+
+DAYS = ["03/04/2020", "05/06/21", None, "01/02/1969 18:00"]
+DAY_FIRST = np.array(["2020-04-03", "2021-06-05", "NaT", "1969-02-01T18"], "M8[h]")
+MONTH_FIRST = np.array(["2020-03-04", "2021-05-06", "NaT", "1969-01-02T18"], "M8[h]")
+
+
+@pytest.mark.parametrize(
+    ("values", "said", "dates"),
+    [
+        (DAYS, True, DAY_FIRST),
+        (DAYS, False, MONTH_FIRST),
+        ([*DAYS, "31/12/2020"], None, DAY_FIRST),  # there is no month 31
+        ([*DAYS, "12/31/2020"], None, MONTH_FIRST),
+    ],
+)
+def test_dates_with_the_day_first_are_read_where_that_is_plain(
+    values: list[str | None], said: bool | None, dates: Any
+) -> None:
+    frame = pd.DataFrame({"when": values})
+    (column,) = understand(frame, {}, {}, said)
+    assert column.kind is ColumnKind.DATE
+    kept = Column.from_json(column.to_json())  # as `search.predict` has it, row by row
+    days = (dates - np.datetime64(0, "h")) / np.timedelta64(1, "D")
+    found = np.concatenate([values_of(kept, frame["when"][[row]]) for row in range(4)])
+    np.testing.assert_array_equal(found, days.astype(np.float32))
+
+
+def test_dates_that_may_be_two_are_said_and_not_guessed() -> None:
+    frame = pd.DataFrame({"when": DAYS, "x": [0.5, 2.5, 1.5, 0.0]})
+    when, _ = understand(frame, {}, {})
+    assert when.note.startswith("dates like 03/04/2020: say whether the day comes first: Table(")
+    with pytest.raises(DataCorrupt, match="'when' holds '03/04/2020'; say whether the day comes"):
+        understand(frame, {"when": "date"}, {})
+    with pytest.raises(DataCorrupt, match="'31/12/2020', which is no date with the month first"):
+        values_of(replace(when, kind=ColumnKind.DATE, dayfirst=False), pd.Series(["31/12/2020"]))
+
+
+def test_time_goes_by_what_the_user_says_of_dates() -> None:
+    dates = [f"{day:02}/{month:02}/2020" for month in range(1, 7) for day in range(1, 11)]
+    frame = PEOPLE[:60].assign(sold=dates).sample(frac=1, random_state=0)
+    with pytest.raises(DataCorrupt, match=r"'sold' holds '.*'; say whether the day comes first"):
+        load(of(frame, time="sold"))
+    for dayfirst, form in ((True, "%d/%m/%Y"), (False, "%m/%d/%Y")):
+        reading = {"dayfirst": dayfirst}
+        spec = of(frame, time="sold", reading=reading, columns={"sold": "date"})
+        last = np.sort(pd.to_datetime(pd.Series(dates), format=form).to_numpy("M8[D]"))[-12:]
+        moments = np.sort((open_test(load(spec)).columns or {})["sold"])
+        np.testing.assert_array_equal(moments, last.astype(int))
 
 
 # -- splits ----------------------------------------------------------------------------------

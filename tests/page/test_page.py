@@ -463,3 +463,9 @@ def test_of_many_trials_some_are_drawn_and_the_page_says_so() -> None:
     assert text.count("Drawn are") >= 8
     whole, _ = figures(replace(FULL))
     assert "Drawn are" not in whole.caption
+
+
+def test_what_was_never_chosen_is_no_empty_text() -> None:
+    failed = text_of("failed")
+    rows = failed[failed.index("All trials") :].partition("<tbody>")[2].split("<tr>")[1:]
+    assert [one.count('<td class=""></td>') for one in rows] == [len(SPACE)] * 2

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from search.optimum import Optimum
 from search.page import page
 from search.result.markdown import markdown
 from search.result.result import Result
@@ -334,12 +335,14 @@ def test_the_csv_can_be_read_back() -> None:
         assert line["reason"] == (wanted.reason or "")
         assert line["counts"] == str(wanted.counts)
         assert line["activation"] == wanted.config.get("activation", "")
+        clipnorm = wanted.config.get("clipnorm", "")  # which is None where it is off
+        assert line["clipnorm"] == ("off" if clipnorm is None else str(clipnorm))
     assert list(rows[0])[-3:] == list(CONFIG)
 
 
 NAMES: dict[str, list[Any]] = {
-    "state": ["", "0", "off"],
-    "seed": [None, 3, "3"],
+    "state": ["", "0", "off"],  # a text that is no more than its letters
+    "seed": [None, 3, "3"],  # off in the first trial
     "space.seed": ["=1+1", "-1", "@x"],
     "text": ["True", "nan", '"'],
     "switch": [True, False, -1.5],
@@ -359,10 +362,15 @@ def test_a_csv_has_each_name_once_and_tells_texts_from_all_else() -> None:
     assert names[8:] == ["space.state", "space.space.seed", "space.seed", "text", "switch"]
     assert len(set(names)) == len(names)
     cells = [line[8:] for line in lines[1:]]
-    assert cells[0] == ['""', "", '"=1+1"', '"True"', "True"]
+    assert cells[0] == ['""', "off", '"=1+1"', '"True"', "True"]
     assert cells[1] == ['"0"', "3", '"-1"', '"nan"', "False"]
-    assert cells[2] == ["off", '"3"', '"@x"', r'"\""', "-1.5"]
-    assert cells[3] == [""] * 5
+    assert cells[2] == ['"off"', '"3"', '"@x"', r'"\""', "-1.5"]
+    assert cells[3] == [""] * 5, "nothing was chosen, which is not the same as off"
+    trials = Optimum(replace(MET, spec=spec, trials=tuple(rows)), Path(), None, {}).trials
+    seeds = trials["space.space.seed"].tolist()
+    assert seeds[:3] == [None, 3, "3"]
+    assert math.isnan(seeds[3])
+    assert trials["reason"].isna().sum() == sum(one.reason is None for one in rows)
     assert lines[1][2] == "-0.5", "a number stays one"
     assert lines[4][5] == "\"=cmd|' /C calc'!A0\""
 

@@ -76,6 +76,7 @@ def test_two_classes(build: Callable[[], keras.Model], meaning: Meaning) -> None
 
 REFUSED: list[tuple[Callable[[], keras.Model], str]] = [
     (lambda: one("sigmoid", LOSSES.BinaryCrossentropy(from_logits=True)), "leave out one"),
+    (lambda: one("sigmoid", "hinge"), "numbers below 0 for the first class, .* 'tanh'"),
     (lambda: one("softplus"), "cannot be told"),
     (lambda: one("relu", mine), "cannot be told"),
     (lambda: one("sigmoid", "sparse_categorical_crossentropy"), "binary_crossentropy"),
@@ -155,3 +156,16 @@ def test_of_an_error_as_much_is_slack_as_of_r2() -> None:
     error = 5.0
     more = error + number.slack(said, targets, RMSE.measured(targets), -error)
     assert (more**2 - error**2) / targets.var() == pytest.approx(1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")  # which JAX has not
+def test_plain_keras_rounds_inputs_before_any_layer_sees_them() -> None:
+    """So no layer of a finished model could keep digits that float32 has not.
+
+    Such inputs are refused when they are read; see `search.data.extent`.
+    """
+    centred = [keras.Input((1,), dtype="float64"), LAYERS.Rescaling(1.0, -1.7e9, dtype="float64")]
+    x = 1.7e9 + 30 * np.random.RandomState(0).normal(size=(100, 1))
+    said = keras.Sequential(centred).predict(x, verbose=0)
+    np.testing.assert_array_equal(said, x.astype(np.float32).astype(np.float64) - 1.7e9)
+    assert len(np.unique(said)) < 5

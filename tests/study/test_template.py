@@ -1,0 +1,39 @@
+"""The study that is made for a table: what its user said stands in its file."""
+
+from pathlib import Path
+
+import pytest
+
+from search import Table
+from search.study.files import load_study
+from search.study.task import Task
+from search.study.template import study_for
+
+
+@pytest.mark.parametrize(
+    ("table", "task", "metric"),
+    [
+        (Table("houses.csv", label="price"), None, None),
+        (Table("houses.csv", label="price", test=0.3, group="street"), Task.REGRESSION, "mae"),
+        (
+            Table(
+                "it's.csv",
+                label="price",
+                test="later.csv",
+                columns={"zip": "category"},
+                time="sold",
+                weight="rooms, all",
+            ),
+            None,
+            "rmse",
+        ),
+    ],
+)
+def test_all_that_was_said_of_a_table_is_in_its_study(
+    tmp_path: Path, table: Table, task: Task | None, metric: str | None
+) -> None:
+    name, text = study_for(table, None, task, metric, 300)
+    (tmp_path / "made.py").write_text(text)
+    study = load_study(str(tmp_path / "made.py"))
+    assert (study.name, study.data, study.task, study.metric) == (name, table, task, metric)
+    assert max(map(len, text.splitlines())) <= 100
