@@ -284,9 +284,9 @@ def test_an_older_copy_of_a_file_is_told_from_what_was_opened(tmp_path: Path) ->
 def test_looking_at_a_file_lets_go_of_no_lock(tmp_path: Path) -> None:
     """Who closes any descriptor of a file loses what SQLite has locked of it."""
     url = f"sqlite:///{tmp_path}/store.db"
-    with contextlib.closing(Database(url, create=True)) as first:
-        with first.engine.connect() as connection:
-            connection.execute(sa.text("SELECT * FROM search_schema"))
-            Database(url, create=False).close()
-            held = Path("/proc/locks").read_text()
+    first = Database(url, create=True)
+    with contextlib.closing(first), first.engine.connect() as connection:
+        connection.execute(sa.text("SELECT * FROM search_schema"))
+        Database(url, create=False).close()
+        held = Path("/proc/locks").read_text()
     assert f":{(tmp_path / 'store.db').stat().st_ino} " in held
