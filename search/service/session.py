@@ -210,6 +210,7 @@ class Session:
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
+        self._make_out()
 
     def _check_text(self) -> None:
         """Refuse columns of text where a finished model could not take them."""

@@ -52,6 +52,7 @@ class Address:
         match url.get_backend_name():
             case "sqlite":
                 _check_file(url)
+                url = url.set(drivername="sqlite")
             case "postgresql" | "postgres":
                 _check_options(url)
                 url = url.set(drivername="postgresql+psycopg")
@@ -112,10 +113,20 @@ def _check_file(url: URL) -> None:
         raise UsageError(
             "the storage would be in memory and be lost; name a file, like sqlite:///runs/search.db"
         )
+    if url.host:
+        raise UsageError(
+            "the storage is a file of another machine; name one of this machine behind three "
+            "slashes, like sqlite:///runs/search.db"
+        )
     if url.query:
         raise UsageError(
             "the storage has options, and a file of SQLite takes none; name the file alone, like "
             "sqlite:///runs/search.db"
+        )
+    if not url.database.isprintable():
+        raise UsageError(
+            f"the storage would be a file named {url.database!r}, which nobody could type; name "
+            "another, like sqlite:///runs/search.db"
         )
     try:
         Path(f"{url.database}{_LONGEST}").stat()
@@ -126,6 +137,11 @@ def _check_file(url: URL) -> None:
             f"the storage cannot be a file of that name: {error.strerror}; name another, like "
             "sqlite:///runs/search.db"
         ) from error
+    if Path(url.database).is_dir():
+        raise UsageError(
+            f"the storage is the folder {url.database}; name a file in it, like "
+            f"sqlite:///{Path(url.database) / 'search.db'}"
+        )
 
 
 def _check_options(url: URL) -> None:
@@ -134,6 +150,8 @@ def _check_options(url: URL) -> None:
             "the storage has its password among the options; write it as user:password@, "
             "or better in the variable PGPASSWORD"
         )
+    if url.port is not None and not 0 < url.port < 2**16:
+        raise UsageError(f"the storage has the port {url.port}, and ports end with 65535")
     for name in url.query:
         try:
             make_conninfo(**{name: ""})

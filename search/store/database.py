@@ -6,7 +6,6 @@ being although many start at once, and how writers take turns.
 
 import contextlib
 import logging
-import os
 import random
 import shutil
 import time
@@ -20,7 +19,8 @@ from optuna.storages import RDBStorage
 from search.errors import StoreError, StoreGone, StoreNotFound
 from search.store import tables
 from search.store.address import Address
-from search.store.lock import is_there, lock_of
+from search.store.file import StoreFile, give_identity
+from search.store.lock import lock_of
 from search.store.patience import STORE_ERRORS, Patience, lost, reading_only, reason
 from search.store.statements import OPTUNA_SCHEMA
 from search.store.timing import Timing
@@ -56,7 +56,7 @@ class Database:
         self.shown_url = self._address.shown
         self.patience = Patience(self.timing, self.check)
         self._opened = False
-        self._file: os.stat_result | None = None  # of SQLite, since it is open
+        self._file: StoreFile | None = None  # of SQLite, since it is open
         if self.sqlite and not create and not self._address.file.exists():
             raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
         try:
@@ -68,7 +68,7 @@ class Database:
             ) from error
         self.engine: sa.Engine = self.rdb.engine
         if self.sqlite:
-            self._file = self._address.file.stat()
+            self._file = StoreFile(self._address.file)
         self._opened = True
 
     @property
@@ -83,7 +83,7 @@ class Database:
             StoreGone: it is not.
 
         """
-        if self._file is not None and not is_there(self._file, self._address.file):
+        if self._file is not None and not self._file.is_the_same():
             raise self.gone()
 
     def gone(self) -> StoreGone:
@@ -181,6 +181,7 @@ class Database:
 
     def _log_ahead(self) -> None:
         with self._connection() as connection:
+            give_identity(connection)
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
     @contextlib.contextmanager

@@ -1,12 +1,13 @@
 """A store that is deleted or replaced under those who work on it: they notice it and leave."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from search.store import Store
+from search.store import Store, tables
 from tests.postgres import Postgres
 from tests.simulated import Simulation
 from tests.site import Site, ended, site_in, wait_until
@@ -41,18 +42,21 @@ def assert_noticed(site: Site, hold: int, *commands: tuple[str, ...]) -> Callabl
     return check
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_a_file_that_is_deleted_or_replaced_is_missed_by_all(site: Site, replaced: bool) -> None:
+@pytest.mark.parametrize("change", ["deleted", "replaced", "written over"])
+def test_a_file_that_is_deleted_or_replaced_is_missed_by_all(site: Site, change: str) -> None:
     site.write(TRIALS, EPOCHS)
     check = assert_noticed(site, 3, ("run", *site.study), ("worker", *site.study))
-    if replaced:  # by a backup, as it is restored
-        Store(f"sqlite:///{site.path}/other.db", create=True).close()
-        (site.path / "other.db").replace(site.path / "store.db")
+    file, other = site.path / "store.db", site.path / "other.db"
+    Store(f"sqlite:///{other}", create=True).close()
+    if change == "deleted":
+        for one in site.path.glob("store.db*"):
+            one.unlink()
+    elif change == "replaced":  # by a backup, as it is restored
+        other.replace(file)
     else:
-        for file in site.path.glob("store.db*"):
-            file.unlink()
+        shutil.copyfile(other, file)
     check()
-    assert (site.path / "store.db").exists() == replaced, "nobody made another one"
+    assert file.exists() == (change != "deleted"), "nobody made another one"
 
 
 def test_a_confirmation_is_not_brought_to_its_end_for_nobody(site: Site) -> None:
@@ -62,7 +66,7 @@ def test_a_confirmation_is_not_brought_to_its_end_for_nobody(site: Site) -> None
     check()
 
 
-@pytest.mark.parametrize("anew", ["dropped", "empty", "another store"])
+@pytest.mark.parametrize("anew", ["dropped", "empty", "emptied", "another store"])
 def test_a_database_that_is_dropped_or_made_anew_is_missed_by_all(
     tmp_path: Path, postgres: Postgres, anew: str
 ) -> None:
@@ -70,8 +74,12 @@ def test_a_database_that_is_dropped_or_made_anew_is_missed_by_all(
     for site in site_in(tmp_path, postgres.create("gone")):
         site.write(TRIALS, EPOCHS)
         check = assert_noticed(site, 3, ("run", *site.study), ("worker", *site.study))
-        postgres.execute("DROP DATABASE gone WITH (FORCE)")
-        if anew != "dropped":
+        if anew == "emptied":
+            names = ", ".join(table.name for table in tables.metadata.sorted_tables)
+            postgres.execute(f"TRUNCATE {names}", "gone")
+        else:
+            postgres.execute("DROP DATABASE gone WITH (FORCE)")
+        if anew in ("empty", "another store"):
             postgres.execute(
                 f"CREATE DATABASE gone TEMPLATE {'template1' if anew == 'empty' else 'spare'}"
             )

@@ -2,6 +2,8 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from search.errors import StoreError, StoreNotFound, UsageError
+from search.errors import StoreError, StoreGone, StoreNotFound, UsageError
 from search.store import tables
 from search.store.address import Address
 from search.store.database import Database
@@ -261,3 +263,30 @@ def test_the_password_is_in_no_message(postgres: Postgres) -> None:
         raise told
     assert PASSWORD not in str(refused.value)
     database.close()
+
+
+def test_an_older_copy_of_a_file_is_told_from_what_was_opened(tmp_path: Path) -> None:
+    url, backup = f"sqlite:///{tmp_path}/store.db", tmp_path / "backup.db"
+    Database(url, create=True).close()
+    shutil.copy(tmp_path / "store.db", backup)
+    with contextlib.closing(Database(url, create=False)) as database:
+        rows = [{"study": "any", "number": number} for number in range(2000)]
+        with database.engine.begin() as connection:
+            connection.execute(tables.tickets.insert(), rows)
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+            connection.execute("PRAGMA wal_checkpoint")
+        database.check()
+        shutil.copyfile(backup, tmp_path / "store.db")  # as cp does it: the file stays one
+        with pytest.raises(StoreGone):
+            database.check()
+
+
+def test_looking_at_a_file_lets_go_of_no_lock(tmp_path: Path) -> None:
+    """Who closes any descriptor of a file loses what SQLite has locked of it."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    first = Database(url, create=True)
+    with contextlib.closing(first), first.engine.connect() as connection:
+        connection.execute(sa.text("SELECT * FROM search_schema"))
+        Database(url, create=False).close()
+        held = Path("/proc/locks").read_text()
+    assert f":{(tmp_path / 'store.db').stat().st_ino} " in held
