@@ -150,7 +150,7 @@ def worlds() -> Iterator[World]:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Contest:
     """Where configurations are confirmed.
 
     A model is right on an example that is easier than its limit. What makes an example hard is to
@@ -222,10 +222,10 @@ class Raced:
     lost: float  # true score of the winner, the mean
 
 
-def raced(choice: Choice, studies: int) -> Raced:
+def raced(contest: Contest, studies: int) -> Raced:
     """Return what the race does in so many studies."""
     random = np.random.default_rng(3)
-    found = [choice.simulate(random) for _ in range(studies)]
+    found = [contest.simulate(random) for _ in range(studies)]
     pairs = [(one[True], one[False]) for one in found]
     return Raced(
         fmean(race.held for race, _ in pairs),
@@ -236,20 +236,20 @@ def raced(choice: Choice, studies: int) -> Raced:
     )
 
 
-def choices() -> Iterator[Choice]:
+def contests() -> Iterator[Contest]:
     """Yield where winners are chosen: alike to far apart, by seeds that agree and that do not."""
     for candidates, seeds in ((2, 5), (3, 3), (5, 5)):
         for differing in (0.0, 0.02, 0.1):
             for luck in (0.0, 0.02, 0.1):
-                yield Choice(candidates, seeds, differing, luck)
+                yield Contest(candidates, seeds, differing, luck)
 
 
 def show_races(studies: int) -> None:
-    for choice in choices():
-        one = raced(choice, studies)
+    for contest in contests():
+        one = raced(contest, studies)
         print(
-            f"{choice.candidates} candidates, {choice.seeds} seeds, differing "
-            f"{choice.differing:.2f}, luck {choice.luck:.2f}: covers {one.coverage:.3f}, without "
+            f"{contest.candidates} candidates, {contest.seeds} seeds, differing "
+            f"{contest.differing:.2f}, luck {contest.luck:.2f}: covers {one.coverage:.3f}, without "
             f"the race {one.coverage_without:.3f}; leaves out {one.left_out:.0%} of the runs, "
             f"another wins in {one.other:.1%}, loses {100 * one.lost:.4f} points",
             flush=True,

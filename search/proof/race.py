@@ -8,7 +8,7 @@ that S seeds will come to is predicted to be normal around d, with the variance:
     s^2 * 2 (S - n) / (S n)
 
 and with s estimated from all runs so far, each candidate's around its own mean, it is Student's.
-Where the one behind then has a chance below `CHANCE` to end in front, it drops out, for good. That
+Where the one behind then has a chance below `SLIM` to end in front, it drops out, for good. That
 is stochastic curtailment (Lan, Simon and Halperin 1982, Stochastically curtailed tests in long-term
 clinical trials, Sequential Analysis 1) by the predicted end, as Choi, Smith and Becker have it
 (1985, Early decision in clinical trials when the treatment differences are small, Controlled
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr  # scipy.stats has it too, but is slow to import
 
 FIRST = 2  # seeds before anybody drops out: one says nothing about its spread
-CHANCE = 0.1  # to end in front, below which a candidate drops out
+SLIM = 0.1  # chance to end in front, below which a candidate drops out
 
 
 def in_race(scores: Mapping[int, Sequence[float]], seeds: int) -> list[int]:
@@ -63,4 +63,4 @@ def _stay(scores: NDArray[np.float64], seeds: int) -> NDArray[np.bool_]:
     if variance == 0:
         return np.asarray(behind == 0)
     spread = math.sqrt(variance * 2 * (seeds - done) / (seeds * done))
-    return np.asarray(stdtr(count * (done - 1), -behind / spread) >= CHANCE)
+    return np.asarray(stdtr(count * (done - 1), -behind / spread) >= SLIM)

@@ -165,9 +165,13 @@ def test_an_interrupted_confirmation_trains_only_what_is_missing(case: Case) -> 
     with pytest.raises(Interrupted):
         confirmation.prove([candidate(3), candidate(5)], None)
     assert case.openings == 0
+    kept = {run.seed for run in case.notes.runs}
     case.trainer = ScriptedTrainer(2, scores, build=build)
-    case.prove()
-    assert len(case.trainer.started) == 2
+    proof = case.prove()
+    started = [seed for _, _, seed in case.trainer.started]
+    assert len(started) == 3, "when a lane was free, trial 3 could still win"
+    assert not kept & set(started)
+    assert proof.trial == 5
     assert case.openings == 1
 
 

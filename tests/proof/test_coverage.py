@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.coverage import Choice, World, coverage, raced
+from benchmarks.coverage import Contest, World, coverage, raced
 from search.proof.influence import Floats
 from search.proof.scored import Scored
 from search.study.metric import (
@@ -41,7 +41,7 @@ def test_every_score_is_covered(world: World) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("differing", [0.0, 0.1])
 def test_a_race_leaves_the_interval_what_it_was(differing: float) -> None:
-    found = raced(Choice(3, 4, differing, luck=0.05, validated=500, tested=500), studies=150)
+    found = raced(Contest(3, 4, differing, luck=0.05, validated=500, tested=500), studies=150)
     assert found.coverage >= 0.9
     assert abs(found.coverage - found.coverage_without) <= 0.03
     assert found.left_out > 0.05

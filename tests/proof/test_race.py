@@ -5,7 +5,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from search.proof.race import CHANCE, in_race
+from search.proof.race import SLIM, in_race
 
 
 def test_nobody_drops_out_on_one_seed() -> None:
@@ -54,4 +54,4 @@ def test_of_those_that_drop_out_few_would_have_won(gap: float) -> None:
         mistakes += best not in racing
     assert dropped > 800
     # With candidates that are alike it is the chance itself.
-    assert mistakes < 1.3 * CHANCE * dropped
+    assert mistakes < 1.3 * SLIM * dropped

@@ -223,11 +223,22 @@ def test_the_report_has_the_best_trials_the_confirmation_and_the_reasons() -> No
         ["1", "95.00 %", "9", "elu", "off", "0.01"],
         ["0", "91.00 %", "9", "elu", "off", "0.01"],
     ]
-    assert confirmation[2:] == [["0", "94.00 %"], ["1", "91.00 %"]]
+    assert confirmation[2:] == [["0", "2", "94.00 %"], ["1", "2", "91.00 %"]]
     assert ["complete", "all epochs done", "2"] in reasons
     assert ["failed", 'ValueError: a|b, "c" and d', "1"] in reasons
     assert "python -m search.replay --study study --name mine --trial 0\n" in markdown(MET)
     assert "SHA-256 5ba" in markdown(MET)
+    assert "hardly win" not in markdown(MET)
+
+
+def test_it_says_which_candidates_dropped_out() -> None:
+    assert MET.proof is not None
+    raced = replace(MET, proof=replace(MET.proof, runs=MET.proof.runs[:-1]))
+    _, confirmation, _ = tables(markdown(raced))
+    assert [row[:2] for row in confirmation[2:]] == [["0", "2"], ["1", "1"]]
+    assert "A candidate that could hardly win any more was trained with no further seeds." in (
+        markdown(raced)
+    )
 
 
 def test_the_report_shows_ten_trials_at_most() -> None:
