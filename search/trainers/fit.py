@@ -58,16 +58,19 @@ class FitTrainer:
     Args:
         dataset: what to train and validate on.
         cadence: when the trials' health is looked at.
+        problem: what networks must know of the data, where these are a few of more.
 
     """
 
     lanes = 1
     label = TrainerLabel("fit")
 
-    def __init__(self, dataset: Dataset, cadence: Cadence = at_rungs) -> None:
+    def __init__(
+        self, dataset: Dataset, cadence: Cadence = at_rungs, problem: Problem | None = None
+    ) -> None:
         self._dataset = dataset
         self._cadence = cadence
-        self._problem = Problem.of(dataset)
+        self._problem = problem or Problem.of(dataset)
         self._running: _Running | None = None
 
     def start(

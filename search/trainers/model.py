@@ -47,6 +47,7 @@ class Problem:
     by_feature: bool = False  # whether each is standardized by itself unless the study says
     target_mean: float = 0.0  # of a regression's targets of the training split
     target_scale: float = 1.0  # their standard deviation
+    target_range: tuple[float, float] = (0.0, 0.0)  # a twentieth of them lies beyond at each end
     metric: Metric = ACCURACY  # how predictions are scored
     encoding: "Encoding | None" = None  # of a table, how its columns become inputs
 
@@ -60,9 +61,11 @@ class Problem:
         # Constant, but for rounding of the mean: nothing is learned of it, so that networks must be
         # blind to it, should it vary later.
         scales[scales <= 1e-12 * np.abs(means)] = np.inf
-        targets = (0.0, 1.0)
+        targets, ends = (0.0, 1.0), (0.0, 0.0)
         if dataset.classes is None:
             targets = float(dataset.train.y.mean()), float(dataset.train.y.std())
+            low, high = np.percentile(dataset.train.y, [5, 95]).tolist()
+            ends = low, high
         return cls(
             input_shape=dataset.input_shape,
             classes=dataset.classes,
@@ -75,6 +78,7 @@ class Problem:
             by_feature=len(dataset.input_shape) == 1 and x.dtype != np.uint8,
             target_mean=targets[0],
             target_scale=targets[1],
+            target_range=ends,
             metric=dataset.metric,
             encoding=None if dataset.table is None else dataset.table.encoding,
         )

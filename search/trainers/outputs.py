@@ -31,6 +31,16 @@ _SIGNED = {"hinge", "squaredhinge"}  # labels are -1 and 1 to them
 _SPARSE = {"sparsecategoricalcrossentropy"}
 _SIGMOIDS = {"sigmoid", "hardsigmoid", "softmax"}
 
+SHARES, SIGNED, POSITIVE = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
+EVERYWHERE = (-math.inf, math.inf)
+# Between which numbers a function's values lie, where these have an end.
+REACH = {
+    **dict.fromkeys(_SIGMOIDS, SHARES),
+    **dict.fromkeys(("tanh", "hardtanh", "softsign"), SIGNED),
+    **dict.fromkeys(("relu", "softplus", "exponential", "squareplus"), POSITIVE),
+    "relu6": (0.0, 6.0),
+    "logsigmoid": (-math.inf, 0.0),
+}
 
 BATCH = 1000  # examples; large enough that the calls' overhead vanishes
 

@@ -16,9 +16,19 @@ from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.model import Problem
-from search.trainers.outputs import Meaning, Outputs, last_activation
+from search.trainers.outputs import (
+    EVERYWHERE,
+    POSITIVE,
+    REACH,
+    SHARES,
+    SIGNED,
+    Meaning,
+    Outputs,
+    last_activation,
+)
 from search.trainers.schedules import is_constant
 
+SLACK = 0.1  # of the width of the targets, by which they may lie beyond what a model can say
 # What says how long a trial may run and how it is judged; no trial may choose it for itself.
 _STUDYS = {"epochs", "patience", "best_weights"}
 
@@ -71,8 +81,7 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
     model = _built(recipe, config, seed)
     said = _said(model, few.x)
     outputs = Outputs.of(model, problem.classes, said)
-    if outputs.meaning is Meaning.LOGIT and last_activation(model) is None:
-        _check_leaves_shares(model, few.x)
+    _check_reach(model, outputs, problem, few.x)
     if model.compiled:
         _check_left_alone(recipe.training)
         problem = _raw(problem)
@@ -118,26 +127,49 @@ def _said(model: keras.Model, few: NDArray[Any]) -> Any:
     return said
 
 
-def _check_leaves_shares(model: keras.Model, few: NDArray[Any]) -> None:
-    """Refuse a model that hides a sigmoid behind a loss of logits: all would be of one class.
-
-    A sigmoid stays between 0 and 1 whatever comes in; what has none leaves these at one end or the
-    other when the inputs are a thousand times as large.
+def _check_reach(model: keras.Model, outputs: Outputs, problem: Problem, few: NDArray[Any]) -> None:
+    """Refuse a model of one unit whose end cannot say what is asked of it.
 
     Raises:
         ModelError: it is such a model.
 
     """
+    if outputs.meaning not in (Meaning.LOGIT, Meaning.NUMBER):
+        return
+    low, high = _reach(model, few)
+    if outputs.meaning is Meaning.LOGIT:
+        if (low, high) == SHARES:
+            raise ModelError(
+                "the loss takes numbers below 0 for the first class, and the model gives numbers "
+                "between 0 and 1 alone, as a sigmoid does: leave that out, or say from_logits=False"
+            )
+        return
+    least, most = problem.target_range
+    slack = SLACK * (most - least)
+    if least < low - slack or most > high + slack:
+        raise ModelError(
+            f"its last layer gives numbers from {low:g} to {high:g}, and most targets lie between "
+            f"{least:g} and {most:g}: end it with Dense(1), or scale the targets to these"
+        )
+
+
+def _reach(model: keras.Model, few: NDArray[Any]) -> tuple[float, float]:
+    """Return between which numbers all outputs lie, as far as can be told.
+
+    A model that hides its end is asked: a sigmoid stays between 0 and 1 whatever comes in, and what
+    has none leaves these when the inputs are a thousand times as large, or their negatives.
+    """
+    if (last := last_activation(model)) is not None:
+        return REACH.get(last, EVERYWHERE)
     numbers = few.astype(np.float32)
     try:
         said = [keras.ops.convert_to_numpy(model(by * numbers)) for by in (1, 1000, -1000)]
     except Exception:  # numbers of words, say, have no thousandfold
-        return
-    if all(((one >= 0) & (one <= 1)).all() for one in said):
-        raise ModelError(
-            "the loss takes numbers below 0 for the first class, and the model gives numbers "
-            "between 0 and 1 alone, as a sigmoid does: leave that out, or say from_logits=False"
-        )
+        return EVERYWHERE
+    for low, high in (SHARES, SIGNED, POSITIVE):
+        if all(((one >= low) & (one <= high)).all() for one in said):
+            return low, high
+    return EVERYWHERE
 
 
 def _make_metrics(model: keras.Model, answers: NDArray[Any], said: Any) -> None:

@@ -14,6 +14,7 @@ from search.health.cadence import never
 from search.study.spec import StudySpec
 from search.trainers.files import loaded, saved
 from search.trainers.fit import GLANCE, FitTrainer
+from search.trainers.model import Problem
 from search.trainers.outputs import answers_of
 
 _REGISTER = "@keras.saving.register_keras_serializable()"
@@ -30,7 +31,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
     recipe = spec.recipe(next(spec.search_space.corners()))
     few = _few(dataset, recipe.training.batch_size)
     try:
-        trainer = FitTrainer(few, never)
+        trainer = FitTrainer(few, never, Problem.of(dataset))
         trainer.start(0, recipe, spec.seed)
         trainer.epoch()
         _check_kept(trainer.model(0), few.validation.given)

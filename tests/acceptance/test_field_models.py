@@ -435,6 +435,31 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
+# What ends cannot say, in a visible end, in a hidden one, and in one that its author compiled.
+BEYOND: dict[str, tuple[str, float, str]] = {
+    "sigmoid": (sequential(BINARY), 300.0, "from 0 to 1, and most targets lie between 30"),
+    "hidden tanh": (
+        SUBCLASS.format(end="layers.Dense(1, 'tanh')", compiled=ADAM.format("'mse'", "")),
+        -5.0,
+        "from -1 to 1, and most targets lie between -",
+    ),
+    "softplus": (
+        sequential("layers.Dense(1, 'softplus')", ADAM.format("'mae'", "")),
+        -5.0,
+        "from 0 to inf, and most targets lie between -",
+    ),
+}
+
+
+@pytest.mark.parametrize("end", BEYOND)
+def test_targets_that_the_outputs_cannot_reach_are_refused(case: Case, end: str) -> None:
+    code, shift, said = BEYOND[end]
+    arrays = curve()
+    for key in ("y_train", "y_test"):
+        arrays[key] = arrays[key] + shift
+    case.write(arrays, code, training="epochs=2")
+    case.refused(said, "end it with Dense(1)")
+
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_model_that_cannot_serve_is_refused_before_there_is_a_store(
