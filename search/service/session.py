@@ -1,9 +1,11 @@
 """A study opened in a store: all that one process needs to work on it or to read it."""
 
 import contextlib
+import errno
 import logging
 import os
 import shlex
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -166,8 +168,24 @@ class Session:
             self.spec = replace(self.spec, trials=stored.trials)
 
     def _make_out(self) -> None:
-        try:
+        with self._of_out():
             self.out.mkdir(parents=True, exist_ok=True)
+
+    def _check_out(self) -> None:
+        """Refuse a folder that could not be made, and make none: others may be about to."""
+        with self._of_out():
+            for path in (self.out, *self.out.parents):
+                with contextlib.suppress(FileNotFoundError):
+                    if not stat.S_ISDIR(path.stat().st_mode):
+                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                    break
+                if path.is_symlink():
+                    raise FileExistsError(errno.EEXIST, "it is a link that leads nowhere")
+
+    @contextlib.contextmanager
+    def _of_out(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UsageError(
                 f"{self.out} cannot hold the results: {error.strerror}; name another with --out"
@@ -210,7 +228,7 @@ class Session:
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
-        self._make_out()
+        self._check_out()
 
     def _check_text(self) -> None:
         """Refuse columns of text where a finished model could not take them."""

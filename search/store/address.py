@@ -20,6 +20,7 @@ SHOWN_LENGTH = 300
 _SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)  # in an option's name
 _LONGEST = "-journal"  # of what SQLite appends to a file's name
 _POSTGRESQL = {
+    "client_encoding": "utf8",  # or a database without one, SQL_ASCII, gives bytes for text
     "connect_timeout": 5,
     # A connection whose other end is gone without a word is noticed within half a minute.
     "keepalives_idle": 10,

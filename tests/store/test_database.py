@@ -10,11 +10,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import sqlalchemy as sa
 
 from search.errors import StoreError, StoreGone, StoreNotFound, UsageError
-from search.store import tables
+from search.store import Store, tables
 from search.store.address import Address
 from search.store.database import Database
 from search.store.lock import FileLock
@@ -113,6 +114,15 @@ def test_postgresql_is_spoken_to_in_utc_and_by_few_connections(postgres: Postgre
     assert isinstance(pool, sa.pool.QueuePool)
     assert pool.size() == 2
     database.close()
+
+
+def test_a_database_without_an_encoding_is_as_good(postgres: Postgres) -> None:
+    url = postgres.create("bytes")
+    postgres.execute("DROP DATABASE bytes")
+    postgres.execute("CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0")
+    with contextlib.closing(Store(url, create=True)) as store:
+        optuna.create_study(storage=store.storage, study_name="Gefälle")
+        assert store.has("Gefälle")
 
 
 def test_the_urls_own_options_come_first(postgres: Postgres) -> None:
