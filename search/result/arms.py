@@ -7,7 +7,7 @@ seeds alone. Scores are the best of a trial's epochs on the validation split.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,23 +118,23 @@ def _arm(
         reached=len(arrivals),
         steps_to_reach=statistics.fmean(arrivals) if arrivals else None,
         verdicts=Counter(row.verdict for row in rows if row.verdict is not None),
-        decades={
-            epoch: statistics.median(one.decades for one in theirs)
-            for epoch, theirs in looks.items()
-        },
-        output_norms={
-            epoch: statistics.fmean(one.layers[-1].weight_norm for one in theirs)
-            for epoch, theirs in looks.items()
-        },
-        training_losses={
-            epoch: statistics.median(one.training_loss for one in theirs)
-            for epoch, theirs in looks.items()
-        },
-        inference_losses={
-            epoch: statistics.median(one.inference_loss for one in theirs)
-            for epoch, theirs in looks.items()
-        },
+        decades=_course(looks, statistics.median, lambda one: one.decades),
+        output_norms=_course(looks, statistics.fmean, lambda one: one.layers[-1].weight_norm),
+        training_losses=_course(looks, statistics.median, lambda one: one.training_loss),
+        inference_losses=_course(looks, statistics.median, lambda one: one.inference_loss),
     )
+
+
+def _course(
+    looks: Mapping[int, Sequence["Snapshot"]],
+    middle: Callable[[Sequence[float]], float],
+    measure: Callable[["Snapshot"], float],
+) -> dict[int, float]:
+    """Return the middle of what was measured, by the epochs at which it was."""
+    values = {
+        epoch: list(filter(math.isfinite, map(measure, ones))) for epoch, ones in looks.items()
+    }
+    return {epoch: middle(finite) for epoch, finite in values.items() if finite}
 
 
 def _looks(result: "Result", rows: "Sequence[TrialRow]") -> dict[int, list["Snapshot"]]:
@@ -195,10 +195,10 @@ def _cells(arm: Arm, reach: float | None, with_health: bool) -> dict[str, str]:
         cells["reached by"] = str(arm.reached)
     cells["gradients"] = ", ".join(f"{count} {kind}" for kind, count in arm.verdicts.items())
     if with_health:
-        cells["decades to the first layer, by epoch"] = _course(arm.decades, 1)
-        cells["output kernel's norm, by epoch"] = _course(arm.output_norms, 2)
-        cells["loss in training, by epoch"] = _course(arm.training_losses, 3)
-        cells["loss at inference, by epoch"] = _course(arm.inference_losses, 3)
+        cells["decades to the first layer, by epoch"] = _by_epoch(arm.decades, 1)
+        cells["output kernel's norm, by epoch"] = _by_epoch(arm.output_norms, 2)
+        cells["loss in training, by epoch"] = _by_epoch(arm.training_losses, 3)
+        cells["loss at inference, by epoch"] = _by_epoch(arm.inference_losses, 3)
     return cells
 
 
@@ -211,12 +211,8 @@ def _shown(one: Estimate, digits: int) -> str:
     return mean if one.margin is None else f"{mean} ± {one.margin:.{digits}f}"
 
 
-def _course(values: Mapping[int, float], digits: int) -> str:
+def _by_epoch(values: Mapping[int, float], digits: int) -> str:
     return ", ".join(f"{epoch}: {value:.{digits}f}" for epoch, value in values.items())
-
-
-def _finite(values: Mapping[int, float]) -> dict[int, float | None]:
-    return {epoch: value if math.isfinite(value) else None for epoch, value in values.items()}
 
 
 def arms_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
@@ -237,8 +233,8 @@ def arms_json(found: Sequence[Arm]) -> list[dict[str, Any]]:
             "verdicts": dict(arm.verdicts),
             "decades": dict(arm.decades),
             "output_norms": dict(arm.output_norms),
-            "training_losses": _finite(arm.training_losses),
-            "inference_losses": _finite(arm.inference_losses),
+            "training_losses": dict(arm.training_losses),
+            "inference_losses": dict(arm.inference_losses),
         }
         for arm in found
     ]
