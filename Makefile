@@ -46,7 +46,7 @@ test: $(TESTING)  ## run all tests
 		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'
 
 engines: $(TESTING)  ## run deploy/ on the engines of clusters that are installed here
-	.venv/bin/python -m pytest --engines tests/engines tests/acceptance/test_ray.py
+	.venv/bin/python -m pytest --engines tests/engines
 
 check: $(TESTING)  ## format, lint and types
 	.venv/bin/ruff format --check .
