@@ -191,9 +191,17 @@ class Project:
             study,
             "--format=json",
         )
-        said = self.ask("run", "--rm", "--no-deps", "--no-TTY", "--quiet", *words)
-        (line,) = [line for line in said.splitlines() if line.startswith('{"study"')]
-        found: dict[str, Any] = json.loads(line)
+        lines: list[str] = []
+
+        def said() -> list[str]:
+            # Before the study is there it is refused, and podman may lose what a short one prints.
+            process = self.begin("run", "--rm", "--no-deps", "--no-TTY", "--quiet", *words)
+            text, _ = process.communicate(timeout=LIMIT)
+            lines[:] = [line for line in text.splitlines() if line.startswith('{"study"')]
+            return lines
+
+        wait(said, f"the status of {study}")
+        found: dict[str, Any] = json.loads(lines[0])
         return found
 
 
