@@ -29,7 +29,8 @@ def sentences(result: "Result") -> list[str]:
     """Return the result in a few sentences that anyone understands."""
     winner, text = result.winner, result.metric.text
     if winner is None:
-        return [f"None of the {len(result.counted)} trials of {result.name} has completed."]
+        none = f"None of the {len(result.counted)} trials of {result.name} has completed."
+        return [none, _counts(result)]
     said = [f"The best configuration is trial {winner.number}: {describe(winner.config)}."]
     if result.proof is None:
         said.append(
