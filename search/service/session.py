@@ -342,7 +342,8 @@ class Session:
         if not self.options.study:
             return f"optimize(...) in Python, with the study named {self.name}"
         words = self.words
-        if self.options.storage != DEFAULT_STORAGE:
+        # What the environment says it says again, in a container under a name of its own network.
+        if self.options.storage not in (DEFAULT_STORAGE, os.environ.get("OPTUNA_STORAGE")):
             words += ["--storage", self.store.database.shown_url]
         return f"python -m search.run {shlex.join(words)}"
 

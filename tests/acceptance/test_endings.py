@@ -65,7 +65,11 @@ def assert_done(site: Site, trials: int = TRIALS) -> None:
 def test_a_terminated_run_says_how_to_continue_and_does(site: Site) -> None:
     site.write(TRIALS, EPOCHS)
     assert stopped(site, signal.SIGTERM, 4) == 143, site.said()
-    assert "Continue with: python -m search.run --study tiny.py" in site.said()
+    [told] = [line for line in site.said().splitlines() if "Continue with: " in line]
+    assert "Continue with: python -m search.run --study tiny.py" in told
+    assert "--storage" not in told, (
+        "the environment names it, in a container for that network alone"
+    )
     assert ran(site) == 0, site.said()
     assert_done(site)
     assert len(site.epochs()) == TRIALS * EPOCHS + 2 * EPOCHS, "nothing was trained twice"

@@ -15,7 +15,7 @@ from search.result.result import Result
 from search.result.state import State
 from search.result.tables import best_json, trials_csv
 from search.result.words import gradients, sentences
-from search.service.report import Faults, Report
+from search.service.report import Faults, Report, in_its_place
 from search.study.space import Config
 from tests.outcomes import (
     ALL,
@@ -416,3 +416,16 @@ def test_every_opening_is_said_wherever_one_is() -> None:
     opened = replace(MET, openings=(0, 0, 1))
     for text in (markdown(opened), page(opened)):
         assert "opened 3 times, for the trials 0, 0, 1" in text
+
+
+def test_results_are_written_through_no_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "best.json").symlink_to(victim)
+    with in_its_place(tmp_path / "best.json") as file:
+        assert len(list(tmp_path.iterdir())) == 3, "beside its place until it is whole"
+        file.write(b"ours")
+    assert victim.read_text() == "mine"
+    assert (tmp_path / "best.json").read_text() == "ours"
+    assert not (tmp_path / "best.json").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2

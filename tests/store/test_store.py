@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from scipy.stats import norm, randint, reciprocal, uniform
@@ -133,6 +134,18 @@ def test_a_prior_that_is_no_range_is_searched_by_its_quantile(tmp_path: Path) ->
     store.close()
     momenta = [spec.search_space.config(params)["momentum"] for _, params in trials]
     assert all(0.45 < momentum < 0.55 for momentum in momenta)
+
+
+def test_a_study_that_is_there_is_not_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, pruner = optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()
+    store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
+    made = store.study("mine", sampler, pruner)
+    # A database logs an error for each study that is created although it is there.
+    monkeypatch.delattr(optuna, "create_study")
+    assert store.study("mine", sampler, pruner)._study_id == made._study_id
+    store.close()
 
 
 def test_a_study_that_cannot_be_used_leaves_no_store_behind(
