@@ -69,7 +69,7 @@ def by_keras(
     )
     model.optimizer.build(model.trainable_variables)
     curve: Curve = []
-    for epoch in range(EPOCHS):
+    for epoch in range(trial.training.epochs):
         order = data_order(seed, epoch, len(data.train))
         trained = [
             model.train_on_batch(

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from search.cli import Options
 from search.service.session import Session
+from search.store.attributes import FIXED
 from tests import simulated
 from tests.acceptance.process import LIMIT as LIMIT
 from tests.simulated import Simulation
@@ -145,6 +147,10 @@ def ended(*processes: BaseProcess) -> list[int | None]:
     return [process.exitcode for process in processes]
 
 
+def _parameters(trial: FrozenTrial) -> dict[str, Any]:
+    return {**trial.system_attrs.get(FIXED, {}), **trial.params}
+
+
 def assert_exact(session: Session, trials: int, failed: int = 0) -> list[FrozenTrial]:
     """Assert that the budget was met exactly and that nothing was lost, doubled or left over."""
     found = session.study.get_trials(deepcopy=False)
@@ -165,7 +171,8 @@ def assert_exact(session: Session, trials: int, failed: int = 0) -> list[FrozenT
             assert re.match("its worker .*(died|lost it)|handed back", trial.user_attrs["failure"])
         if (before := trial.user_attrs.get("repeats")) is not None:
             assert found[before].state is TrialState.FAIL
-            assert trial.params == {**trial.params, **found[before].params}
+            # Which one that was killed before it drew them was to have as well.
+            assert _parameters(trial) == {**_parameters(trial), **_parameters(found[before])}
             # A first attempt may have died before it had a seed; no later one loses it.
             if "seed" in found[before].user_attrs:
                 assert trial.user_attrs["seed"] == found[before].user_attrs["seed"]

@@ -56,6 +56,7 @@ BASES: Mapping[str, tuple[str, ...]] = {
     "dashboard": ("--storage=sqlite:///mine.db", "--port=0"),
     "data": ("blobs",),
 }
+OF_TABLES = ("data", "label", "test", "task", "columns", "metric", "group", "time", "weight")
 TABLE = ("--data=rows.csv", "--label=y", "--storage=sqlite:///new/new.db")
 # Of options that take a text, what it must not be. With others the type says it.
 TEXTS: Mapping[str, tuple[str, ...]] = {
@@ -68,6 +69,9 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
     "rows": ROWS,
     "data": ROWS,
     "label": ("", "nowhere", ESCAPE, LONG * "a"),
+    "group": ("", "nowhere", ESCAPE, LONG * "a"),
+    "time": ("", "nowhere", ESCAPE, LONG * "a"),
+    "weight": ("", "nowhere", ESCAPE, LONG * "a"),
     "test": ("", "0", "1", "-1", "nan", "inf", "1e400", "nowhere.csv", ESCAPE, LONG * "9"),
     "columns": ("", "x", "x=", "=number", "x=colour", "nowhere=number", ESCAPE, LONG * "a"),
     "name_of_data": ("", "nowhere", ESCAPE, LONG * "a", "../x", "folder", "void.npz", "bytes.npz"),
@@ -115,7 +119,7 @@ def attempts() -> Iterator[Attempt]:
             if isinstance(option, click.Option) and option.is_flag:
                 continue
             name, base = option.opts[-1], BASES[command]
-            if option.name in ("data", "label", "test", "task", "columns"):
+            if option.name in OF_TABLES:
                 base = TABLE
             if option.name == "out" and command != "run":  # the others ask it later, or never
                 continue
