@@ -119,20 +119,30 @@ OVERRULED = _overrule()
 
 
 class Program:
-    """A function of nested arrays, compiled for each new set of shapes.
+    """A function of nested arrays, traced for each new set of shapes.
 
-    ``donated`` are the positions of arguments that the caller gives up, so that their memory may
-    hold the results.
+    Args:
+        function: of the arrays.
+        donated: the positions of arguments that the caller gives up, so that their memory may hold
+            the results.
+        rare: it runs so seldom that to compile it would take longer than that could ever gain;
+            JAX has no other way.
+
     """
 
-    def __init__(self, function: Callable[..., Any], donated: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        donated: tuple[int, ...] = (),
+        rare: bool = False,
+    ) -> None:
         self.compilations = 0
         # TensorFlow warns of retracing by code object; a partial object has none of its own.
         traced = partial(self._traced, function)
         if _JAX:
             self._compiled = jax.jit(traced, donate_argnums=donated)
         else:
-            self._compiled = tf.function(traced, jit_compile=True, autograph=False)
+            self._compiled = tf.function(traced, jit_compile=not rare, autograph=False)
 
     def _traced(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self.compilations += 1  # Python runs only while the program is traced

@@ -47,11 +47,11 @@ class Data(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """What a look at the lanes finds."""
+    """What a look at a lane finds."""
 
-    measures: Tensor  # [measure, layer, lane], ordered as search.health.snapshot.MEASURES
-    output: Tensor  # [lane, input, unit] the output layer's kernel
-    losses: Tensor  # [2, lane] the batch's mean loss as in training and as at inference
+    measures: Tensor  # [measure, layer], ordered as search.health.snapshot.MEASURES
+    output: Tensor  # [input, unit] the output layer's kernel
+    losses: Tensor  # [2] the batch's mean loss as in training and as at inference
 
 
 class Work(NamedTuple):
@@ -65,7 +65,7 @@ class Work(NamedTuple):
 Epoch: TypeAlias = Callable[
     [LaneState, Gates, Work, Tensor, Data], tuple[LaneState, Tensor, Tensor | None]
 ]
-Look: TypeAlias = Callable[[LaneState, Gates, Data], "Looked"]
+Look: TypeAlias = Callable[[LaneState, Gates, Tensor, Data], "Looked"]
 
 
 def epoch_of(structure: Structure) -> Epoch:
@@ -116,16 +116,24 @@ def epoch_of(structure: Structure) -> Epoch:
 
 
 def look_of(structure: Structure) -> Look:
-    """Return the function that measures the health of all lanes, and changes nothing."""
+    """Return the function that measures the health of the lane in a place, and changes nothing.
+
+    It takes that lane alone out of the stack: what runs uncompiled may round otherwise beside
+    others.
+    """
     rule, _ = optimizers.rule_of(structure.optimizer, structure.nesterov)
     inputs = _scaled(structure)
 
-    def look(state: LaneState, gates: Gates, data: Data) -> Looked:
+    def look(state: LaneState, gates: Gates, place: Tensor, data: Data) -> Looked:
+        def alone(stack: Tensor) -> Tensor:
+            behind = stack.shape[1:]
+            return ops.slice(stack, (place, *[0] * len(behind)), (1, *behind))
+
+        state, gates = tree.map_structure(alone, (state, gates))
         (variables, statistics), slots, moment = state
         batch = inputs(data.validation_x[:LOOK_BATCH], data)
         answers = data.validation_y[None, :LOOK_BATCH]
-        x = ops.broadcast_to(batch[None], (variables.shifts[0].shape[0], *batch.shape))
-        logits, passes, _ = network.forward(variables, statistics, x, gates, moment.step)
+        logits, passes, _ = network.forward(variables, statistics, batch[None], gates, moment.step)
         loss, _, slope = judged_batch(logits, answers)
         finished, _, _ = judged_batch(network.infer(*state.current, batch, gates), answers)
         losses = ops.stack([loss, finished]) / batch.shape[0] + limits.penalty(variables, gates)
@@ -147,7 +155,7 @@ def look_of(structure: Structure) -> Look:
                 slopes, steepest = ops.ones_like(pre), ops.zeros_like(gates.positive)
             done = probe.Layer(kernel, raw, new - kernel, pre, delta, outputs, slopes, steepest)
             layers.append(probe.measures_of(done))
-        return Looked(ops.stack(layers, axis=1), variables.kernels[-1], losses)
+        return Looked(ops.stack(layers, axis=1)[..., 0], variables.kernels[-1][0], losses[:, 0])
 
     return look
 
@@ -274,4 +282,4 @@ class Programs:
         self.restore = Program(written, donated=(0, 1))
         self.train = Program(epoch_of(structure), donated=(0,))
         self.keep = Program(keeping, donated=(0,))
-        self.look = Program(look_of(structure))
+        self.look = Program(look_of(structure), rare=True)

@@ -76,9 +76,10 @@ class Stack:
         )
         return to_numpy(sums), None if told is None else to_numpy(told)
 
-    def look(self, data: Data) -> Looked:
-        """Measure the health of all lanes."""
-        return Looked(*map(to_numpy, self._programs.look(self._state, self._gates, data)))
+    def look(self, place: int, data: Data) -> Looked:
+        """Measure the health of the lane in a place."""
+        found = self._programs.look(self._state, self._gates, np.int32(place), data)
+        return Looked(*map(to_numpy, found))
 
     def keep(self, better: NDArray[np.bool_]) -> None:
         """Keep the current networks of the lanes that are better, ``[lane]``."""

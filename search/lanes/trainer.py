@@ -225,19 +225,14 @@ class LanesTrainer:
         """
         trials = {lane: self._trials[lane] for lane in lanes}
         due = [lane for lane, t in trials.items() if self._cadence(t.course.epochs, t.course.over)]
-        stacks = self._stacks_of(trials[lane] for lane in due)
-        looks = pool().map(lambda stack: stack.look(self._data), stacks)
-        found = dict(zip(stacks, looks, strict=True))
-        for lane in due:
+        looks = pool().map(
+            lambda lane: trials[lane].stack.look(trials[lane].place, self._data), due
+        )
+        for lane, (measures, output, losses) in zip(due, looks, strict=True):
             trial, (clipped, finite) = trials[lane], counts[lane]
             steps = trial.stack.group.steps
             clips = trial.course.epochs and trial.recipe.training.limit
-            measures, output, losses = found[trial.stack]
-            snapshot = Snapshot.of(
-                measures[:, :, trial.place].tolist(),
-                quantiles(output[trial.place]),
-                losses[:, trial.place].tolist(),
-            )
+            snapshot = Snapshot.of(measures.tolist(), quantiles(output), losses.tolist())
             trial.course.look(snapshot, clipped / steps if clips else None, finite, steps)
 
     def _train(self, stack: Stack, running: Iterable[_Trial]) -> NDArray[np.float64]:
