@@ -56,6 +56,17 @@ def test_each_does_what_it_can() -> None:
     assert {one.examples for one in (*line.values(), *slope.values())} == {600}
 
 
+def test_few_rounds_are_no_worse_for_wrong_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.RandomState(0)
+    y = random.randint(10, size=2500)
+    middles = random.normal(size=(10, 20))
+    x = 3 * middles[y // 2] + 0.3 * middles[y] + random.normal(0, 0.3, (2500, 20))
+    y[random.rand(2500) < 0.1] = random.randint(10)
+    noisy = dataset(x, y, 10)
+    monkeypatch.setattr(baselines, "MOST_ROUNDS", baselines.LEAST_ROUNDS)
+    assert score(noisy, by_name(noisy)["gradient_boosted_trees"]) > 0.8
+
+
 def test_they_are_the_same_each_time() -> None:
     first, second = by_name(CORNERS), by_name(CORNERS)
     for name, one in first.items():
