@@ -60,14 +60,15 @@ class Postgres:
         """Return the URL of a database by TCP, without its password."""
         return f"postgresql+psycopg://guarded@127.0.0.1:{port or self.port}/{database}"
 
-    def execute(self, statement: str, database: str = "postgres") -> None:
+    def execute(self, statement: str, database: str = "postgres") -> int:
+        """Execute a statement; return how many rows it is about."""
         where = f"host={self._data} port={self.port} user=postgres dbname={database}"
         with psycopg.connect(where, autocommit=True) as connection:
-            connection.execute(statement.encode())
+            return connection.execute(statement.encode()).rowcount
 
-    def cut_connections(self, database: str) -> None:
-        """Terminate every connection to a database, whatever it is at."""
-        self.execute(
+    def cut_connections(self, database: str) -> int:
+        """Terminate every connection to a database, whatever it is at; return how many."""
+        return self.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             f"WHERE datname = '{database}' AND pid <> pg_backend_pid()"
         )

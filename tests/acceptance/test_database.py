@@ -176,11 +176,13 @@ def test_connections_that_are_terminated_again_and_again_cost_nothing(
 ) -> None:
     fleet.start(workers=3, sleep=0.1)
     fleet.wait_for(1)
+    cut = 0
     for _ in range(12):
-        postgres.cut_connections("trouble")
+        cut += postgres.cut_connections("trouble")
         time.sleep(0.1)
     fleet.assert_exact()
-    assert AWAY in "".join(fleet.said())
+    # A worker that was between two transactions connects again and has nothing to say.
+    assert cut >= 12
 
 
 def test_a_restart_of_the_database_costs_nothing(fleet: Fleet, postgres: Postgres) -> None:
