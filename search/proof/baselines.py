@@ -48,7 +48,7 @@ LINEAR_WORK = 10_000_000_000  # multiplications
 
 LEAST_ROUNDS, MOST_ROUNDS = 16, 300
 PATIENCE = 10  # rounds
-STEEPEST = 0.3  # step of a tree; larger ones made some data worse with each round
+LARGEST_STEP = 0.3  # step of a tree; larger ones made some data worse with each round
 TREE_WORK = 700_000_000  # numbers that trees pass through in all
 TREE = 500_000  # numbers in whose time a tree grows that has none to pass
 MANY_FEATURES = 200  # features beyond which each split of a tree looks at a tenth, in few bins
@@ -165,7 +165,7 @@ def _boosted(dataset: "Dataset") -> tuple[int, Answer]:
     wide = {"max_bins": 31, "max_features": 0.1} if features > MANY_FEATURES else {}
     model = kind(
         max_iter=rounds,
-        learning_rate=min(max(8 / rounds, 0.1), STEEPEST),
+        learning_rate=min(max(8 / rounds, 0.1), LARGEST_STEP),
         l2_regularization=1.0,  # XGBoost's; without it a leaf of one class alone steps without end
         early_stopping=True,
         n_iter_no_change=PATIENCE,
