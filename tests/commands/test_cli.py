@@ -278,3 +278,13 @@ def test_a_password_that_others_can_read_is_warned_of(url: str, warned: bool) ->
     assert open_to_all.stdout == f"{url}\n"
     assert ("~/.pgpass" in open_to_all.stderr, "open" in open_to_all.stderr) == (warned, False)
     assert runner.invoke(show, env={"OPTUNA_STORAGE": url}).stderr == ""
+
+
+def test_a_console_script_works_beside_a_users_own_search(tmp_path: Path) -> None:
+    (tmp_path / "search.py").write_text("raise SystemExit('mine')")
+    script = Path(sys.executable).with_name("hyperparameter-search")
+    done = subprocess.run(
+        [script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run" in done.stdout

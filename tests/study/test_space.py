@@ -127,6 +127,9 @@ def test_extremes(definition: Any, extremes: list[Any]) -> None:
         (stats.reciprocal(1, 10), stats.loguniform(a=1, b=10)),
         (stats.uniform(0, 2), stats.uniform(scale=2)),
         (stats.norm(0, 2), stats.norm(scale=np.float64(2), loc=0)),
+        ([16, 32], [np.int64(16), np.int32(32)]),
+        ([0.5, True], [np.float64(0.5), np.bool_(True)]),
+        ([1, 2], np.array([1, 2])),
     ],
 )
 def test_equal_spaces_are_described_alike(one: Any, other: Any) -> None:
