@@ -65,7 +65,7 @@ class Work(NamedTuple):
 Epoch: TypeAlias = Callable[
     [LaneState, Gates, Work, Tensor, Data], tuple[LaneState, Tensor, Tensor | None]
 ]
-Look: TypeAlias = Callable[[LaneState, Gates, Tensor, Data], "Looked"]
+Look: TypeAlias = Callable[[LaneState, Gates, Tensor, Data], Looked]
 
 
 def epoch_of(structure: Structure) -> Epoch:
@@ -125,11 +125,7 @@ def look_of(structure: Structure) -> Look:
     inputs = _scaled(structure)
 
     def look(state: LaneState, gates: Gates, place: Tensor, data: Data) -> Looked:
-        def alone(stack: Tensor) -> Tensor:
-            behind = stack.shape[1:]
-            return ops.slice(stack, (place, *[0] * len(behind)), (1, *behind))
-
-        state, gates = tree.map_structure(alone, (state, gates))
+        state, gates = tree.map_structure(lambda stack: _part(stack, place, 1), (state, gates))
         (variables, statistics), slots, moment = state
         batch = inputs(data.validation_x[:LOOK_BATCH], data)
         answers = data.validation_y[None, :LOOK_BATCH]
@@ -160,6 +156,12 @@ def look_of(structure: Structure) -> Look:
     return look
 
 
+def _part(array: Tensor, start: Tensor, size: int) -> Tensor:
+    """Return so many entries of the first axis."""
+    behind = array.shape[1:]
+    return ops.slice(array, (start, *[0] * len(behind)), (size, *behind))
+
+
 def _scaled(structure: Structure) -> Callable[[Tensor, Data], Tensor]:
     """Return the function from raw inputs to those of the first layer."""
     if not structure.standardize:
@@ -181,15 +183,11 @@ def _validated(
     """
     variance = ops.var(ops.cast(data.validation_y, "float32"))  # of targets
 
-    def of_rows(array: Tensor, start: Tensor, size: int) -> Tensor:
-        behind = array.shape[1:]
-        return ops.slice(array, (start, *[0] * len(behind)), (size, *behind))
-
     def chunk(start: Tensor, size: int, carry: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x, y = (of_rows(each, start, size) for each in (data.validation_x, data.validation_y))
+        x, y = (_part(each, start, size) for each in (data.validation_x, data.validation_y))
         weights = None
         if data.validation_weight is not None:
-            weights = of_rows(data.validation_weight, start, size)[None]
+            weights = _part(data.validation_weight, start, size)[None]
         logits = network.infer(*kept, inputs(x, data), gates)
         loss, score, _ = judged_batch(logits, y[None], variance, weights)
         sums, *told = carry
