@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -46,7 +46,10 @@ def predict(
     with session.store.database.errors():
         predictor = session.predictor()
     data = session.spec.data
-    pieces = _of_table(rows, data.reading) if isinstance(data, Table) else _of_arrays(rows)
+    if isinstance(data, Table):
+        pieces: Generator[Any] = _of_table(rows, data.reading, predictor.text)
+    else:
+        pieces = _of_arrays(rows)
     with closing(pieces):
         said = (predictor.predict(piece) for piece in pieces)
         first = next(said)  # complains before a file is begun
@@ -56,12 +59,14 @@ def predict(
     return 0
 
 
-def _of_table(path: Path, reading: Mapping[str, Any]) -> "Generator[pd.DataFrame]":
+def _of_table(
+    path: Path, reading: Mapping[str, Any], text: Collection[str]
+) -> "Generator[pd.DataFrame]":
     from search.data.frames import pieces
 
     if not is_table(path.name):
         raise UsageError(f"{path} is no table; give a CSV or Parquet file, as in training")
-    return pieces(path, reading, ROWS_AT_A_TIME)
+    return pieces(path, reading, ROWS_AT_A_TIME, text)
 
 
 def _of_arrays(path: Path) -> "Generator[NDArray[np.generic]]":

@@ -15,13 +15,14 @@ from search.study.metric import SCORES
 from search.study.spec import PRUNERS, SAMPLERS
 from search.study.table import Table
 from search.study.task import Task
-from search.study.template import kept, parsed_columns, study_for
+from search.study.template import kept, parsed_columns, parsed_reading, study_for
 
 # What may be said of --data, by the names of a study's settings, and how it is said.
 TOLD = {
     **{name: f"--{name}" for name in ("label", "test", "task", "metric")},
     **{name: f"--{name}" for name in ("group", "time", "weight")},
     "columns": "--column",
+    "reading": "--read",
 }
 
 
@@ -43,6 +44,13 @@ TOLD = {
     multiple=True,
     metavar="NAME=KIND",
     help="Take a column of --data for a number, category or date, or drop it.",
+)
+@click.option(
+    "--read",
+    "reading",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How --data is read: what pandas.read_csv takes, like decimal=, or encoding=cp1252.",
 )
 @click.option(
     "--metric", type=click.Choice(SCORES), help="What scores trials of --data, and the winner."
@@ -153,7 +161,11 @@ def _study(options: cli.Options, data: str | None, told: dict[str, Any]) -> Iter
     from search.data import rows_of
 
     task, metric = told.pop("task", None), told.pop("metric", None)
-    for name, parsed in (("test", _part), ("columns", parsed_columns)):
+    for name, parsed in (
+        ("test", _part),
+        ("columns", parsed_columns),
+        ("reading", parsed_reading),
+    ):
         if name in told:
             told[name] = parsed(told[name])
     table = Table(data, **told)

@@ -19,6 +19,10 @@ OWN_TEXT = 0.5  # text that is another in more than this share of its rows ident
 MOSTLY = 0.5  # numbers in a column of text, from which text in it is a flaw
 DATE = re.compile(r"\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?\s*")
 DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})([T ].*)?\s*$")
+# Numbers as people write them, with what parts thousands or stands before the decimals.
+WRITTEN = re.compile(
+    r"\s*[-+]?(\d{1,3}([,.'\u2019\u00a0\u202f]\d{3})+([.,]\d+)?|\d{1,3}( \d{3})+,\d+|\d+,\d+)\s*"
+)
 MONTHS = 12
 CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
 SAY_WHICH = "say whether the day comes first: Table(..., reading={'dayfirst': True}), or False"
@@ -37,6 +41,7 @@ def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
         DataCorrupt: a value is no number, or no date.
 
     """
+    series = _plain(series)
     if column.text:
         return _text(series)
     if column.kind is ColumnKind.DATE:
@@ -109,6 +114,10 @@ def _understood(
 ) -> Column:
     name = str(series.name)
     missing = int(series.isna().sum())
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = _plain(series)
+        if said is None and series.nunique() > 1:  # as its type says
+            said = ColumnKind.CATEGORY
     if name in leave and said is None:
         return Column(name=name, kind=ColumnKind.DROP, missing=missing, note=leave[name])
     kind, note = (ColumnKind(said), "") if said is not None else _kind(series, dayfirst)
@@ -150,7 +159,29 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     return ColumnKind.NUMBER, ""
 
 
+def refuse_written(values: pd.Series, name: str) -> None:
+    """Refuse text of which most is numbers that are not written as pandas reads them.
+
+    Args:
+        values: texts, none missing.
+        name: of the column.
+
+    Raises:
+        DataCorrupt: it is; the message says how to have it read.
+
+    """
+    numbers = pd.to_numeric(values, errors="coerce").notna()
+    written = values.str.fullmatch(WRITTEN) & ~numbers
+    if written.any() and (numbers | written).mean() > MOSTLY:
+        raise DataCorrupt(
+            f"the column {name!r} holds numbers like {_shown(values[written].iloc[0])}; say what "
+            "parts their thousands and decimals: Table(..., reading={'thousands': ',', 'decimal': "
+            "'.'}), with --data --read thousands=,"
+        )
+
+
 def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:
+    refuse_written(values, name)
     numbers = pd.to_numeric(values, errors="coerce")
     if (share := float(numbers.notna().mean())) > MOSTLY:
         if share == 1:
@@ -170,8 +201,16 @@ def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[
         if values.str.fullmatch(DAY_OR_MONTH_FIRST).any():
             return ColumnKind.DROP, f"dates like {values.iloc[0]}: {SAY_WHICH}"
     if differing > OWN_TEXT * len(values) and differing > FEW_LEVELS:
-        return ColumnKind.DROP, "text of its own in most rows"
+        return ColumnKind.DROP, f"text of its own in most rows, like {_shown(values.iloc[0])}"
     return ColumnKind.CATEGORY, ""
+
+
+def _plain(series: pd.Series) -> pd.Series:
+    """Return a column of categories as one of what these are."""
+    if not isinstance(series.dtype, pd.CategoricalDtype):
+        return series
+    plain = series.astype(object)
+    return pd.to_numeric(plain) if _is_number(series.cat.categories.to_series()) else plain
 
 
 def _is_number(series: pd.Series) -> bool:

@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.answers import Answers
-from search.data.columns import rows_in_words, told, understand, values_of
+from search.data.columns import refuse_written, rows_in_words, told, understand, values_of
 from search.data.deal import Part, deal
 from search.data.encoding import Encoding, Features, Values
 from search.data.extent import Extent
 from search.data.formats import combine
-from search.data.frames import checked, need, read_frame
+from search.data.frames import READ_AS, checked, need, read_frame
 from search.data.hints import hints
 from search.data.own import place
 from search.data.splits import Dataset, Split
@@ -215,6 +215,8 @@ class Opened:
         return self._split(Part.TEST, encoding.apply(values), values)
 
     def _notes(self, train: Split, validation: Split, test: Split) -> Iterator[str]:
+        if said := self.whole.attrs.get(READ_AS):
+            yield said
         yield from told(self.columns)
         seen = self._seen
         for column in self.columns:
@@ -308,6 +310,7 @@ def labels_of(series: pd.Series) -> NDArray[Any]:
         return series.to_numpy(np.float64 if series.dtype.kind == "f" else np.int64)
     values = series.tolist()
     if all(isinstance(value, str) for value in values):
+        refuse_written(series, str(series.name))
         return np.array(values, str)
     if all(isinstance(value, bool) for value in values):
         return np.array(values, bool)

@@ -44,6 +44,12 @@ class Predictor:
             columns=None if columns is None else tuple(map(Column.from_json, columns)),
         )
 
+    @property
+    def text(self) -> list[str]:
+        """The columns that a file of rows has as text."""
+        dates = ColumnKind.DATE
+        return [one.name for one in self.columns or () if one.text or one.kind is dates]
+
     def predict(self, rows: "pd.DataFrame | NDArray[Any]") -> "pd.DataFrame":
         """Return what the model says of rows.
 

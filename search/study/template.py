@@ -1,9 +1,11 @@
 """The study that is made for tables, as a file that its user keeps and changes."""
 
 import re
+from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from search.errors import UsageError
 from search.study.files import find_study
@@ -58,6 +60,8 @@ def _written(table: Table) -> str:
     for role in ("group", "time", "weight"):
         if (column := getattr(table, role)) is not None:
             words.append(f"{role}={column!r}")
+    if table.reading:
+        words.append(f"reading={dict(table.reading)!r}")
     line = f"Table({', '.join(words)})"
     if len(line) + len("    data=,") <= 100:
         return line
@@ -108,3 +112,24 @@ def parsed_columns(words: tuple[str, ...]) -> Mapping[str, str]:
         if "=" not in word:
             raise UsageError(f"--column is {word!r}; give NAME=number, category, date or drop")
     return {name: kind for name, _, kind in (word.rpartition("=") for word in words)}
+
+
+def parsed_reading(words: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return how a file is read, of words like ``decimal=,`` or ``skiprows=2``.
+
+    Raises:
+        UsageError: one says nothing of the kind.
+
+    """
+    found = {}
+    for word in words:
+        name, given, value = word.partition("=")
+        if not (name and given):
+            raise UsageError(
+                f"--read is {word!r}; give NAME=VALUE, as pandas.read_csv has them: decimal=,"
+            )
+        try:
+            found[name] = literal_eval(value)
+        except (ValueError, SyntaxError):  # it is text, and without quotes
+            found[name] = value
+    return found

@@ -27,7 +27,8 @@ def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which a table was searched, and what was said."""
     folder = tmp_path_factory.mktemp("table")
-    PASSENGERS.to_csv(folder / "titanic.csv", index=False)
+    # As half of the world's spreadsheets save it: ages have fractions, behind a comma.
+    PASSENGERS.to_csv(folder / "titanic.csv", index=False, sep=";", decimal=",")
     words = ("--data", "titanic.csv", "--label", "survived", "--trials", "2", "--epochs", "8")
     run = command(folder, "search.run", *words, "--quiet")
     assert run.returncode == 0, run.stderr
@@ -36,6 +37,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_one_command_leads_to_a_proof(finished: tuple[Path, str]) -> None:
     folder, said = finished
+    assert "its numbers are read with a comma before the decimals" in said
+    assert "taken for numbers: age (" in said
     assert "taken for categories: sex, passengerClass" in said
     assert "left out: rownames" in said
     assert "The study is studies/titanic.py" in said
@@ -132,6 +135,9 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "no such weight": ((*LABEL, "--weight", "w"), "has no column 'w' for weight; it has"),
     "text for weights": ((*LABEL, "--weight", "sex"), "'sex' holds 'female', which is no number"),
     "text for times": ((*LABEL, "--time", "sex"), "'sex' holds 'female', which is no date"),
+    "read as nothing": ((*LABEL, "--read", "comma"), "--read is 'comma'; give NAME=VALUE"),
+    "read in no such way": ((*LABEL, "--read", "comma=1"), "unexpected keyword argument 'comma'"),
+    "read with another sign": ((*LABEL, "--read", "sep=;"), "it has 'rownames,survived,sex,age"),
     "two ways": ((*LABEL, "--group", "sex", "--time", "age"), "group and time are both set"),
     "two purposes": ((*LABEL, "--weight", "survived"), "label and weight are both 'survived'"),
     "without a table": (("--study", "mnist", "--group", "sex"), "--group goes with --data"),

@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,94 @@ def test_a_file_is_read_whatever_its_form(kind: str, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         read_frame(tmp_path / name, {}), frame, check_dtype=False, check_exact=False
     )
-    assert sum(map(len, pieces(tmp_path / name, {}, 100))) == ROWS
+    assert sum(map(len, pieces(tmp_path / name, {}, 100, ()))) == ROWS
+
+
+def spoken(value: float) -> str:
+    """Write a number as it is written from Lisbon to Moscow."""
+    return f"{value:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+@pytest.mark.parametrize(("separator", "scale"), [(";", 1.0), (",", 1.0), ("\t", 1e4)])
+def test_a_comma_before_the_decimals_is_understood_and_said(
+    separator: str, scale: float, tmp_path: Path
+) -> None:
+    path, ages = tmp_path / "t.csv", PEOPLE["age"] * scale
+    text = PEOPLE.assign(age=ages.map(spoken, na_action="ignore"))
+    text.to_csv(path, index=False, sep=separator)
+    dataset = load(Table(str(path), label="income"))
+    assert "with a comma before the decimals" in dataset.notes[0]
+    np.testing.assert_array_equal(dataset.train.x, load(of(PEOPLE.assign(age=ages))).train.x)
+    found = pd.concat(pieces(path, {}, 100, ["sex"]))
+    np.testing.assert_allclose(found["age"], ages)
+    assert found["sex"].dropna().isin(["f", "m"]).all()
+
+
+@pytest.mark.parametrize(
+    ("prices", "reading"),
+    [
+        ([f"{1000 + row:,}" for row in range(ROWS)], {"thousands": ","}),
+        ([f"{1000 + row:,}.5" if row % 3 else row for row in range(ROWS)], {"thousands": ","}),
+        ([f"1'{row:03}" for row in range(ROWS)], {"thousands": "'"}),
+        ([f"{row},125" for row in range(ROWS)], {"decimal": ","}),
+    ],
+)
+@pytest.mark.parametrize("label", ["income", "price"])
+def test_numbers_that_may_be_two_are_refused_until_it_is_said(
+    prices: list[Any], reading: dict[str, str], label: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    PEOPLE.assign(price=prices).to_csv(path, index=False, sep=";")
+    with pytest.raises(DataCorrupt, match=r"the column 'price' holds numbers like .*; say what"):
+        load(Table(str(path), label=label))
+    dataset = load(Table(str(path), label=label, reading=reading), task=task_of(label))
+    (split, *_) = dataset.train, dataset.validation
+    numbers = split.y if label == "price" else (split.columns or {})["price"]
+    assert numbers.dtype.kind == "f"
+    assert len(np.unique(numbers)) > 100
+
+
+def task_of(label: str) -> Task | None:
+    return Task.REGRESSION if label == "price" else None
+
+
+def test_what_databases_and_frames_hold_is_what_it_says(tmp_path: Path) -> None:
+    ages = [None if np.isnan(age) else Decimal(str(age)) for age in PEOPLE["age"]]
+    exact = PEOPLE.assign(age=pd.Series(ages, dtype=object))
+    path = tmp_path / "t.parquet"
+    exact.to_parquet(path)
+    expected = load(of(PEOPLE)).train.x
+    for source in (of(exact), Table(str(path), label="income")):
+        np.testing.assert_array_equal(load(source).train.x, expected)
+    codes = np.arange(ROWS) * 7 % 40 + 100
+    coded = PEOPLE.assign(
+        area=pd.Series(codes).astype("category"), age=pd.Categorical(["x"] * ROWS)
+    )
+    dataset = load(of(coded))
+    assert dataset.table is not None
+    columns = {column["name"]: column for column in dataset.table.described()}
+    assert columns["area"]["kind"] == "category"
+    assert columns["age"]["note"] == "always 'x'"
+    plain = load(of(coded.assign(area=codes), columns={"area": "category"}))
+    np.testing.assert_array_equal(dataset.train.x, plain.train.x)
+
+
+def objects(value: Any) -> pd.Series:
+    return pd.Series([value] * ROWS, dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (PEOPLE.assign(tags=objects(["a"])), "'tags' of the frame holds values of the type list"),
+        (PEOPLE.assign(tags=objects({"a": 1})), "holds values of the type dict"),
+        (PEOPLE.assign(wave=1j * np.arange(ROWS)), "'wave' of the frame holds complex numbers"),
+        (pd.concat({"all": PEOPLE}, axis=1), "column names of several levels"),
+    ],
+)
+def test_what_is_no_single_value_is_refused(frame: pd.DataFrame, said: str) -> None:
+    with pytest.raises(DataCorrupt, match=said):
+        load(of(frame))
 
 
 def test_the_same_rows_are_the_same_data_in_whatever_file(tmp_path: Path) -> None:
@@ -190,7 +278,7 @@ def test_columns_are_understood_and_said() -> None:
         "taken for categories: sex (16 missing), rooms",
         "taken for dates: since",
         "left out: number (it numbers the rows), country (always 'Utopia'), name (text of its own "
-        "in most rows)",
+        "in most rows, like 'name 0')",
     ]
 
 
