@@ -9,20 +9,22 @@ Three ways take turns, round by round, each in a fresh folder with an empty stor
 - ``against``: another checkout, where one is named, with whatever it keeps by itself.
 
 A line for each has wall and processor seconds, median (least-most), and where the proofs' intervals
-begin at the lowest.
+begin at the lowest. A last line says how long a worker takes that joins, with kept programs, until
+its first trial has reported an epoch.
 """
 
 import json
 import os
 import platform
 import resource
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -37,11 +39,15 @@ class Taken(NamedTuple):
     low: float  # where the interval begins
 
 
+def surroundings(checkout: Path, cache: str | None) -> dict[str, str]:
+    """Return the environment of a command of a checkout."""
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    return environment if cache is None else environment | {"SEARCH_CACHE": cache}
+
+
 def taken(study: str, checkout: Path, cache: str | None) -> Taken:
     """Run a study."""
-    environment = os.environ | {"PYTHONPATH": str(checkout)}
-    if cache is not None:
-        environment["SEARCH_CACHE"] = cache
+    environment = surroundings(checkout, cache)
     with tempfile.TemporaryDirectory() as folder:
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
@@ -60,15 +66,45 @@ def taken(study: str, checkout: Path, cache: str | None) -> Taken:
     return Taken(wall, processor, best["test"]["interval"][0])
 
 
+def joined(study: str, cache: str) -> float:
+    """Return the seconds until a worker of a new study has reported an epoch."""
+    told = ("--study", study, "--no-confirm", "--quiet")
+    with tempfile.TemporaryDirectory() as folder:
+        there: dict[str, Any] = {
+            "cwd": folder,
+            "env": surroundings(HERE, cache),
+            "stdout": subprocess.DEVNULL,
+        }
+        create = [sys.executable, "-m", "search.run", *told, "--timeout", "0"]
+        subprocess.run(create, stderr=subprocess.DEVNULL, **there)
+        began = time.perf_counter()
+        worker = [sys.executable, "-m", "search.worker", *told]
+        with (
+            sqlite3.connect(Path(folder, "runs", "search.db")) as store,
+            subprocess.Popen(worker, stderr=subprocess.DEVNULL, **there) as process,
+        ):
+            reported = "select count(*) from trial_intermediate_values"
+            while store.execute(reported).fetchone() == (0,):
+                if process.poll() is not None:
+                    raise click.ClickException("the worker ended before its first epoch")
+                time.sleep(0.02)
+            seconds = time.perf_counter() - began
+            process.terminate()
+        store.close()
+    return seconds
+
+
+def spread(values: list[float]) -> str:
+    """Return the median, the least and the most."""
+    return f"{statistics.median(values):.1f} s ({min(values):.1f}-{max(values):.1f})"
+
+
 def line(name: str, runs: list[Taken]) -> str:
     """Return what one way took."""
-    said = []
-    for what in ("wall", "processor"):
-        values = [getattr(run, what) for run in runs]
-        spread = f"{min(values):.1f}-{max(values):.1f}"
-        said.append(f"{what} {statistics.median(values):.1f} s ({spread})")
+    wall, processor = ([getattr(run, what) for run in runs] for what in ("wall", "processor"))
     low = min(run.low for run in runs)
-    return f"{name:8} {', '.join(said)}, interval from {low:.4f}, n = {len(runs)}"
+    said = f"wall {spread(wall)}, processor {spread(processor)}"
+    return f"{name:8} {said}, interval from {low:.4f}, n = {len(runs)}"
 
 
 @click.command(help=__doc__)
@@ -79,6 +115,7 @@ def line(name: str, runs: list[Taken]) -> str:
 def main(rounds: int, study: str, ways: str, against: Path | None) -> None:
     """Time the ways in turns."""
     times: dict[str, list[Taken]] = {}
+    joining = []
     with tempfile.TemporaryDirectory() as kept:
         if "warm" in ways.split(","):
             taken(study, HERE, kept)  # compiles what is kept
@@ -88,11 +125,14 @@ def main(rounds: int, study: str, ways: str, against: Path | None) -> None:
                     times.setdefault("cold", []).append(taken(study, HERE, empty))
             if "warm" in ways.split(","):
                 times.setdefault("warm", []).append(taken(study, HERE, kept))
+                joining.append(joined(study, kept))
             if against is not None:
                 times.setdefault("against", []).append(taken(study, against.resolve(), None))
     click.echo(f"{study} on {os.cpu_count()} cores, Python {platform.python_version()}")
     for name, found in times.items():
         click.echo(line(name, found))
+    if joining:
+        click.echo(f"worker   first epoch after {spread(joining)}, n = {len(joining)}")
 
 
 if __name__ == "__main__":
