@@ -179,6 +179,22 @@ def test_a_hundred_thousand_is_the_third_class_and_own_validation_arrays_count(
     assert len((folder / "runs/case/report.html").read_bytes()) < 6e6
 
 
+@pytest.mark.parametrize("trainer", ["lanes", "fit"])
+def test_rates_with_which_every_trial_diverges_prove_nothing_and_are_no_success(
+    folder: Path, command: Command, trainer: str
+) -> None:
+    write(folder, B)
+    text = (folder / "case.py").read_text().replace("[0.05]", "[1e12]")  # P25
+    (folder / "case.py").write_text(text)
+    words, why = ("--trainer", trainer, "--lanes", "1"), "diverged: the loss is no longer finite"
+    status, err = command(run, *words)
+    assert (status, err) == (3, f"Trial 0 {why} at epoch 1.\n")
+    assert command(run, *words, "--target", "0.1") == (3, "")
+    assert (best(folder)["trials"]["pruned"], best(folder)["test"]) == (1, None)
+    assert "No trial has completed." in (folder / "runs/case/report.md").read_text()
+    assert why in (folder / "runs/case/trials.csv").read_text()
+
+
 # -- what is scored, and how much it counts --------------------------------------------------
 
 

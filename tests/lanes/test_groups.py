@@ -180,16 +180,17 @@ def test_programs_are_kept_for_the_structures_that_were_used_last(
 
 def test_a_trial_is_the_same_in_a_stack_of_any_width() -> None:
     """So that the width, which calibration may choose, need not be known to repeat a trial."""
-    for trial in (recipe(2, "adam"), recipe(1, batch_size=32, activation="tanh")):
+    two = recipe(2, "adam"), recipe(1, batch_size=32, activation="tanh")
+    for trial, wide in zip(two, (8, 3), strict=True):
         results = []
-        for width in (1, 3, 8):
+        for width in (1, wide):
             trainer = LanesTrainer(blobs(), Structure.of(trial), width, width, never)
             trainer.start(width - 1, trial, 7)
             while trainer.epoch():
                 pass
             outcome, weights = ended(trainer, width - 1)
             results.append((repr(outcome), [array.tobytes() for array in weights]))
-        assert results[1:] == results[:1] * 2
+        assert results[0] == results[1]
 
 
 def test_layers_may_be_a_choice_of_tuples_and_0_is_off() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from search.data.splits import Dataset, Split
-from search.health.cadence import never
+from search.health.cadence import Cadence, at_rungs, never
+from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import MLP
@@ -38,16 +39,21 @@ LAYERS: dict[str, dict[str, Any]] = {
 PLACES = len(LAYERS) // 2
 
 
-def compiled_for(*trials: Recipe, width: int) -> LanesTrainer:
+LIBRARY = Library()
+
+
+def compiled_for(*trials: Recipe, width: int, cadence: Cadence = at_rungs) -> LanesTrainer:
     """Return a trainer of all that these trials have."""
     features = frozenset[str]().union(*(Structure.of(trial).features for trial in trials))
     structure = replace(Structure.of(trials[0]), features=features)
-    return LanesTrainer(blobs(), structure, len(trials), width=width)
+    return LanesTrainer(blobs(), structure, len(trials), width, cadence, library=LIBRARY)
 
 
 @cache
-def universal() -> LanesTrainer:
-    return compiled_for(*(recipe(**changes) for changes in LAYERS.values()), width=PLACES)
+def universal(cadence: Cadence = never) -> LanesTrainer:
+    """Return a trainer of all layers; who asks for looks at gradients has the same programs."""
+    trials = (recipe(**changes) for changes in LAYERS.values())
+    return compiled_for(*trials, width=PLACES, cadence=cadence)
 
 
 def by_fit(trial: Recipe, seed: int) -> tuple[Weights, Outcome]:
@@ -86,7 +92,7 @@ def assert_equal(
 
 def test_every_layer_follows_keras_in_a_lane() -> None:
     trials = {n: (recipe(**c, epochs=3), 70 + n) for n, c in enumerate(LAYERS.values())}
-    for lane, (_, weights, outcome) in in_lanes(universal(), trials).items():
+    for lane, (_, weights, outcome) in in_lanes(universal(at_rungs), trials).items():
         assert_equal(weights, outcome, *trials[lane], by=TOLERANCE)
 
 

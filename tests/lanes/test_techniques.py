@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import SpecError
-from search.health.cadence import never
+from search.health.cadence import Cadence, at_rungs, never
 from search.health.measures import STEEPEST
 from search.lanes.activations import CURVES_BY_NAME
 from search.lanes.dropout import feed, uniform
 from search.lanes.gates import closed
+from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.techniques import CURVES as NAMES
 from search.lanes.techniques import FAMILY
@@ -68,13 +69,19 @@ RANDOM: dict[str, dict[str, Any]] = {
 }
 
 
+LIBRARY = Library()
+
+
 @cache
-def universal() -> LanesTrainer:
-    """Return a trainer that is compiled for all techniques at once."""
+def universal(cadence: Cadence = never) -> LanesTrainer:
+    """Return a trainer that is compiled for all techniques at once.
+
+    Looks at gradients cost more than such small networks; who asks for them has the same programs.
+    """
     both = TECHNIQUES | RANDOM
     features = (Structure.of(recipe(**changes)).features for changes in both.values())
     structure = replace(Structure.of(recipe()), features=frozenset[str]().union(*features))
-    return LanesTrainer(blobs(), structure, LANES, width=LANES // 2)
+    return LanesTrainer(blobs(), structure, LANES, LANES // 2, cadence, library=LIBRARY)
 
 
 @pytest.mark.parametrize("start", range(0, len(TECHNIQUES), LANES))
@@ -103,7 +110,7 @@ def test_health_is_that_of_the_keras_model() -> None:
     trials = {
         lane: (recipe(**changes, epochs=1), 20 + lane) for lane, changes in enumerate(WATCHED)
     }
-    stacked, fit = in_lanes(universal(), trials), FitTrainer(blobs())
+    stacked, fit = in_lanes(universal(at_rungs), trials), FitTrainer(blobs())
     for lane, (trial, seed) in trials.items():
         fit.start(0, trial, seed)
         fit.epoch()
