@@ -98,6 +98,7 @@ def load(
         raise DataCorrupt(f"{name}: {error}") from error
     notes = (
         *data.notes,
+        *answers.alike(),
         *answers.alone("the validation split", np.unique(validation.y)),
         *data.check(answers),
     )

@@ -122,6 +122,19 @@ class Answers:
                 "says that is right on all of it"
             )
 
+    def alike(self) -> Iterator[str]:
+        """Yield a line where classes differ in spaces or capitals alone."""
+        first: dict[str, str] = {}
+        for label in self.labels or ():
+            if isinstance(label, str):
+                other = first.setdefault(label.strip().casefold(), label)
+                if other != label:
+                    yield (
+                        f"{self.name} has the classes {_shown([other, label])}, which differ in "
+                        "spaces or capitals alone; write them alike if they are one"
+                    )
+                    return
+
     def missing(self, y: Iterable[Any]) -> tuple[Label, ...]:
         """Return the classes that do not occur among these numbers of classes."""
         there = set(y)

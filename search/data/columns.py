@@ -16,8 +16,17 @@ from search.study.table import Column, ColumnKind
 FEW_LEVELS = 10  # whole numbers are categories when no more of them differ
 EACH_LEVEL = 10  # and when each has so many rows on average
 OWN_TEXT = 0.5  # text that is another in more than this share of its rows identifies them
+NAMED = 30  # columns that a line names
 MOSTLY = 0.5  # numbers in a column of text, from which text in it is a flaw
-DATE = re.compile(r"\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?\s*")
+_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[.]?"
+DATE = re.compile(
+    r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|"
+    rf"\d{{1,2}}[- ]{_MONTH}[- ]\d{{4}}|{_MONTH} \d{{1,2}},? \d{{4}})\s*",
+    re.IGNORECASE,
+)
+COMPACT = re.compile(
+    r"\s*((?:1[6-9]|20|21)\d\d)(0[1-9]|1[0-2])([0-2]\d|3[01])(?:\.0)?\s*"
+)  # 20260131
 DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})([T ].*)?\s*$")
 # Numbers as people write them, with what parts thousands or stands before the decimals.
 WRITTEN = re.compile(
@@ -95,14 +104,19 @@ def told(columns: Sequence[Column]) -> Iterator[str]:
         (ColumnKind.DATE, "dates"),
     ):
         if names := [_with_missing(one) for one in columns if one.kind is kind]:
-            yield f"taken for {words}: {', '.join(names)}"
+            yield f"taken for {words}: {_listed(names)}"
     if left := [f"{one.name} ({one.note})" for one in columns if one.kind is ColumnKind.DROP]:
-        yield f"left out: {', '.join(left)}"
+        yield f"left out: {_listed(left)}"
 
 
 def rows_in_words(count: int) -> str:
     """Return a number of rows in words."""
     return "1 row" if count == 1 else f"{count} rows"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _with_missing(column: Column) -> str:
@@ -149,6 +163,8 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
         return ColumnKind.NUMBER, ""
     numbers = values.to_numpy(np.float64)
     whole = bool((numbers == np.floor(numbers)).all())
+    if whole and _are_compact(values):
+        return ColumnKind.DATE, ""
     if whole and differing == len(series) > 2:
         if numbers.max() - numbers.min() == len(series) - 1:
             return ColumnKind.DROP, "it numbers the rows"
@@ -171,7 +187,8 @@ def refuse_written(values: pd.Series, name: str) -> None:
 
     """
     numbers = pd.to_numeric(values, errors="coerce").notna()
-    written = values.str.fullmatch(WRITTEN) & ~numbers
+    # Arrow, which may keep them, has regular expressions of its own kind.
+    written = values.astype(object).str.fullmatch(WRITTEN) & ~numbers
     if written.any() and (numbers | written).mean() > MOSTLY:
         raise DataCorrupt(
             f"the column {name!r} holds numbers like {_shown(values[written].iloc[0])}; say what "
@@ -182,6 +199,8 @@ def refuse_written(values: pd.Series, name: str) -> None:
 
 def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     refuse_written(values, name)
+    if _are_compact(values):
+        return ColumnKind.DATE, ""
     numbers = pd.to_numeric(values, errors="coerce")
     if (share := float(numbers.notna().mean())) > MOSTLY:
         if share == 1:
@@ -256,13 +275,19 @@ def dates_of(values: pd.Series, dayfirst: bool | None) -> pd.Series:
 
     """
     if not _is_date(values):
-        values = values.astype(str)
+        values = values.astype(str).str.replace(COMPACT, r"\1-\2-\3", regex=True)
         if dayfirst is not None:
             values = values.str.replace(
                 DAY_OR_MONTH_FIRST, partial(_year_first, dayfirst), regex=True
             )
         values = values.where(values.str.fullmatch(DATE))
     return pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
+
+
+def _are_compact(values: pd.Series) -> bool:
+    """Say whether all values are dates like 20260131, which hardly one in 25 numbers is."""
+    texts = values.astype(str)
+    return bool(texts.str.fullmatch(COMPACT).all()) and bool(dates_of(texts, None).notna().all())
 
 
 def _year_first(dayfirst: bool, date: re.Match[str]) -> str:
@@ -295,7 +320,7 @@ def _numbers(series: pd.Series, name: str) -> NDArray[np.float64]:
 
 def _days(series: pd.Series, name: str, dayfirst: bool | None) -> NDArray[np.float64]:
     there = series.dropna()
-    if pd.api.types.is_numeric_dtype(there.dtype):
+    if pd.api.types.is_numeric_dtype(there.dtype) and not _are_compact(there):
         raise DataCorrupt(
             f"the column {name!r} holds numbers, not dates; write them like 2026-01-31"
         )

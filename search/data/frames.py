@@ -1,5 +1,6 @@
 """Tables as frames: files are read by pandas, and what is no table is refused in a line."""
 
+import codecs
 import csv
 import difflib
 import gzip
@@ -105,6 +106,11 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         raise DataCorrupt(f"{name} has two columns called {twice[0]!r}; rename one")
     if not len(frame):
         raise DataCorrupt(f"{name} has no rows")
+    if arrow := [name for name in frame if isinstance(frame[name].dtype, pd.ArrowDtype)]:
+        import pyarrow
+
+        kept = pyarrow.Table.from_pandas(frame[arrow], preserve_index=False)
+        frame = frame.assign(**kept.to_pandas(ignore_metadata=True))
     exact = {}
     for column in frame.columns[frame.dtypes.map(pd.api.types.is_object_dtype)]:
         kinds = set(map(type, frame[column].dropna()))
@@ -184,6 +190,9 @@ def _options(path: Path, reading: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encoding(path: Path) -> str:
+    with _uncompressed(path) as raw:
+        if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return "utf-16"
     with _opened(path, "utf-8-sig") as file:
         try:
             while file.read(1 << 20):
@@ -194,9 +203,11 @@ def _encoding(path: Path) -> str:
 
 
 def _opened(path: Path, encoding: str) -> IO[str]:
-    if path.suffix.lower() == ".gz":
-        return io.TextIOWrapper(gzip.open(path), encoding, newline="")
-    return path.open(encoding=encoding, newline="")
+    return io.TextIOWrapper(_uncompressed(path), encoding)
+
+
+def _uncompressed(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _separator(sample: str) -> str:

@@ -223,6 +223,7 @@ class Opened:
             number = column.kind is ColumnKind.NUMBER
             if number and (flaw := _blurred(seen[column.name])):
                 yield f"{column.name} holds {flaw}"
+        yield from self.answers.alike()
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
             yield from self.answers.alone(f"the {part} split", np.unique(split.y))
         used = [column.name for column in self.columns if column.kind is not ColumnKind.DROP]

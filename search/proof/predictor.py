@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.columns import values_of
-from search.data.frames import need
+from search.data.frames import checked, need
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 from search.study.task import Label
@@ -18,6 +18,8 @@ from search.trainers.outputs import Outputs, answers_of
 if TYPE_CHECKING:
     import keras
     import pandas as pd
+
+NEW = "the table of new rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,5 +89,6 @@ class Predictor:
         if not isinstance(rows, pd.DataFrame):
             raise DataCorrupt("the winner was trained on a table; give a DataFrame of its columns")
         used = [column for column in self.columns if column.kind is not ColumnKind.DROP]
-        need([column.name for column in used], "the table of new rows", "", map(str, rows.columns))
+        rows = checked(rows, NEW)
+        need([column.name for column in used], NEW, "", rows.columns)
         return {column.name: values_of(column, rows[column.name]) for column in used}

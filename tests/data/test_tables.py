@@ -83,6 +83,11 @@ FILES: dict[str, tuple[str, Callable[[pd.DataFrame, Path], object]]] = {
         "t.csv",
         lambda frame, path: frame.to_csv(path, index=False, encoding="cp1252"),
     ),
+    "UTF-16": ("t.csv", lambda frame, path: frame.to_csv(path, index=False, encoding="utf-16")),
+    "an old Mac's": (
+        "t.csv",
+        lambda frame, path: frame.to_csv(path, index=False, lineterminator="\r"),
+    ),
     "compressed": ("t.csv.gz", lambda frame, path: frame.to_csv(path, index=False)),
     "parquet": ("t.parquet", lambda frame, path: frame.to_parquet(path, index=False)),
 }
@@ -153,7 +158,8 @@ def test_what_databases_and_frames_hold_is_what_it_says(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     exact.to_parquet(path)
     expected = load(of(PEOPLE)).train.x
-    for source in (of(exact), Table(str(path), label="income")):
+    arrow = PEOPLE.convert_dtypes(dtype_backend="pyarrow")
+    for source in (of(exact), of(arrow), Table(str(path), label="income")):
         np.testing.assert_array_equal(load(source).train.x, expected)
     codes = np.arange(ROWS) * 7 % 40 + 100
     coded = PEOPLE.assign(
@@ -307,6 +313,12 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
         (["2020-01-31", "2021/2/3", "2022-12-01T10:00"] * 20, ColumnKind.DATE),
         (pd.date_range("2020", periods=60, tz="UTC").tolist(), ColumnKind.DATE),
         (["31.01.2020", "1.2.2021", None] * 20, ColumnKind.DATE),
+        ([20200131, 20210203, 19991231] * 20, ColumnKind.DATE),
+        ([20200131.0, 20210203.0, None] * 20, ColumnKind.DATE),
+        (["20200131", "20210203", None] * 20, ColumnKind.DATE),
+        ([20200131 + 2 * value for value in range(60)], ColumnKind.NUMBER),  # no month has 91 days
+        (["31 Jan 2020", "1-February-2021", "Mar 3, 2021"] * 20, ColumnKind.DATE),
+        (["31 Jam 2020", "1 Jam 2021", None] * 20, ColumnKind.CATEGORY),
         (["1/31/20", "12/1/21 10:00", "2022-12-01"] * 20, ColumnKind.DATE),
         (["03.01.2020", "1.2.2021", None] * 20, ColumnKind.DROP),  # which is the month?
         (["31.01.2020", "01.31.2020", None] * 20, ColumnKind.DROP),  # both cannot be
@@ -331,6 +343,9 @@ def test_values_are_what_a_file_of_text_says_they_are() -> None:
     date = Column(name="d", kind=ColumnKind.DATE)
     days = values_of(date, pd.Series(["1970-01-02", None, "1970-01-01T12"]))
     np.testing.assert_array_equal(days, np.array([1, np.nan, 0.5], np.float32))
+    for same in (["19700103", None], [19700103, None], ["Jan 3, 1970", None]):
+        days = values_of(date, pd.Series(same))
+        np.testing.assert_array_equal(days, np.array([2, np.nan], np.float32))
 
 
 DAYS = ["03/04/2020", "05/06/21", None, "01/02/1969 18:00"]
@@ -463,6 +478,19 @@ def test_a_table_that_has_changed_is_not_opened(tmp_path: Path) -> None:
     again = load(Table(str(path), label="income"))
     changed = [name for name in again.digests if again.digests[name] != dataset.digests[name]]
     assert changed == ["age"]
+
+
+def test_what_is_told_has_an_end() -> None:
+    wide = pd.DataFrame({f"c{place}": np.arange(4.0) ** 1.5 for place in range(500)})
+    (line,) = told(understand(wide, {}, {}))
+    assert line.endswith("c29 and 470 more")
+
+
+def test_classes_that_differ_in_spaces_or_capitals_are_said() -> None:
+    frame = PEOPLE.assign(income=PEOPLE["income"].where(PEOPLE.index % 2 == 0, " High"))
+    assert "has the classes ' High', 'high', which differ in spaces" in "\n".join(
+        load(of(frame)).notes
+    )
 
 
 def test_what_gives_the_label_away_is_said() -> None:
