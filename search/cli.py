@@ -105,7 +105,11 @@ def finite(
 
 
 timeout_option = click.option(
-    "--timeout", type=float, callback=_seconds, metavar="SECONDS", help="Stop searching then."
+    "--timeout",
+    type=float,
+    callback=_seconds,
+    metavar="SECONDS",
+    help="Stop searching then, once a trial is complete.",
 )
 trainer_option = click.option(
     "--trainer",

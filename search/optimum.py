@@ -63,7 +63,8 @@ def optimize(
         lanes: how many trials are trained at a time; None measures.
         workers: worker processes of this machine that search in this one's stead. They read the
             study's file, so it must have one. 0 waits for workers elsewhere.
-        timeout: seconds after which the search stops, and the best so far are proven.
+        timeout: seconds after which the search stops, and the best so far are proven. Where no
+            trial is complete by then, those that run go on until one is.
         confirm: prove the winner.
         stop_at_target: stop searching once a trial reaches the target.
         quiet: show lines and no live table.

@@ -57,6 +57,8 @@ class Loop:
         progress: what is told about them.
         stop: asked between epochs; a reason to stop, or None. It sees each finished trial first.
         limit: seconds that a trial may take; None for any number.
+        waits: asked between epochs once it is to stop; whether the trials in the lanes go on
+            nevertheless. No other is begun.
 
     """
 
@@ -67,6 +69,7 @@ class Loop:
         progress: Progress,
         stop: Callable[[], str | None],
         limit: float | None = None,
+        waits: Callable[[], bool] = lambda: False,
     ) -> None:
         self._queue = queue
         self._trainer = trainer
@@ -74,6 +77,7 @@ class Loop:
         self._timing = queue.timing
         self._stop = stop
         self._limit = limit
+        self._waits = waits
         self._held: dict[int, _Held] = {}
         self._failures: list[str] = []
         self._busy_since: float | None = None  # while the trainer runs
@@ -103,6 +107,8 @@ class Loop:
                         return None
                     else:
                         time.sleep(self._timing.poll)
+                while self._held and self._waits():
+                    self._train()
                 self._save(0.0)
                 for lane in self._held:
                     self._trainer.stop(lane)  # for whoever trains with it next

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from search.result.result import TrialRow
     from search.trainers.contract import Trainer
 
+TIMED_OUT = "the timeout is reached"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -36,7 +38,8 @@ class Plan:
     trainer: str = "auto"
     lanes: int | None = None
     confirm: bool = True
-    deadline: float | None = None  # of the search, by the monotonic clock
+    deadline: float | None = None  # of the search, by the monotonic clock; where it is to confirm,
+    # trials that run by then go on until the study's first one is complete
     stop_at_target: bool = False
     workers: int | None = None  # that search in its stead; 0 to wait for those elsewhere
 
@@ -56,6 +59,7 @@ class Shift:
         self._plan = plan
         self._timing = session.store.database.timing
         self._progress = progress
+        self._is_late = False  # the timeout is over, and a first trial is waited for
 
     @cached_property
     def _trainer(self) -> "Trainer":
@@ -108,13 +112,24 @@ class Shift:
                 trainer = self._trainer
             self._session.leases.equip(queue.worker, machine.device(), trainer.lanes)
             try:
-                return Loop(queue, trainer, self._progress, stop, limit).run()
+                loop = Loop(
+                    queue, trainer, self._progress, stop, limit, lambda: self._waits(stop())
+                )
+                return loop.run()
             except LanesExhausted:
                 if trainer.lanes == 1:
                     raise
                 half = trainer.lanes // 2
             self._progress.say(f"Memory does not hold {2 * half} lanes; going on with {half}.")
             self._trainer = self._session.trainer("lanes", half, self._progress.say)
+
+    def _waits(self, reason: str | None) -> bool:
+        """Whether trials that are running come to their end, since else nothing were proven."""
+        waits = reason == TIMED_OUT and self._plan.confirm and self._progress.best is None
+        if waits and not self._is_late:
+            self._is_late = True
+            self._progress.say("The timeout is reached; the first trial to complete is waited for.")
+        return waits
 
     def _lead(self, queue: TrialQueue, stop: Callable[[], str | None]) -> str | None:
         """Let other processes work, and show what they do."""
@@ -145,7 +160,7 @@ class Shift:
 
     def _enough(self) -> str | None:
         if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
-            return "the timeout is reached"
+            return TIMED_OUT
         best, target = self._progress.best, self._session.target
         if self._plan.stop_at_target and best and target is not None and best.value >= target:
             return f"trial {best.trial} reached the target on the validation split"

@@ -56,13 +56,16 @@ def answers_of(model: "keras.Model", x: "Given") -> NDArray[Any]:
     import keras
 
     examples = len(next(iter(x.values()))) if isinstance(x, Mapping) else len(x)
-    batches = (slice(start, start + BATCH) for start in range(0, examples, BATCH))
-    said = [
-        model.predict_on_batch(keras.tree.map_structure(lambda part: part[batch], x))  # noqa: B023
-        for batch in batches
-    ]
+    batches = [slice(start, start + BATCH) for start in range(0, examples, BATCH)]
+    said = [model.predict_on_batch(_some(x, batch)) for batch in batches]
     answers: NDArray[Any] = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *said)
     return answers
+
+
+def _some(x: "Given", examples: slice) -> "Given":
+    if isinstance(x, Mapping):
+        return {name: one[examples] for name, one in x.items()}
+    return x[examples]
 
 
 class Meaning(StrEnum):

@@ -1,3 +1,6 @@
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,39 @@ from search.result.state import State
 from search.service.progress import Lines
 from search.service.session import Session
 from search.service.shift import Plan, Shift
-from search.trainers.contract import Trainer
-from tests.fakes import ScriptedTrainer, raising
+from search.trainers.contract import EpochResult, Trainer
+from tests.fakes import ScriptedTrainer, curve, raising
+
+
+@pytest.mark.parametrize(("confirm", "complete"), [(True, 1), (False, 0)])
+def test_a_timeout_waits_for_a_first_trial_where_it_is_to_be_proven(
+    confirm: bool, complete: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(
+        study="blobs",
+        storage=f"sqlite:///{tmp_path}/store.db",
+        out=tmp_path,
+        quiet=True,
+    )
+    session = Session(options, {"trials": 6, "pruner": "none"}, create=True)
+    deadline = time.monotonic() + 1e9
+    plan = Plan(confirm=confirm, deadline=deadline)
+    trainer = ScriptedTrainer(1, script=curve)
+    monkeypatch.setattr(session, "trainer", lambda *_: trainer)
+    shift = Shift(session, plan, Lines(Console(quiet=True)))
+    monkeypatch.setattr(shift, "_prove", lambda _queue: None)
+    epoch = trainer.epoch
+
+    def last_moment() -> Mapping[int, EpochResult]:
+        monkeypatch.setattr(shift, "_plan", replace(plan, deadline=0.0))
+        return epoch()
+
+    monkeypatch.setattr(trainer, "epoch", last_moment)
+    assert shift.work() is None
+    result = session.result()
+    assert result.states[State.COMPLETE] == complete
+    assert len(result.trials) == 1, "no other is begun"
+    session.store.close()
 
 
 def test_lanes_that_memory_does_not_hold_are_halved_and_no_trial_is_lost(
