@@ -88,7 +88,8 @@ class Predictor:
 
         if not isinstance(rows, pd.DataFrame):
             raise DataCorrupt("the winner was trained on a table; give a DataFrame of its columns")
-        used = [column for column in self.columns if column.kind is not ColumnKind.DROP]
-        rows = checked(rows, NEW)
-        need([column.name for column in used], NEW, "", rows.columns)
-        return {column.name: values_of(column, rows[column.name]) for column in used}
+        used = {one.name: one for one in self.columns if one.kind is not ColumnKind.DROP}
+        names = [str(name) for name in rows.columns]
+        need(used, NEW, "", names)
+        rows = checked(rows.loc[:, [name in used for name in names]], NEW)
+        return {name: values_of(column, rows[name]) for name, column in used.items()}

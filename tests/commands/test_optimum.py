@@ -204,6 +204,10 @@ def test_a_frame_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert pd.read_parquet(kept).equals(frame)
     said = found.predict(frame.drop(columns="kind"))
     assert set(said) <= set(KINDS)
+    others = frame.convert_dtypes(dtype_backend="pyarrow").assign(
+        notes=pd.Series([["none"]] * len(frame), dtype=object)
+    )
+    assert found.predict(others).tolist() == said.tolist()
     assert optimize(study).config == found.config, "it is the same study"
 
 
