@@ -249,7 +249,7 @@ class Server(Postgres):
     """PostgreSQL as its package configures it, but for the connections."""
 
     def start(self) -> None:
-        options = f"-k {self._data} -h 127.0.0.1 -p {self.port} -c max_connections=400"
+        options = f"-k {self._data} -h 127.0.0.1 -p {self.port} -c max_connections=1600"
         self._run("pg_ctl", "start", "-w", "-l", str(self._data / "log"), "-o", options)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
+from search.backend import models_use_xla
 from search.data.splits import Dataset, Split
 from search.study.metric import ACCURACY, Metric
 from search.study.mlp import MLP
@@ -306,4 +307,5 @@ def compile_with(
         loss=loss,
         metrics=list(metrics),
         steps_per_execution=1 if is_stepwise(training) else STEPS_PER_CALL,
+        jit_compile=models_use_xla(),
     )
