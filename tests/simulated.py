@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import alembic.command  # noqa: F401  # what stores and studies load when they are opened
 import numpy as np
@@ -151,9 +150,9 @@ class _Centroids:
     def score(self) -> float:
         """On the validation split."""
         split = data.load("blobs").validation
-        return float((self.predict(split.x).argmax(axis=-1) == split.y).mean())
+        return float((self.predict_on_batch(split.x).argmax(axis=-1) == split.y).mean())
 
-    def predict(self, x: NDArray[np.floating], **_options: Any) -> NDArray[np.floating]:
+    def predict_on_batch(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
         scores: NDArray[np.floating] = -((x[:, None] - self.means) ** 2).sum(axis=-1)
         return scores
 

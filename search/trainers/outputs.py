@@ -53,19 +53,10 @@ def answers_of(model: "keras.Model", x: "Given") -> NDArray[Any]:
     so are the answers, without the pipeline that TensorFlow sets up in each call of it: that takes
     longer than a small network takes to answer.
     """
-    import keras
-
-    from search.backend import models_use_xla
-
-    if model.predict_function is None and not models_use_xla():
-        # Only to answer: what its author has compiled is trained as it was compiled.
-        trained, model.jit_compile = model.jit_compile, False
-        model.make_predict_function()
-        model.jit_compile = trained
     examples = len(next(iter(x.values()))) if isinstance(x, Mapping) else len(x)
     batches = [slice(start, start + BATCH) for start in range(0, examples, BATCH)]
     said = [model.predict_on_batch(_some(x, batch)) for batch in batches]
-    answers: NDArray[Any] = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *said)
+    answers: NDArray[Any] = said[0] if len(said) == 1 else np.concatenate(said)
     return answers
 
 

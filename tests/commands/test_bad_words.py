@@ -74,6 +74,7 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
     "weight": ("", "nowhere", ESCAPE, LONG * "a"),
     "test": ("", "0", "1", "-1", "nan", "inf", "1e400", "nowhere.csv", ESCAPE, LONG * "9"),
     "columns": ("", "x", "x=", "=number", "x=colour", "nowhere=number", ESCAPE, LONG * "a"),
+    "reading": ("", "x", "=,", "comma=,", "sep=", "sep=;", "encoding=none", "skiprows=-1", ESCAPE),
     "name_of_data": ("", "nowhere", ESCAPE, LONG * "a", "../x", "folder", "void.npz", "bytes.npz"),
 }
 VARIABLES: Mapping[str, tuple[str, ...]] = {

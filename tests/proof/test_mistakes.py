@@ -19,7 +19,7 @@ class Model:
     def __init__(self, scores: NDArray[Any]) -> None:
         self.scores = scores
 
-    def predict(self, x: NDArray[Any], **_settings: int) -> NDArray[Any]:
+    def predict_on_batch(self, x: NDArray[Any]) -> NDArray[Any]:
         return self.scores[: len(x)]
 
 

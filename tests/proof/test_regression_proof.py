@@ -281,7 +281,7 @@ def test_amounts_have_three_digits(value: float, text: str) -> None:
 class Model:
     """Answers as it was told."""
 
-    def predict(self, x: Floats, **_settings: int) -> Floats:
+    def predict_on_batch(self, x: Floats) -> Floats:
         said: Floats = x.sum(axis=1, keepdims=True)
         return said
 
