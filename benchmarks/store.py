@@ -1,7 +1,7 @@
 """What the store costs, and how many workers it bears: this service beside bare Optuna.
 
     python -m benchmarks.store [--seconds S] [--workers 1,4,16,64] [--finished 0,1000,10000]
-                               [--running 0,1000,8000] [--lanes 8,256]
+                               [--running 0,1000,8000] [--lanes 8,256] [--ways ours,optuna]
 
 Workers are processes of their own, forked from one that has imported everything; they and the
 database share this machine. Store, leases, queue and loop are the real ones; the trainer only
@@ -381,6 +381,10 @@ def warm(url: str) -> None:
 # -- the command -----------------------------------------------------------------------------
 
 
+def words(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
+    return [word for word in value.split(",") if word in WAYS]
+
+
 def numbers(_context: click.Context, _parameter: click.Parameter, value: str) -> list[int]:
     return [int(word) for word in value.split(",") if word]
 
@@ -391,6 +395,7 @@ def numbers(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.option("--finished", default="0,1000,10000", callback=numbers)
 @click.option("--running", default="0,1000,8000", callback=numbers)
 @click.option("--lanes", default="8,256", callback=numbers)
+@click.option("--ways", default=",".join(WAYS), callback=words, help="What takes turns.")
 @click.option("--epoch", default=0.5, help="Seconds that a trial's epoch takes.")
 def main(
     seconds: float,
@@ -398,6 +403,7 @@ def main(
     finished: list[int],
     running: list[int],
     lanes: list[int],
+    ways: list[str],
     epoch: float,
 ) -> None:
     load = os.getloadavg()[0]
@@ -410,21 +416,21 @@ def main(
     with databases() as kinds:
         warm(kinds["sqlite"]())
         print(f"\nload, {seconds:g} s each, epochs of {epoch:g} s: {HEAD} trials/s errors")
-        for kind, count, way in itertools.product(kinds, workers, WAYS):
+        for kind, count, way in itertools.product(kinds, workers, ways):
             url = prepare(kinds[kind](), SPEC)
             times = measure(way, url, SPEC, count, seconds, epoch=epoch)
             print(f"{kind:11}{count:4} workers {way:8}{row(times, seconds)}", flush=True)
         print(f"\ngrowth, one worker, 30 trials: {HEAD} errors")
         for kind, count, method in itertools.product(kinds, finished, ("random", "tpe")):
             spec = replace(SPEC, sampler=method)
-            for way in WAYS:
+            for way in ways:
                 url = prepare(kinds[kind](), spec, count)
                 times = measure(way, url, spec, 1, 600, trials=30)
                 print(f"{kind:11}{count:6} finished {method:6} {way:8}{row(times)}", flush=True)
         print(f"\nbeside running trials, one worker, 20 trials: {HEAD} errors")
         for kind, count, method in itertools.product(kinds, running, ("random", "tpe")):
             spec = replace(SPEC, sampler=method)
-            for way in WAYS:
+            for way in ways:
                 url = prepare(kinds[kind](), spec, running=count)
                 times = measure(way, url, spec, 1, 600, trials=20)
                 print(f"{kind:11}{count:6} running {method:6} {way:8}{row(times)}", flush=True)
