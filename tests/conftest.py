@@ -98,9 +98,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("quick"):
         warm.libraries.remove("keras")
     # A shell that runs the tests in its background has them ignore what interrupts a command, and
-    # whatever they start would, too.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # nohup what closes a terminal; whatever they start would, too.
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.hookimpl(trylast=True)
