@@ -259,8 +259,8 @@ def accelerated() -> bool:
 def models_use_xla() -> str | bool:
     """Return what `keras.Model.compile` is told of XLA.
 
-    On a CPU it takes 2 to 4 s of processor time to compile the steps of a small network, and makes
-    its epochs a tenth faster at best: more than most trials train. JAX has nothing else.
+    On a CPU it takes 2 to 3 s of processor time to compile the steps of a small network, and makes
+    its epochs a tenth faster at best (`benchmarks/xla.py`). JAX has nothing else.
     """
     return "auto" if _JAX or accelerated() else False
 
