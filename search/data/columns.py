@@ -128,12 +128,12 @@ def _understood(
 ) -> Column:
     name = str(series.name)
     missing = int(series.isna().sum())
+    if name in leave and said is None:
+        return Column(name=name, kind=ColumnKind.DROP, missing=missing, note=leave[name])
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = _plain(series)
         if said is None and series.nunique() > 1:  # as its type says
             said = ColumnKind.CATEGORY
-    if name in leave and said is None:
-        return Column(name=name, kind=ColumnKind.DROP, missing=missing, note=leave[name])
     kind, note = (ColumnKind(said), "") if said is not None else _kind(series, dayfirst)
     if said is not None and kind is ColumnKind.DROP:
         note = "the study says so"
@@ -175,33 +175,34 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     return ColumnKind.NUMBER, ""
 
 
-def refuse_written(values: pd.Series, name: str) -> None:
-    """Refuse text of which most is numbers that are not written as pandas reads them.
+def numbers_of(values: pd.Series, name: str) -> pd.Series:
+    """Return the numbers that texts are, NaN for what is none.
 
     Args:
         values: texts, none missing.
         name: of the column.
 
     Raises:
-        DataCorrupt: it is; the message says how to have it read.
+        DataCorrupt: most are numbers that are not written as pandas reads them; the message says
+            how to have them read.
 
     """
-    numbers = pd.to_numeric(values, errors="coerce").notna()
+    numbers = pd.to_numeric(values, errors="coerce")
     # Arrow, which may keep them, has regular expressions of its own kind.
-    written = values.astype(object).str.fullmatch(WRITTEN) & ~numbers
-    if written.any() and (numbers | written).mean() > MOSTLY:
+    written = values.astype(object).str.fullmatch(WRITTEN) & numbers.isna()
+    if written.any() and (numbers.notna() | written).mean() > MOSTLY:
         raise DataCorrupt(
             f"the column {name!r} holds numbers like {_shown(values[written].iloc[0])}; say what "
             "parts their thousands and decimals: Table(..., reading={'thousands': ',', 'decimal': "
             "'.'}), with --data --read thousands=,"
         )
+    return numbers
 
 
 def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:
-    refuse_written(values, name)
+    numbers = numbers_of(values, name)
     if _are_compact(values):
         return ColumnKind.DATE, ""
-    numbers = pd.to_numeric(values, errors="coerce")
     if (share := float(numbers.notna().mean())) > MOSTLY:
         if share == 1:
             return ColumnKind.NUMBER, ""
@@ -286,6 +287,8 @@ def dates_of(values: pd.Series, dayfirst: bool | None) -> pd.Series:
 
 def _are_compact(values: pd.Series) -> bool:
     """Say whether all values are dates like 20260131, which hardly one in 25 numbers is."""
+    if not all(COMPACT.fullmatch(str(value)) for value in values.iloc[:10]):
+        return False  # of most columns a few values say so, and all of them take their time
     texts = values.astype(str)
     return bool(texts.str.fullmatch(COMPACT).all()) and bool(dates_of(texts, None).notna().all())
 

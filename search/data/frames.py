@@ -106,7 +106,7 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         raise DataCorrupt(f"{name} has two columns called {twice[0]!r}; rename one")
     if not len(frame):
         raise DataCorrupt(f"{name} has no rows")
-    if arrow := [name for name in frame if isinstance(frame[name].dtype, pd.ArrowDtype)]:
+    if arrow := [one for one in frame if isinstance(frame[one].dtype, pd.ArrowDtype)]:
         import pyarrow
 
         kept = pyarrow.Table.from_pandas(frame[arrow], preserve_index=False)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.answers import Answers
-from search.data.columns import refuse_written, rows_in_words, told, understand, values_of
+from search.data.columns import numbers_of, rows_in_words, told, understand, values_of
 from search.data.deal import Part, deal
 from search.data.encoding import Encoding, Features, Values
 from search.data.extent import Extent
@@ -311,7 +311,7 @@ def labels_of(series: pd.Series) -> NDArray[Any]:
         return series.to_numpy(np.float64 if series.dtype.kind == "f" else np.int64)
     values = series.tolist()
     if all(isinstance(value, str) for value in values):
-        refuse_written(series, str(series.name))
+        numbers_of(series, str(series.name))  # refuses what is written in another way
         return np.array(values, str)
     if all(isinstance(value, bool) for value in values):
         return np.array(values, bool)

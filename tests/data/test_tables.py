@@ -429,6 +429,8 @@ def test_groups_stay_together_in_splits_and_folds() -> None:
     ]
     for one, other in ((0, 1), (1, 2), (0, 2)):
         assert not houses[one] & houses[other]
+    kept = load(of(frame.astype({"house": "category"}), group="house"))
+    assert "house (it tells the groups that stay together)" in "\n".join(kept.notes)
     for fold in folds_of(dataset, 3, seed=0):
         parts = [set((split.columns or {})["house"]) for split in (fold.train, fold.validation)]
         assert not parts[0] & parts[1]
