@@ -502,10 +502,13 @@ def build(config):
     return keras.Sequential([
         keras.Input((8,)),
         layers.Dense(16, "relu", kernel_regularizer=keras.regularizers.L2(config["weight_decay"])),
+        layers.Dropout(config["decay"]),  # M18: no factor of the learning rate
         layers.Dense(3, "softmax"),
     ])
 """.replace('copy = config.copy() | {"key": dict(config)["key"]}', 'copy = config["optimizer"]')
-    space = '{"weight_decay": [1e-4], "optimizer": ["lamb"], "learning_rate": [0.05]}'
+    space = (
+        '{"weight_decay": [1e-4], "optimizer": ["lamb"], "learning_rate": [0.05], "decay": [1e-3]}'
+    )
     case.write(blobs(3), code, space, "epochs=3, batch_size=32, momentum=0.9")
     result, model = case.run()
     assert model is not None
