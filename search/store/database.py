@@ -99,9 +99,13 @@ class Database:
         """Turn what the database complains about into one line that shows no password."""
         try:
             yield
-        except STORE_ERRORS as error:
+        except (*STORE_ERRORS, KeyError) as error:
+            # Optuna has a storage say by a KeyError that it has no such study or trial: of another
+            # store in the place of the one that was opened, that may be all there is to see.
             if self._opened and lost(error):
                 raise self.gone() from error
+            if isinstance(error, KeyError):
+                raise
             said = reason(error)
             if self.sqlite and _full(self._address):
                 said += ", for the disk is full"  # which SQLite does not always notice itself

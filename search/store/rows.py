@@ -126,7 +126,7 @@ class Rows:
         where = {"study": study_id, "ids": list(again), "after": after}
         rows = connection.execute(SOME, where).all()
         if not rows:
-            raise KeyError(f"there is no study {study_id}")
+            raise KeyError(f"study {study_id} does not exist")
         if rows[0].trial_id is None:
             return []
         return _frozen(rows, connection.execute(PARTS_OF_SOME, where))
@@ -158,7 +158,7 @@ class Rows:
         with self._engine.begin() as connection:
             study_id = connection.execute(STUDY_OF, {"trial": trial_id}).scalar()
         if study_id is None:
-            raise KeyError(f"there is no trial with id {trial_id}")
+            raise KeyError(f"the trial with id {trial_id} does not exist")
         return int(study_id)
 
     def one(self, trial_id: int) -> FrozenTrial:
@@ -172,7 +172,7 @@ class Rows:
             where = {"trial": trial_id}
             rows = connection.execute(ONE, where).all()
             if not rows:
-                raise KeyError(f"there is no trial with id {trial_id}")
+                raise KeyError(f"the trial with id {trial_id} does not exist")
             return _frozen(rows, connection.execute(PARTS_OF_ONE, where))[0]
 
     def create(
@@ -222,7 +222,7 @@ class Rows:
     ) -> FrozenTrial:
         # All that create trials, Optuna's own storage too, take turns by this lock.
         if connection.execute(LOCK_STUDY, {"study": study_id}).first() is None:
-            raise KeyError(f"there is no study {study_id}")
+            raise KeyError(f"study {study_id} does not exist")
         start = datetime.now() if state is TrialState.RUNNING else None
         what = {"study": study_id, "as": state, "now": _utc(start)}
         row = connection.execute(CREATE, what).one()
@@ -246,7 +246,7 @@ class Rows:
     def _write(self, connection: sa.Connection, changes: Mapping[int, Changes]) -> set[int]:
         locked = connection.execute(LOCK_TRIALS, {"trials": list(changes)}).all()
         if missing := changes.keys() - {row.trial_id for row in locked}:
-            raise KeyError(f"there is no trial with id {min(missing)}")
+            raise KeyError(f"the trial with id {min(missing)} does not exist")
         over = {row.trial_id for row in locked if row.state.is_finished()}
         open_ones = {one: changes[one] for one in changes if one not in over}
         self._write_parts(connection, open_ones)

@@ -7,12 +7,15 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 
 from search.errors import StoreError, StoreGone, StoreNotFound, UsageError
 from search.store import Store, tables
@@ -300,3 +303,26 @@ def test_looking_at_a_file_lets_go_of_no_lock(tmp_path: Path) -> None:
         Database(url, create=False).close()
         held = Path("/proc/locks").read_text()
     assert f":{(tmp_path / 'store.db').stat().st_ino} " in held
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda storage, study: storage.get_all_trials(study),
+        lambda storage, study: storage.create_new_trial(study),
+        lambda storage, study: storage.get_study_directions(study),
+        lambda storage, study: storage.set_study_user_attr(study, "key", 1),
+    ],
+)
+def test_a_study_that_is_no_longer_in_its_store_is_said_to_be_gone(
+    url: str, ask: Callable[[BaseStorage, int], Any]
+) -> None:
+    """As in another store that was put in the place of the one that is open."""
+    with contextlib.closing(Store(url, create=True)) as store:
+        storage, directions = store.storage, [StudyDirection.MAXIMIZE]
+        study = storage.create_new_study(directions, "gone")
+        storage.delete_study(study)
+        with pytest.raises(StoreGone, match="no longer"), store.database.errors():
+            ask(storage, study)
+        with pytest.raises(KeyError, match="mine"), store.database.errors():
+            raise KeyError("mine")
