@@ -1,5 +1,5 @@
 .DELETE_ON_ERROR:
-.PHONY: help mnist quick test engines check
+.PHONY: help mnist quick test jax engines check
 
 PYTHON ?= python3
 comma := ,
@@ -11,8 +11,7 @@ install = { command -v uv >/dev/null && uv pip install --quiet --python .venv/bi
 	--constraint requirements.lock --editable $(1); } || .venv/bin/python -m pip install --quiet \
 	--disable-pip-version-check --constraint requirements.lock --editable $(1)
 # What runs on JAX too: the trainers' contract, and what only the compiled programs can break.
-ON_JAX := (test_contract and stack) or (follows_keras and nesterov) or diverging_neighbour or compiles \
-	or (plain_keras and (functional-logit or softplus))
+ON_JAX := (test_contract and stack) or (follows_keras and nesterov) or diverging_neighbour or compiles
 
 help:  ## list the targets
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -42,8 +41,11 @@ quick: $(TESTING)  ## run the tests that need no TensorFlow, PostgreSQL or brows
 test: $(TESTING)  ## run all tests
 	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=15
 	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/trainers/test_contract.py tests/lanes/test_lanes.py \
-		tests/acceptance/test_field_models.py \
 		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'
+
+jax: $(TESTING)  ## run on JAX what people bring: their arrays and models
+	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/acceptance/test_field_data.py \
+		tests/acceptance/test_field_models.py --numprocesses 2 --dist worksteal
 
 engines: $(TESTING)  ## run deploy/ on the engines of clusters that are installed here
 	.venv/bin/python -m pytest --engines tests/engines

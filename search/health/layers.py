@@ -183,7 +183,10 @@ def _derivatives(run: _Run, wanted: list[int]) -> list[Measured]:
 
 def _changes(model: keras.Model, slopes: list[Measured], wanted: list[int]) -> dict[int, Measured]:
     """Return what the optimizer's next step would change in each of these weights."""
-    weights, optimizer = model.trainable_variables, model.optimizer
+    weights = model.trainable_variables
+    # That of half precision divides gradients by what it has multiplied the loss by; these here are
+    # those of the loss itself, so they go to the optimizer in it.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if optimizer.global_clipnorm is not None or optimizer.use_ema:
         wanted = list(range(len(weights)))  # one weight's step depends on all gradients
     chosen = [weights[number] for number in wanted]

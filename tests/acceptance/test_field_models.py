@@ -253,6 +253,32 @@ def sequential(end: str, compiled: str = "") -> str:
 
 COMPILED = without_xla("model.compile(keras.optimizers.Adam(0.02), {!r}, {})")
 CROSS = "sparse_categorical_crossentropy"
+# Keras has another signature for each backend, and each is written as its guide does.
+STEPS = {
+    "tensorflow": """
+    def train_step(self, data):
+        import tensorflow as tf
+        x, y = data[0], data[1]
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True), None, True)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
+        return {"loss": loss}
+""",
+    "jax": """
+    def loss_and_updates(self, trained, others, x, y):
+        said, others = self.stateless_call(trained, others, x)
+        return self.compute_loss(x, y, said, None, True), others
+
+    def train_step(self, state, data):
+        import jax
+        trained, others, variables, metrics = state
+        x, y = data[0], data[1]
+        differentiated = jax.value_and_grad(self.loss_and_updates, has_aux=True)
+        (loss, others), slopes = differentiated(trained, others, x, y)
+        trained, variables = self.optimizer.stateless_apply(variables, slopes, trained)
+        return {"loss": loss}, (trained, others, variables, metrics)
+""",
+}
 STEPPED = """
 @keras.saving.register_keras_serializable()
 class Stepped(keras.Model):
@@ -266,19 +292,13 @@ class Stepped(keras.Model):
     def compute_loss(self, x, y, y_pred, sample_weight, training):  # no argument may be left out
         return super().compute_loss(x, y, y_pred, sample_weight)
 
-    def train_step(self, data):
-        import tensorflow as tf
-        x, y = data[0], data[1]
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(x, y, self(x, training=True), None, True)
-        self.optimizer.apply(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
-        return {"loss": loss}
+    {step}
 
 def build(config):
     model = Stepped()
     model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy", jit_compile=False)
     return model
-"""
+""".replace("    {step}\n", STEPS[keras.backend.backend()])
 MIXED = """
 def build(config):
     keras.config.set_dtype_policy("mixed_float16")

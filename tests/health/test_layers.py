@@ -74,6 +74,15 @@ def test_a_model_has_the_measures_of_the_plain_network(activation: str, clipnorm
     assert found.inference_loss == pytest.approx(plain.training_loss, rel=1e-3)
 
 
+def test_what_scales_the_loss_of_half_precision_scales_no_step() -> None:
+    network = deep("relu", "he_normal", 12, layers=2)
+    plain, scaled = as_keras(network), as_keras(network)
+    optimizer = keras.optimizers.LossScaleOptimizer(scaled.optimizer, initial_scale=2.0**15)
+    scaled.compile(optimizer, "sparse_categorical_crossentropy")
+    optimizer.build(scaled.trainable_variables)
+    assert examined(scaled) == examined(plain)
+
+
 class Subclassed(keras.Model):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
