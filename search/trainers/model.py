@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Scaling: TypeAlias = float | list[float]
 
+# That of what is 1 in a tenth of the rows. Divided by its own deviation, a value that hardly any row
+# has would be many times as large as all other inputs of such a row.
+LEAST_SCALE = 0.3
 STEPS_PER_CALL = 10  # enough to hide Python's share of a step of a small network
 
 
@@ -44,7 +47,8 @@ class Problem:
     low: float  # the least of them
     high: float  # the largest of them
     means: tuple[float, ...] = ()  # of each number of a raw input, in C order
-    scales: tuple[float, ...] = ()  # their standard deviations; infinite for what never varies
+    scales: tuple[float, ...] = ()  # their standard deviations; infinite for what never varies;
+    # of a table's features no less than `LEAST_SCALE`
     by_feature: bool = False  # whether each is standardized by itself unless the study says
     target_mean: float = 0.0  # of a regression's targets of the training split
     target_scale: float = 1.0  # their standard deviation
@@ -62,6 +66,8 @@ class Problem:
         # Constant, but for rounding of the mean: nothing is learned of it, so that networks must be
         # blind to it, should it vary later.
         scales[scales <= 1e-12 * np.abs(means)] = np.inf
+        if dataset.table is not None:  # whose features have been brought near 0 and 1
+            scales = np.maximum(scales, LEAST_SCALE)
         targets, ends = (0.0, 1.0), (0.0, 0.0)
         if dataset.classes is None:
             targets = float(dataset.train.y.mean()), float(dataset.train.y.std())
