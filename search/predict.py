@@ -47,7 +47,9 @@ def predict(
         predictor = session.predictor()
     data = session.spec.data
     if isinstance(data, Table):
-        pieces: Generator[Any] = _of_table(rows, data.reading, predictor.text)
+        pieces: Generator[Any] = _of_table(
+            rows, {**predictor.reading, **data.reading}, predictor.text
+        )
     else:
         pieces = _of_arrays(rows)
     with closing(pieces):

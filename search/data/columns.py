@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.extent import LARGEST
+from search.data.frames import CODE
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 
@@ -30,12 +31,15 @@ COMPACT = re.compile(
 DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})([T ].*)?\s*$")
 # Numbers as people write them, with what parts thousands or stands before the decimals.
 WRITTEN = re.compile(
-    r"\s*[-+]?(\d{1,3}([,.'\u2019\u00a0\u202f]\d{3})+([.,]\d+)?|\d{1,3}( \d{3})+,\d+|\d+,\d+)\s*"
+    r"\s*[-+]?([1-9]\d{0,2}([,.'\u2019\u00a0\u202f])\d{3}(\2\d{3})*((?!\2)[.,]\d+)?|"
+    r"[1-9]\d{0,2}( \d{3})+,\d+|\d+,\d+)\s*"
 )
 MONTHS = 12
 CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
 SAY_WHICH = "say whether the day comes first: Table(..., reading={'dayfirst': True}), or False"
-ROW_NUMBERS = re.compile(r"(|index|id|row|rownames|unnamed: ?\d+|.*[ _.]id)", re.IGNORECASE)
+ROW_NUMBERS = re.compile(
+    r"(?i:|index|id|nr|no|obs|case|row|rownames|unnamed: ?\d+|.*[ _.]id)|.*[a-z]I[dD]"
+)
 TRUTH = {"true": 1, "false": 0}
 DAY = np.timedelta64(1, "D")
 
@@ -137,7 +141,7 @@ def _understood(
     kind, note = (ColumnKind(said), "") if said is not None else _kind(series, dayfirst)
     if said is not None and kind is ColumnKind.DROP:
         note = "the study says so"
-    text = kind is ColumnKind.CATEGORY and not _is_number(series)
+    text = kind is ColumnKind.CATEGORY and (not _is_number(series) or _is_merged(series))
     first = day_first(series, dayfirst) if kind is ColumnKind.DATE else None
     column = Column(name=name, kind=kind, text=text, missing=missing, note=note, dayfirst=first)
     if kind is not ColumnKind.DROP:
@@ -166,7 +170,9 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     if whole and _are_compact(values):
         return ColumnKind.DATE, ""
     if whole and differing == len(series) > 2:
-        if numbers.max() - numbers.min() == len(series) - 1:
+        # The rows that are seen are some of the table's, and keep the places that they have in it.
+        places = series.index.to_numpy(np.float64)
+        if len(series) - 1 in (np.ptp(numbers), np.ptp(numbers - places) + len(series) - 1):
             return ColumnKind.DROP, "it numbers the rows"
         if ROW_NUMBERS.fullmatch(str(series.name)):
             return ColumnKind.DROP, "it identifies the rows"
@@ -192,20 +198,35 @@ def numbers_of(values: pd.Series, name: str) -> pd.Series:
     written = values.astype(object).str.fullmatch(WRITTEN) & numbers.isna()
     if written.any() and (numbers.notna() | written).mean() > MOSTLY:
         raise DataCorrupt(
-            f"the column {name!r} holds numbers like {_shown(values[written].iloc[0])}; say what "
-            "parts their thousands and decimals: Table(..., reading={'thousands': ',', 'decimal': "
-            "'.'}), with --data --read thousands=,"
+            f"the column {name!r} holds numbers like {_shown(odd := values[written].iloc[0])}; say "
+            f"what parts their thousands and decimals{_as_options(str(odd))}"
         )
     return numbers
+
+
+def _as_options(written: str) -> str:
+    """Return how a number is read that is written in such a way."""
+    digits = re.split(r"\D", written.strip(" +-"))
+    marks = [mark for mark in written.strip(" +-") if not mark.isdigit()]
+    if len(set(marks)) > 1:
+        read = {"thousands": marks[0], "decimal": marks[-1]}
+    elif all(len(three) == 3 for three in digits[1:]):
+        read = {"thousands": marks[0], "decimal": "," if marks[0] == "." else "."}
+    else:
+        read = {"decimal": marks[0]}
+    words = " ".join(f"--read {key}={value}" for key, value in read.items())
+    return f": Table(..., reading={read}), with --data {words}"
 
 
 def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     numbers = numbers_of(values, name)
     if _are_compact(values):
         return ColumnKind.DATE, ""
-    if (share := float(numbers.notna().mean())) > MOSTLY:
-        if share == 1:
-            return ColumnKind.NUMBER, ""
+    differing, share = values.nunique(), float(numbers.notna().mean())
+    codes = values.astype(object).str.strip().str.fullmatch(CODE).any()
+    if share == 1 and not (codes and differing <= OWN_TEXT * len(values)):
+        return ColumnKind.NUMBER, ""
+    if share > MOSTLY and not codes:
         other = values[numbers.isna()]
         raise DataCorrupt(
             f"the column {name!r} holds numbers, and text in {rows_in_words(len(other))} "
@@ -213,7 +234,6 @@ def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[
             f"marks what is missing, and if all are names, say --column {name}=category, or "
             f"columns={{{name!r}: 'category'}} in the study"
         )
-    differing = values.nunique()
     dates = values.str.fullmatch(DATE) | values.str.fullmatch(DAY_OR_MONTH_FIRST)
     if dates.all():
         if dates_of(values, day_first(values, dayfirst)).notna().all():
@@ -304,8 +324,19 @@ def _year_first(dayfirst: bool, date: re.Match[str]) -> str:
 def _text(series: pd.Series) -> NDArray[Any]:
     there = series.notna().to_numpy()
     found = np.full(len(series), "", object)
-    found[there] = [str(value) for value in series[there]]
+    # What is whole is written so, also where a gap has made pandas keep it as 1.0.
+    found[there] = [
+        str(int(value) if isinstance(value, float) and value.is_integer() else value)
+        for value in series[there]
+    ]
     return found
+
+
+def _is_merged(series: pd.Series) -> bool:
+    """Say whether float32 takes some of the numbers for the same."""
+    numbers = series.dropna().to_numpy(np.float64)
+    with np.errstate(over="ignore"):  # what is beyond float32 is refused by itself
+        return len(np.unique(numbers.astype(np.float32))) < series.nunique()
 
 
 def _numbers(series: pd.Series, name: str) -> NDArray[np.float64]:

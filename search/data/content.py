@@ -51,6 +51,16 @@ def in_files(data: Table | Mapping[str, Any], folder: Path) -> tuple[str | Table
         path = folder / f"arrays-{_digest_of_arrays(arrays)}.npz"
         return str(path), (Held(path, "the arrays", partial(_write_arrays, arrays)),)
     files = []
+    if not isinstance(data.source, str):  # a file does not keep which numbers are categories
+        roles = (data.label, data.group, data.time, data.weight)
+        kinds = {
+            str(name): "category"
+            for name, dtype in data.source.dtypes.items()
+            if getattr(dtype, "name", "") == "category"
+            and str(name) not in roles
+            and data.source[name].nunique() > 1
+        }
+        data = replace(data, columns={**kinds, **data.columns})
     for name in ("source", "test", "validation"):
         frame: Any = getattr(data, name)
         if not isinstance(frame, str | float):
@@ -132,10 +142,32 @@ def _parquet(frame: "pd.DataFrame") -> bytes:
     from search.data.frames import checked
 
     try:
-        content: bytes = checked(frame, "the frame").to_parquet(None, index=False)
+        content: bytes = _storable(checked(frame, "the frame")).to_parquet(None, index=False)
     except (TypeError, ValueError, NotImplementedError) as error:  # pyarrow's own are such
         raise DataCorrupt(f"the frame cannot be kept: {reason_of(error)}") from error
     return content
+
+
+def _storable(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a frame whose columns a file can hold, with what they would be taken for."""
+    import pandas as pd
+
+    changed = {}
+    for name, series in frame.items():
+        kind = series.dtype
+        if isinstance(kind, pd.SparseDtype):
+            changed[str(name)] = series.astype(kind.subtype)
+        elif isinstance(kind, pd.CategoricalDtype) and isinstance(
+            kind.categories.dtype, pd.IntervalDtype
+        ):
+            changed[str(name)] = series.astype(object).map(str, na_action="ignore")
+        elif (
+            pd.api.types.is_object_dtype(kind)
+            and str in (kinds := set(map(type, series.dropna())))
+            and len(kinds) > 1
+        ):
+            changed[str(name)] = series.map(str, na_action="ignore")
+    return frame.assign(**changed)
 
 
 def _write_bytes(content: bytes, path: Path) -> None:

@@ -98,7 +98,7 @@ class Encoded:
                 for wave in ("sine", "cosine")
             ]
             return [name, missing, *waves]
-        written = str if self.column.text else "{:g}".format
+        written = str if self.column.text else "{:.9g}".format
         levels = [f"{name} = {written(level)}" for level in self.levels]
         return [*([] if self.column.text else [name]), missing, f"{name} = other", *levels]
 

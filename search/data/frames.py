@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
@@ -26,17 +27,33 @@ SEPARATORS = ",;\t|"
 POINT = re.compile(r"[-+]?\d*\.\d+")
 COMMA = re.compile(r"[-+]?\d*,(\d{1,2}|\d{4,})")
 GROUPED = re.compile(r"[-+]?\d{1,3}(\.\d{3})+,\d+")
-READ_AS = "read_as"  # of a frame's attrs: what was guessed of its file, in words; or None
+CODE = re.compile(r"0\d+")  # a number that nobody writes so: 007 is a name, or 01234 a place
+TRUTHS = {"TRUE", "FALSE", "true", "false"}  # which pandas would give back as True and False
+EXCEL = re.compile(r"sep=(.)\r?\n")  # what spreadsheets write in front of the rows
+DIALECT = ("quotechar", "quoting", "escapechar", "doublequote", "skipinitialspace")
+OF_ONE_FILE = ("nrows", "usecols", "skipfooter")  # said of the rows that were learned from
+READ_AS = "read_as"  # of a frame's attrs: what was found out of its file, as `reading` says it
 FALLBACK = "cp1252"  # what spreadsheets write where it is not UTF-8
 CLOSE = 3  # names in a message
 
 
-def read_frame(path: Path, reading: Mapping[str, Any]) -> pd.DataFrame:
+def read_frame(
+    path: Path,
+    reading: Mapping[str, Any],
+    text: Collection[str] | None = None,
+    label: str | None = None,
+) -> pd.DataFrame:
     """Return a file's rows, columns as text.
+
+    What was found out of the file is in the frame's ``attrs``, so that others are read likewise:
+    what stands before the decimals in one file may part the thousands in another.
 
     Args:
         path: of a CSV or Parquet file.
         reading: what `pandas.read_csv` is told besides.
+        text: the columns that are text, where another file has told that; None where this one is
+            to tell.
+        label: the column whose values are to be given back as they are written.
 
     Raises:
         DataNotFound: there is no such file.
@@ -45,17 +62,18 @@ def read_frame(path: Path, reading: Mapping[str, Any]) -> pd.DataFrame:
     """
     if not path.is_file():
         raise DataNotFound(f"there is no data file {path}")
-    said = None
+    found: dict[str, Any] = {}
     with _refusing(path):
         if path.suffix.lower() == ".parquet":
             frame = pd.read_parquet(path)
         else:
-            options = _options(path, reading)
-            frame = pd.read_csv(path, low_memory=False, **options)
-            if "decimal" in options.keys() - reading.keys():
-                said = "its numbers are read with a comma before the decimals, as in 3,14"
+            file = _File.of(path, reading, text, label)
+            found = {
+                key: file.options[key] for key in ("decimal", "thousands") if key in file.options
+            }
+            frame = file.as_numbers(pd.read_csv(path, **file.told(whole=True)))
     frame = checked(frame, str(path))
-    frame.attrs[READ_AS] = said
+    frame.attrs[READ_AS] = found
     return frame
 
 
@@ -72,7 +90,7 @@ def pieces(
 
     Raises:
         DataNotFound: there is no such file.
-        DataCorrupt: it is no table.
+        DataCorrupt: it is no table, or has no rows.
 
     """
     if not path.is_file():
@@ -80,16 +98,18 @@ def pieces(
     if path.suffix.lower() == ".parquet":
         import pyarrow.parquet
 
-        with _refusing(path), pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(size):
+        with _refusing(path), pyarrow.parquet.ParquetFile(path) as parquet:
+            if not parquet.metadata.num_rows:
+                raise DataCorrupt(f"{path} has no rows")
+            for batch in parquet.iter_batches(size):
                 yield checked(batch.to_pandas(), str(path))
         return
     with _refusing(path):
-        options = _options(path, reading)
-        options.setdefault("dtype", dict.fromkeys(text, str))
-        with pd.read_csv(path, chunksize=size, **options) as chunks:
+        reading = {key: value for key, value in reading.items() if key not in OF_ONE_FILE}
+        file = _File.of(path, reading, text, None)
+        with pd.read_csv(path, chunksize=size, **file.told(whole=False)) as chunks:
             for frame in chunks:
-                yield checked(frame, str(path))
+                yield checked(file.as_numbers(frame), str(path))
 
 
 def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -170,23 +190,75 @@ def _refusing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _options(path: Path, reading: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how a CSV file is to be read, and refuse one whose rows differ in length."""
-    options = dict(reading)
-    if "encoding" not in options:
-        options["encoding"] = _encoding(path)
-    with _opened(path, options["encoding"]) as file:
-        sample = file.read(SNIFFED)
-        if not sample.strip():
-            raise DataCorrupt(f"{path} is empty")
-        if not {"sep", "delimiter"} & options.keys():
-            options["sep"] = _separator(sample)
-        if not {"decimal", "thousands"} & options.keys():
-            options |= _decimals(sample, options)
-        if not options.keys() & {"header", "names", "comment", "skiprows", "on_bad_lines"}:
-            file.seek(0)
-            _check_rows(path, file, options)
-    return options
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """How a CSV file is read."""
+
+    options: Mapping[str, Any]  # what pandas.read_csv has options for
+    text: frozenset[str]  # the columns that are text, whatever they look like
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        reading: Mapping[str, Any],
+        text: Collection[str] | None,
+        label: str | None,
+    ) -> "_File":
+        """Find out what nobody has said, and refuse a file whose rows differ in length."""
+        options = dict(reading)
+        if "encoding" not in options:
+            options["encoding"] = _encoding(path)
+        options.setdefault("compression", "gzip" if _is_gzip(path) else None)
+        with _opened(path, options["encoding"]) as file:
+            sample = file.read(SNIFFED)
+            if not sample.strip():
+                raise DataCorrupt(f"{path} is empty")
+            if not {"sep", "delimiter"} & options.keys():
+                if (said := EXCEL.match(sample)) and "skiprows" not in options:
+                    options |= {"sep": said[1], "skiprows": 1}
+                else:
+                    options["sep"] = _separator(sample)
+            if not {"decimal", "thousands"} & options.keys():
+                options |= _decimals(sample, options)
+            if text is None:
+                text = _written_as_text(sample, options, label)
+            if not options.keys() & {"header", "names", "comment", "skiprows", "on_bad_lines"}:
+                file.seek(0)
+                _check_rows(path, file, options)
+        return cls(options=options, text=frozenset(text))
+
+    def told(self, whole: bool) -> dict[str, Any]:
+        """Return what pandas is told; what parts thousands it would leave out of dates as well."""
+        options = {key: value for key, value in self.options.items() if key != "thousands"}
+        dtype = options.get("dtype", {})
+        if isinstance(dtype, Mapping):  # one for all needs nothing besides
+            numbered = options.get("header", 0) is None and "names" not in options
+            names: list[Any] = [int(name) if numbered else name for name in self.text]
+            options["dtype"] = dict.fromkeys(names, str) | dict(dtype)
+        if whole and not options.keys() & {"engine", "skipfooter", "low_memory"}:
+            options["low_memory"] = False
+        return options
+
+    def as_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Take what parts thousands out of columns that hold nothing but numbers."""
+        thousands = self.options.get("thousands")
+        if not thousands:
+            return frame
+        decimal = self.options.get("decimal", ".")
+        whole = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|\d+"
+        number = re.compile(rf"\s*[-+]?(?:{whole})(?:{re.escape(decimal)}\d*)?\s*")
+        changed = {}
+        for name in frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]:
+            texts = frame[name].astype(object)
+            fits = texts.map(lambda one: isinstance(one, str) and bool(number.fullmatch(one)))
+            if str(name) in self.text or 2 * fits.sum() <= texts.notna().sum():
+                continue
+            plain = texts[fits].str.replace(thousands, "").str.replace(decimal, ".")
+            # Where something else is among them, it is named and refused as in any such column.
+            texts = texts.where(~fits, plain)
+            changed[name] = pd.to_numeric(texts) if (fits | texts.isna()).all() else texts
+        return frame.assign(**changed) if changed else frame
 
 
 def _encoding(path: Path) -> str:
@@ -207,7 +279,12 @@ def _opened(path: Path, encoding: str) -> IO[str]:
 
 
 def _uncompressed(path: Path) -> gzip.GzipFile | io.BufferedReader:
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+    return gzip.open(path) if _is_gzip(path) else path.open("rb")
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as raw:
+        return raw.read(2) == b"\x1f\x8b"
 
 
 def _separator(sample: str) -> str:
@@ -220,14 +297,37 @@ def _separator(sample: str) -> str:
 
 
 def _decimals(sample: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """Say that there is a comma before the decimals of numbers, where all of them tell so."""
-    lines = _parsed(io.StringIO(sample.rpartition("\n")[0] or sample), options)
-    values = {field.strip() for fields in lines or () for field in fields}
+    """Say what stands before the decimals of numbers: a comma where all of them tell so."""
+    values = {field.strip() for fields in _whole_lines(sample, options) for field in fields}
     if any(map(POINT.fullmatch, values)):
-        return {}
+        return {"decimal": "."}
     if any(map(GROUPED.fullmatch, values)):
         return {"decimal": ",", "thousands": "."}
-    return {"decimal": ","} if any(map(COMMA.fullmatch, values)) else {}
+    return {"decimal": "," if any(map(COMMA.fullmatch, values)) else "."}
+
+
+def _written_as_text(sample: str, options: Mapping[str, Any], label: str | None) -> set[str]:
+    """Return the columns whose values would not come back as they are written."""
+    if options.keys() & {"names", "comment", "skiprows", "usecols"} or options.get("header", 0):
+        return set()
+    lines = [fields for fields in _whole_lines(sample, options) if fields]
+    if not lines:
+        return set()
+    numbered = options.get("header", 0) is None
+    names = [str(place) for place in range(len(lines[0]))] if numbered else lines.pop(0)
+    columns = {
+        name: {field.strip() for field in fields} - {""}
+        for name, fields in zip(names, zip(*lines, strict=False), strict=False)
+    }
+    found = {name for name, values in columns.items() if any(map(CODE.fullmatch, values))}
+    if label in columns and columns[label] and columns[label] <= TRUTHS:
+        found.add(label)
+    return found
+
+
+def _whole_lines(sample: str, options: Mapping[str, Any]) -> Iterable[list[str]]:
+    """Yield the fields of a sample's lines, without the last one, which may be cut."""
+    return _parsed(io.StringIO(sample.rpartition("\n")[0] or sample), options) or ()
 
 
 def _parsed(file: IO[str], options: Mapping[str, Any]) -> Any:
@@ -236,8 +336,8 @@ def _parsed(file: IO[str], options: Mapping[str, Any]) -> Any:
     if not isinstance(separator, str) or len(separator) != 1:
         return None
     csv.field_size_limit(1 << 27)
-    quote = options.get("quotechar", '"')
-    return csv.reader(file, delimiter=separator, quotechar=quote, strict=False)
+    dialect = {key: options[key] for key in DIALECT if key in options}
+    return csv.reader(file, delimiter=separator, strict=False, **dialect)
 
 
 def _check_rows(path: Path, file: IO[str], options: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What a table gives away: columns that alone tell the label, and test rows known from training."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,15 @@ def hints(
 
 
 def _known(seen: pd.DataFrame, test: pd.DataFrame) -> int:
-    hashes = (pd.util.hash_pandas_object(frame, index=False) for frame in (seen, test))
-    before, now = (one.to_numpy() for one in hashes)
-    return int(np.isin(now, before).sum())
+    now, before = test.copy(), seen.copy()
+    for name in seen:
+        # A gap makes fractions of whole numbers, in one file and not in the other.
+        numbers = all(pd.api.types.is_numeric_dtype(one[name]) for one in (seen, test))
+        for frame in (now, before):
+            frame[name] = frame[name].astype(np.float64 if numbers else object)
+    hashes = (pd.util.hash_pandas_object(frame, index=False) for frame in (before, now))
+    known, new = (one.to_numpy() for one in hashes)
+    return int(np.isin(new, known).sum())
 
 
 def _tells(column: Column, train: "Split") -> bool:
@@ -65,5 +72,7 @@ def _tells(column: Column, train: "Split") -> bool:
     kind = DecisionTreeRegressor if y.dtype.kind == "f" else DecisionTreeClassifier
     if not np.ptp(y[held]) or not np.ptp(y[fit]):
         return False
-    tree = kind(max_leaf_nodes=1000, random_state=0).fit(x[fit], y[fit])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of many classes, which are said elsewhere
+        tree = kind(max_leaf_nodes=1000, random_state=0).fit(x[fit], y[fit])
     return float(tree.score(x[held], y[held])) >= SURE

@@ -124,6 +124,10 @@ class Tabled(Protocol):
     def ordered(self) -> bool:
         """Whether the splits follow time."""
 
+    @property
+    def read_as(self) -> Mapping[str, Any]:
+        """What was found out of its file, as `Table.reading` says it."""
+
     def described(self) -> list[dict[str, Any]]:
         """Return what the columns were taken for, in plain JSON."""
 

@@ -1,7 +1,9 @@
 """A user's own table: read, understood, split, and encoded for networks."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.answers import Answers
-from search.data.columns import numbers_of, rows_in_words, told, understand, values_of
+from search.data.columns import (
+    FEW_LEVELS,
+    MOSTLY,
+    numbers_of,
+    rows_in_words,
+    told,
+    understand,
+    values_of,
+)
 from search.data.deal import Part, deal
 from search.data.encoding import Encoding, Features, Values
 from search.data.extent import Extent
@@ -25,6 +35,10 @@ from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind, Table, TableSource
 from search.study.task import Task
 
+KINDS = {"f": np.float64, "i": np.int64, "u": np.uint64}  # of numbers as labels
+UNIT = re.compile(
+    r"\s*[-+]?(?:[$\u20ac\u00a3\u00a5] ?\d[\d.,]*|\d[\d.,]* ?[%$\u20ac\u00a3\u00a5])\s*"
+)
 PURPOSES = {
     "group": "it tells the groups that stay together",
     "time": "the splits follow it; columns may say that it is learned from, too",
@@ -51,10 +65,21 @@ class Opened:
 
     # -- its rows ----------------------------------------------------------------------------
 
-    def _read(self, source: TableSource) -> pd.DataFrame:
+    def _read(self, source: TableSource, first: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Return the rows of a source; those after the first one are read as that was."""
         if not isinstance(source, str):
             return checked(source, "the frame")
-        return read_frame(place(source, self.data_dir, self.beside), self.spec.reading)
+        path, reading = place(source, self.data_dir, self.beside), self.spec.reading
+        if first is None:
+            return read_frame(path, reading, label=self.spec.label)
+        text = [str(name) for name in first if pd.api.types.is_string_dtype(first[name].dtype)]
+        return read_frame(path, {**self.read_as, **reading}, text)
+
+    @property
+    def read_as(self) -> Mapping[str, Any]:
+        """What was found out of the source's file; nothing of a frame."""
+        found: Mapping[str, Any] = self.whole.attrs.get(READ_AS, {})
+        return found
 
     @cached_property
     def name(self) -> str:
@@ -73,6 +98,9 @@ class Opened:
         """
         spec = self.spec
         whole = self._read(spec.source)
+        if self.task is Task.REGRESSION and spec.label in whole:
+            with suppress(ValueError, TypeError):  # of numbers like 007
+                whole = whole.assign(**{spec.label: pd.to_numeric(whole[spec.label])})
         roles = {"label": spec.label, "group": spec.group, "time": spec.time, "weight": spec.weight}
         for role, column in roles.items():
             if column is not None:
@@ -89,14 +117,14 @@ class Opened:
         """The rows of each split, all columns, numbered as in their file."""
         spec, whole = self.spec, self.whole
         own = {
-            part: self._read(source)
+            part: self._read(source, whole)
             for part, source in ((Part.VALIDATION, spec.validation), (Part.TEST, spec.test))
             if not isinstance(source, float)
         }
         for part, frame in own.items():
             need(whole.columns, f"the {part} table", "", frame.columns)
         for frame in (whole, *own.values()):
-            _check_labels(frame[spec.label], self.name)
+            _check_labels(frame[spec.label], self.name, self.task)
         shares = {
             part: share
             for part, share in ((Part.TEST, spec.test), (Part.VALIDATION, spec.validation))
@@ -215,8 +243,8 @@ class Opened:
         return self._split(Part.TEST, encoding.apply(values), values)
 
     def _notes(self, train: Split, validation: Split, test: Split) -> Iterator[str]:
-        if said := self.whole.attrs.get(READ_AS):
-            yield said
+        if self.read_as.get("decimal", ".") != self.spec.reading.get("decimal", "."):
+            yield "its numbers are read with a comma before the decimals, as in 3,14"
         yield from told(self.columns)
         seen = self._seen
         for column in self.columns:
@@ -226,6 +254,7 @@ class Opened:
         yield from self.answers.alike()
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
             yield from self.answers.alone(f"the {part} split", np.unique(split.y))
+        yield from self._torn_groups()
         used = [column.name for column in self.columns if column.kind is not ColumnKind.DROP]
         yield from hints(
             self.columns,
@@ -233,6 +262,22 @@ class Opened:
             seen[[*used, self.spec.label]],
             self._frames[Part.TEST][[*used, self.spec.label]],
         )
+
+    def _torn_groups(self) -> Iterator[str]:
+        """Yield what keeps groups from staying in one split, a line each."""
+        group = self.spec.group
+        if group is None:
+            return
+        if missing := int(self.whole[group].isna().sum()):
+            yield f"{group} is missing in {rows_in_words(missing)}, which are one group together"
+        before = set(self._frames[Part.TRAIN][group].dropna())
+        for part in (Part.VALIDATION, Part.TEST):
+            its = set(self._frames[part][group].dropna())
+            if both := len(its & before):
+                yield (
+                    f"{both} of the {len(its)} groups of the {part} rows also stand in training: "
+                    "the score says that much less of groups that are new"
+                )
 
 
 @dataclass(frozen=True)
@@ -258,6 +303,11 @@ class Origin:
     def described(self) -> list[dict[str, Any]]:
         """Return what the columns were taken for, in plain JSON."""
         return [column.to_json() for column in self.opened.columns]
+
+    @property
+    def read_as(self) -> Mapping[str, Any]:
+        """What was found out of its file, as `Table.reading` says it."""
+        return self.opened.read_as
 
     @property
     def ordered(self) -> bool:
@@ -308,7 +358,7 @@ def labels_of(series: pd.Series) -> NDArray[Any]:
     if pd.api.types.is_bool_dtype(series.dtype):
         return series.to_numpy(bool)
     if pd.api.types.is_numeric_dtype(series.dtype):
-        return series.to_numpy(np.float64 if series.dtype.kind == "f" else np.int64)
+        return series.to_numpy(KINDS[series.dtype.kind])
     values = series.tolist()
     if all(isinstance(value, str) for value in values):
         numbers_of(series, str(series.name))  # refuses what is written in another way
@@ -322,12 +372,33 @@ def labels_of(series: pd.Series) -> NDArray[Any]:
     )
 
 
-def _check_labels(series: pd.Series, name: str) -> None:
+def _check_labels(series: pd.Series, name: str, task: Task | None) -> None:
     if (missing := series.isna()).any():
         first = int(missing.to_numpy().argmax()) + 1
         raise DataCorrupt(
             f"{name} lacks the label {series.name!r} in {rows_in_words(int(missing.sum()))}, the "
             f"first of which is row {first}; leave these out, or write what their label is"
+        )
+    if task is not Task.CLASSIFICATION and pd.api.types.is_string_dtype(series):
+        _check_numbers(series)
+
+
+def _check_numbers(series: pd.Series) -> None:
+    """Refuse text among the numbers of a label, unless they are few enough to be classes."""
+    units = series.astype(object).str.fullmatch(UNIT)
+    if units.mean() > MOSTLY and series[units].nunique() > FEW_LEVELS:
+        raise DataCorrupt(
+            f"the label {series.name!r} holds numbers with a unit, like {series[units].iloc[0]!r}; "
+            "write the numbers alone, or say task='classification' (--task classification) if "
+            "each is the name of a class"
+        )
+    numbers = numbers_of(series, str(series.name))
+    other = series[numbers.isna()]
+    if len(other) and numbers.notna().mean() > MOSTLY and numbers.nunique() > FEW_LEVELS:
+        raise DataCorrupt(
+            f"the label {series.name!r} holds numbers, and text in {rows_in_words(len(other))} "
+            f"({other.iloc[0]!r} in row {int(other.index[0]) + 1}); leave these rows out, or say "
+            "task='classification' (--task classification) if all are names of classes"
         )
 
 

@@ -1,7 +1,7 @@
 """The winner at work: what its model says of new rows, in the user's own words."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -29,6 +29,7 @@ class Predictor:
     model: "keras.Model"
     labels: tuple[Label, ...] | None  # the classes; None of a regression
     columns: Sequence[Column] | None = None  # of a table; None where the inputs are arrays
+    reading: Mapping[str, Any] = field(default_factory=dict)  # what was found out of its file
 
     @classmethod
     def of(cls, content: bytes, frozen: Mapping[str, Any]) -> Self:
@@ -44,6 +45,7 @@ class Predictor:
             model=loaded(content),
             labels=None if labels is None else tuple(labels),
             columns=None if columns is None else tuple(map(Column.from_json, columns)),
+            reading=frozen.get("data.reading", {}),
         )
 
     @property

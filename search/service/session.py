@@ -201,6 +201,7 @@ class Session:
             "data.digests": dict(dataset.digests),
             "data.notes": list(dataset.notes),
             "data.columns": None if dataset.table is None else dataset.table.described(),
+            "data.reading": {} if dataset.table is None else dict(dataset.table.read_as),
         }
 
     def _compare(self, stored: StoredStudy) -> None:

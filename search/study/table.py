@@ -17,6 +17,8 @@ TablePart: TypeAlias = "float | TableSource"  # of the rows: a share of them, or
 
 ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet")  # of files that are read as tables
 
+OURS = {"chunksize", "iterator"}  # of what pandas.read_csv is told
+
 
 class ColumnKind(StrEnum):
     """What a column is taken for."""
@@ -80,6 +82,10 @@ class Table:
         if self.group is not None and self.time is not None:
             raise SpecError("group and time are both set, and rows are split in one way; leave one")
         self._check_roles()
+        if ours := sorted(OURS & self.reading.keys()):
+            raise SpecError(
+                f"reading: {ours[0]} is how pandas is asked, not how a file is; leave it"
+            )
         if self.dayfirst is not None:
             truth("reading: dayfirst", self.dayfirst)
         for name, kind in self.columns.items():
@@ -102,7 +108,12 @@ class Table:
 
     def _check_source(self, name: str, value: object) -> None:
         if type(value).__name__ == "DataFrame":
-            return
+            if type(value).__module__.partition(".")[0] == "pandas":
+                return
+            raise SpecError(
+                f"{name} is a DataFrame of {type(value).__module__.partition('.')[0]}; give one of "
+                "pandas: its to_pandas() may make it"
+            )
         if isinstance(value, float) and name != "source":
             if 0 < value < 1:
                 return

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 Scaling: TypeAlias = float | list[float]
 
-# That of what is 1 in a tenth of the rows. Divided by its own deviation, a value that hardly any row
-# has would be many times as large as all other inputs of such a row.
+# That of what is 1 in a tenth of the rows. Divided by its own deviation, a value that hardly any
+# row has would be many times as large as all other inputs of such a row.
 LEAST_SCALE = 0.3
 STEPS_PER_CALL = 10  # enough to hide Python's share of a step of a small network
 

@@ -127,9 +127,9 @@ def test_a_comma_before_the_decimals_is_understood_and_said(
 @pytest.mark.parametrize(
     ("prices", "reading"),
     [
-        ([f"{1000 + row:,}" for row in range(ROWS)], {"thousands": ","}),
-        ([f"{1000 + row:,}.5" if row % 3 else row for row in range(ROWS)], {"thousands": ","}),
-        ([f"1'{row:03}" for row in range(ROWS)], {"thousands": "'"}),
+        ([f"{1000 + 3 * row:,}" for row in range(ROWS)], {"thousands": ","}),
+        ([f"{1000 + 3 * row:,}.5" if row % 3 else row for row in range(ROWS)], {"thousands": ","}),
+        ([f"1'{row * 7 % 1000:03}" for row in range(ROWS)], {"thousands": "'"}),
         ([f"{row},125" for row in range(ROWS)], {"decimal": ","}),
     ],
 )
@@ -225,7 +225,7 @@ TEXTS = {
         'task="regression"',
     ),
     "labels of two kinds": (
-        "a,income\n" + "".join(f"{i},2020-01-{i % 28 + 1:02}\n" for i in range(60)),
+        "a,income\n" + "".join(f"{i * i},2020-01-{i % 28 + 1:02}\n" for i in range(60)),
         "28 classes",
     ),
     "few rows": ("a,income\n1,x\n2,y\n3,x\n", "fewer than two"),

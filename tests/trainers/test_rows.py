@@ -12,6 +12,7 @@ from search import Table
 from search.data import load
 from search.data.splits import Dataset
 from search.trainers.files import loaded, saved
+from search.trainers.model import LEAST_SCALE, Problem
 from search.trainers.rows import taking_rows
 
 ROWS = 300
@@ -89,3 +90,14 @@ def test_a_model_keeps_what_says_what_its_outputs_mean(dataset: Dataset) -> None
     logits.compile("sgd", loss=keras.losses.BinaryCrossentropy(from_logits=True))
     again = loaded(saved(taking_rows(logits, dataset.table.encoding)))
     assert again.loss.get_config()["from_logits"]
+
+
+def test_a_value_that_few_rows_have_is_not_blown_up(dataset: Dataset) -> None:
+    problem = Problem.of(dataset)
+    _, factor, _ = problem.scaling("auto")
+    rare = dataset.train.x.std(axis=0) < LEAST_SCALE
+    assert rare.any()
+    np.testing.assert_allclose(np.array(factor)[rare], 1 / LEAST_SCALE)
+    np.testing.assert_allclose(
+        np.array(factor)[~rare], 1 / dataset.train.x.std(axis=0, dtype=float)[~rare]
+    )
