@@ -15,6 +15,7 @@ from search.study.seeds import derive
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
+from search.trainers.afresh import check_afresh
 from search.trainers.model import Problem
 from search.trainers.outputs import (
     EVERYWHERE,
@@ -78,8 +79,7 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
 
     """
     config = _Watched(recipe.config)
-    model = _built(recipe, config, seed)
-    said = _said(model, few.x)
+    model, said = _answering(recipe, config, seed, few)
     outputs = Outputs.of(model, problem.classes, said)
     _check_reach(model, outputs, problem, few.x)
     if model.compiled:
@@ -92,6 +92,32 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
         problem = _raw(problem)
     networks.compile_with(model, recipe.training, _loss(model, outputs, said))
     return OwnModel(model, recipe, problem, outputs)
+
+
+def attempt(recipe: Recipe, seed: int, few: Split) -> tuple[keras.Model | None, set[str]]:
+    """Build the model of a configuration, and leave it as it is.
+
+    Returns:
+        The model, or nothing where building it fails, and the keys of the configuration that bear
+        on its trial: those that ``build`` asks for, and those that are the study's settings of a
+        model that was not compiled.
+
+    """
+    config = _Watched(recipe.config)
+    try:
+        model, _ = _answering(recipe, config, seed, few)
+    except Exception:  # whoever trains it says what is the matter
+        return None, config.asked | {"batch_size"}
+    settings = {"batch_size"} if model.compiled else setting_names(Training)
+    return model, config.asked | settings
+
+
+def _answering(recipe: Recipe, config: Config, seed: int, few: Split) -> tuple[keras.Model, Any]:
+    """Return a model that no other trial trains, and what it makes of a few examples."""
+    model = _built(recipe, config, seed)
+    said = _said(model, few.x)
+    check_afresh(model)
+    return model, said
 
 
 def _built(recipe: Recipe, config: Config, seed: int) -> keras.Model:

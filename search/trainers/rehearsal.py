@@ -1,6 +1,7 @@
 """A rehearsal of a study's own model, before anything is stored: whatever is to fail fails now.
 
 One model is built from one configuration, trained on one batch, saved, loaded back and compared.
+Another one is built before, and must stay what it is.
 """
 
 from dataclasses import replace
@@ -12,10 +13,12 @@ from search.data.splits import Dataset, Given
 from search.errors import ModelError, SpecError, UsageError, reason_of
 from search.health.cadence import never
 from search.study.spec import StudySpec
+from search.trainers.afresh import Untouched
 from search.trainers.files import loaded, saved
 from search.trainers.fit import GLANCE, FitTrainer
 from search.trainers.model import Problem
 from search.trainers.outputs import answers_of
+from search.trainers.own import attempt
 
 _REGISTER = "@keras.saving.register_keras_serializable()"
 
@@ -31,9 +34,13 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
     recipe = spec.recipe(next(spec.search_space.corners()))
     few = _few(dataset, recipe.training.batch_size)
     try:
+        other, _ = attempt(recipe, spec.seed, few.validation)
+        untouched = Untouched(other) if other else None
         trainer = FitTrainer(few, never, Problem.of(dataset))
         trainer.start(0, recipe, spec.seed)
         trainer.epoch()
+        if untouched:
+            untouched.check()
         _check_kept(trainer.model(0), few.validation.given)
     except UsageError:
         raise

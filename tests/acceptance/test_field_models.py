@@ -464,6 +464,40 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
+# What build takes from outside, and how training it is called in a refusal.
+SHARED: dict[str, tuple[str, str]] = {
+    "the model": (
+        "MODEL = keras.Sequential([keras.Input((8,)), layers.Dense(3, name='mine')])\n"
+        + BUILD.format("return MODEL"),
+        "mine/kernel",
+    ),
+    "a trunk": (
+        "TRUNK = layers.Dense(8, name='trunk')\n"
+        + sequential(f"TRUNK, {SOFTMAX}", SPARSE).replace('layers.Dense(16, "relu"), ', ""),
+        "trunk/kernel",
+    ),
+    "the optimizer": (
+        "OPTIMIZER = keras.optimizers.Adam(0.02)\n"
+        + sequential(SOFTMAX, SPARSE).replace("keras.optimizers.Adam(0.02)", "OPTIMIZER"),
+        "/iteration",
+    ),
+    "statistics": (
+        "MEANS = layers.BatchNormalization(center=False, scale=False, name='means')\n"
+        + sequential(f"MEANS, {SOFTMAX}", SPARSE),
+        "means/moving_mean",
+    ),
+    "chances": (
+        "DROPPED = layers.Dropout(0.5, name='dropped')\n"
+        + sequential(f"DROPPED, {SOFTMAX}", SPARSE),
+        "seed_generator_state",
+    ),
+}
+FROZEN = """
+TRUNK = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.BatchNormalization()])
+TRUNK.trainable = False
+SCALED = layers.Rescaling(0.5)
+""" + sequential(f"SCALED, {SOFTMAX}", SPARSE).replace('layers.Dense(16, "relu")', "TRUNK")
+
 # What ends cannot say, in a visible end, in a hidden one, and in one that its author compiled.
 BEYOND: dict[str, tuple[str, float, str]] = {
     "sigmoid": (sequential(BINARY), 300.0, "from 0 to 1, and most targets lie between 30"),
@@ -498,6 +532,18 @@ def test_a_model_that_cannot_serve_is_refused_before_there_is_a_store(
     cosine = ", schedule='cosine'" if what == "schedule" else ""
     case.write(blobs(2 if "sigmoid" in what else 3), code, training=f"epochs=2{cosine}")
     case.refused(*said)
+
+
+@pytest.mark.parametrize("what", SHARED)
+def test_what_would_go_on_from_trial_to_trial_is_refused(case: Case, what: str) -> None:
+    code, path = SHARED[what]
+    case.write(blobs(3), code, training="epochs=2")
+    case.refused(path, "from outside", "inside build")
+
+
+def test_frozen_layers_may_be_in_all_trials(case: Case) -> None:
+    case.write(blobs(3), FROZEN, training="epochs=2")
+    case.session().store.close()
 
 
 # -- what is left to the study, and what is not --------------------------------------------------

@@ -1,0 +1,60 @@
+"""What a trial makes anew: nothing that training changes may go on from another trial."""
+
+import weakref
+
+import keras
+
+from search.errors import ModelError
+
+# What the models that were built in this process train, for as long as anything holds it. A
+# variable can be no key, since it is compared element by element.
+_TRAINED: weakref.WeakValueDictionary[int, keras.Variable] = weakref.WeakValueDictionary()
+
+
+def check_afresh(model: keras.Model) -> None:
+    """Refuse a model that has what an earlier model of this process trains.
+
+    Layers that are frozen in all of them may be in many models.
+
+    Raises:
+        ModelError: it is such a model.
+
+    """
+    optimizer = getattr(model, "optimizer", None)
+    steps = optimizer.variables if optimizer else []
+    for variable in (*model.variables, *steps):
+        if _TRAINED.get(id(variable)) is variable:
+            raise ModelError(_goes_on(variable))
+    trained = (*model.trainable_variables, *steps)
+    _TRAINED.update((id(variable), variable) for variable in trained)
+
+
+class Untouched:
+    """A model that nobody trains, and which must not change while another one is trained."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._variables = model.variables
+        self._before = self._values()
+
+    def check(self) -> None:
+        """Refuse what has changed in it, such as the statistics of a shared normalization.
+
+        Raises:
+            ModelError: something has.
+
+        """
+        values = zip(self._variables, self._before, self._values(), strict=True)
+        for variable, before, now in values:
+            if before != now:
+                raise ModelError(_goes_on(variable))
+
+    def _values(self) -> list[bytes]:
+        return [keras.ops.convert_to_numpy(variable).tobytes() for variable in self._variables]
+
+
+def _goes_on(variable: keras.Variable) -> str:
+    return (
+        f"build(config) takes {variable.path} from outside, and each trial would go on from what "
+        "the one before has learned: make all layers and the optimizer inside build, or freeze "
+        "what is shared with trainable = False"
+    )
