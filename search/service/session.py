@@ -79,6 +79,7 @@ class Session:
         if options.name is not None:
             file = replace(file, name=options.name)
         self.name = file.name
+        self._model = _of_model(file)  # before a rehearsal, in which what it is made of may change
         self._tried = False  # whether a model of the study's own has been rehearsed
         self._in_memory = False  # whether the study's data were, in whole or in part
         self.spec = file.with_settings(settings)  # complains before a store is created
@@ -193,7 +194,7 @@ class Session:
 
     def _frozen(self) -> Mapping[str, Any]:
         dataset = self._loaded
-        return self.spec.describe() | {
+        return self._described() | {
             "data.sha256": dataset.sha256,
             "data.metric": dataset.metric.name,
             "data.task": dataset.task,
@@ -204,8 +205,14 @@ class Session:
             "data.reading": {} if dataset.table is None else dict(dataset.table.read_as),
         }
 
+    def _described(self) -> dict[str, Any]:
+        """Return what defines a trial's result, with the model as it was before any was built."""
+        described = self.spec.describe().items()
+        others = {name: said for name, said in described if not name.startswith("model.")}
+        return others | self._model
+
     def _compare(self, stored: StoredStudy) -> None:
-        now = self.spec.describe()
+        now = self._described()
         then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
         if self.spec.task is not None:  # which may have followed from the data at first
             now["task"], then["task"] = self.spec.task, stored.frozen["data.task"]
@@ -397,6 +404,11 @@ class Session:
             and proof.interval.confidence == settings.confidence
             and self.ledger.kept_model() is not None
         )
+
+
+def _of_model(spec: StudySpec) -> dict[str, Any]:
+    """Return what a study's description says of its model."""
+    return {name: said for name, said in spec.describe().items() if name.startswith("model.")}
 
 
 def _differing(arrays: list[str]) -> str:

@@ -13,6 +13,8 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -20,6 +22,13 @@ from typing import Any
 from search.errors import SpecError
 
 LETTERS = 12  # of a digest; enough to tell versions of a file apart
+MOST = 10_000  # so many objects and containers of a value are followed
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+")
+# What Keras notes of a layer when that is built, and where its names are counted up.
+_PASSING = {
+    *("build_config", "build_input_shape", "compile_config", "shared_object_id"),
+    *("keras_history", "input_layers", "output_layers"),
+}
 
 
 def parts_of(build: Callable[..., Any]) -> dict[str, str]:
@@ -53,23 +62,39 @@ class _Reached:
     def __init__(self, file: Path, module: str) -> None:
         self.parts: dict[str, str] = {}
         self._file, self._module = file, module
-        self._seen: set[int] = set()
+        self._seen: dict[int, object] = {}  # held, or another one may get its identity
 
     def add(self, name: str, thing: object) -> None:
         """Add a part, and all that it uses."""
         if id(thing) in self._seen and not isinstance(thing, str | int | float):
             return
-        self._seen.add(id(thing))
+        self._seen[id(thing)] = thing
         if isinstance(thing, ModuleType):
             self._add_file(getattr(thing, "__file__", None))
         elif isinstance(thing, FunctionType | type):
             self._add_code(name, thing)
-        elif wrapped := getattr(thing, "__wrapped__", None) or getattr(thing, "__func__", None):
+        elif wrapped := _got(thing, "__wrapped__") or _got(thing, "__func__"):
             self.add(name, wrapped)
         else:
-            self.parts[name] = _digest(_written(thing).encode())
-            for inner in _inside(thing):
+            self._note(name, self._values(thing))
+
+    def _note(self, name: str, text: str) -> None:
+        """Add to the part of a name: others may be called so elsewhere."""
+        before = self.parts.get(name, "")
+        self.parts[name] = _digest((before + text).encode())
+
+    def _values(self, thing: object) -> str:
+        """Return a value's text, and add the code that it holds: of classes the user's alone."""
+        values = _Values()
+        text = values.written(thing)
+        for inner in values.inside:
+            if not isinstance(inner, type) or self._is_own(inner):
                 self.add(inner.__name__, inner)
+        return text
+
+    def _is_own(self, kind: type) -> bool:
+        file = self._file_of(kind)
+        return file is not None and (file == self._file or _is_beside(file, self._file.parent))
 
     def _add_code(self, name: str, thing: Any) -> None:
         """Add a function or a class: by its text in the study's file, by its file elsewhere."""
@@ -77,9 +102,10 @@ class _Reached:
         file = self._file_of(thing)
         if file != self._file:
             if not self._add_file(file):
-                self.parts[name] = _digest(f"{thing.__module__}.{thing.__qualname__}".encode())
+                self._note(name, f"{thing.__module__}.{thing.__qualname__}")
             return
-        self.parts[name] = _digest(self._text_of(thing).encode())
+        said = "" if isinstance(thing, FunctionType) else self._values(_attributes(thing))
+        self._note(name, self._text_of(thing) + said)
         for base in getattr(thing, "__bases__", ()):
             if base.__module__ == thing.__module__:
                 self.add(base.__name__, base)
@@ -166,6 +192,18 @@ def _methods(kind: type) -> Iterator[FunctionType]:
             yield function
 
 
+def _attributes(kind: type) -> dict[str, Any]:
+    """Return what a class has besides its own methods, which its text shows."""
+    own = {id(function) for function in _methods(kind) if function.__module__ == kind.__module__}
+    return {
+        name: member
+        for name, member in vars(kind).items()
+        if not name.startswith("__")
+        and not isinstance(member, property | staticmethod | classmethod)
+        and (id(member) not in own or not member.__qualname__.startswith(kind.__qualname__))
+    }
+
+
 def _codes(code: CodeType) -> Iterator[CodeType]:
     yield code
     for constant in code.co_consts:
@@ -219,27 +257,80 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
-def _written(thing: object) -> str:
-    """Return a value in a text that is the same in every process."""
-    if isinstance(thing, Mapping):
-        return f"{{{', '.join(f'{key!r}: {_written(value)}' for key, value in thing.items())}}}"
-    if isinstance(thing, list | tuple):
-        return f"[{', '.join(map(_written, thing))}]"
-    if isinstance(thing, set | frozenset):
-        return f"{{{', '.join(sorted(map(_written, thing)))}}}"
-    if hasattr(thing, "tobytes") and hasattr(thing, "dtype"):
-        return f"{thing.dtype} {getattr(thing, 'shape', ())} {_digest(thing.tobytes())}"
-    text = repr(thing)
-    return type(thing).__qualname__ if re.search(r"\b0x[0-9a-f]+", text) else text
+class _Values:
+    """The texts of values: the same in every process, and each object's once."""
+
+    def __init__(self) -> None:
+        self.inside: list[Any] = []  # the functions, classes and modules that have been met
+        self._seen: dict[int, object] = {}  # by identity, which is theirs while they are held
+
+    def written(self, thing: object) -> str:
+        """Return a value's text, and remember the code that it holds."""
+        if isinstance(thing, FunctionType | type | ModuleType):
+            self.inside.append(thing)
+            return getattr(thing, "__qualname__", thing.__name__)
+        if isinstance(thing, str | bytes | bool | int | float | complex | None):
+            return repr(thing)
+        if id(thing) in self._seen or len(self._seen) > MOST:
+            return type(thing).__qualname__
+        self._seen[id(thing)] = thing
+        if isinstance(thing, Mapping):
+            items = (f"{self.written(key)}: {self.written(one)}" for key, one in thing.items())
+            return f"{{{', '.join(items)}}}"
+        if isinstance(thing, list | tuple):
+            return f"[{', '.join(map(self.written, thing))}]"
+        if isinstance(thing, set | frozenset):
+            return f"{{{', '.join(sorted(map(self.written, thing)))}}}"
+        if (bytes_of := _got(thing, "tobytes")) and (kind := _got(thing, "dtype")) is not None:
+            return f"{kind} {_got(thing, 'shape') or ()} {_digest(bytes_of())}"
+        return self._of_object(thing)
+
+    def _of_object(self, thing: object) -> str:
+        kind = type(thing)
+        if kind.__module__ != "builtins":
+            self.inside.append(kind)
+        made_of = _made_of(thing)
+        if made_of is not None:
+            return f"{kind.__qualname__} {self.written(made_of)}"
+        return _said_of(thing) or kind.__qualname__
 
 
-def _inside(thing: object) -> Iterator[Any]:
-    """Yield the functions, classes and modules that a container holds."""
-    if isinstance(thing, FunctionType | type | ModuleType):
-        yield thing
-    elif isinstance(thing, Mapping):
-        for value in thing.values():
-            yield from _inside(value)
-    elif isinstance(thing, list | tuple | set | frozenset):
-        for value in thing:
-            yield from _inside(value)
+def _got(thing: object, name: str) -> Any:
+    """Return an attribute; nothing where there is none, or its author's code fails over it."""
+    with suppress(Exception):
+        return getattr(thing, name)
+    return None
+
+
+def _said_of(thing: object) -> str:
+    """Return an object's own text; an empty one where that is another one in each process."""
+    with suppress(Exception):
+        text = repr(thing)
+        return "" if _ADDRESS.search(text) else text
+    return ""
+
+
+def _made_of(thing: Any) -> Mapping[str, Any] | None:
+    """Return what makes an object the one it is; nothing where its text says that.
+
+    The text of a layer says whether it is built, and has a name that Keras counts up: other things
+    in each process. A loss need not tell all that its function is given.
+    """
+    if isinstance(thing, partial):
+        return {"func": thing.func, "args": thing.args, "keywords": thing.keywords}
+    with suppress(Exception):
+        if isinstance(config := thing.get_config(), Mapping):
+            return {**_lasting(config), "given": getattr(thing, "_fn_kwargs", None)}
+    with suppress(Exception):
+        return None if _said_of(thing) else dict(vars(thing))
+    return None
+
+
+def _lasting(config: Any) -> Any:
+    """Return a configuration of Keras' without what differs from process to process."""
+    if isinstance(config, Mapping):
+        kept = {name: _lasting(value) for name, value in config.items() if name not in _PASSING}
+        if isinstance(name := kept.get("name"), str):
+            kept["name"] = re.sub(r"_\d+$", "", name)
+        return kept
+    return [_lasting(one) for one in config] if isinstance(config, list | tuple) else config

@@ -1,5 +1,7 @@
 """What a study's own model is made of: a change of it is noticed, and of nothing else."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -100,3 +102,80 @@ def test_what_build_reaches_is_named_when_it_changes(
 
 def test_equal_studies_have_equal_descriptions(folder: Path) -> None:
     assert described(folder) == described(folder)
+
+
+OBJECTS = """
+import functools
+from search import StudySpec, Training
+
+class Normal:
+    def __init__(self, stddev):
+        self.stddev, self.me = stddev, self
+    def get_config(self):
+        return {"stddev": self.stddev, "name": NAME}
+    def __repr__(self):
+        return f"<Normal, built={NAME}>"
+class Plain:
+    def __init__(self, units):
+        self.units, self.me = units, [self]
+class Broken:
+    size = {"a": {1, 2}}
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+    def __repr__(self):
+        raise ValueError
+def relu(x):
+    return x
+NAME = "normal_1"
+LAYER = functools.partial(dict, 16, activation=relu, start=Normal(0.3))
+CONFIGURED = [Plain(5), Normal(7)]
+BROKEN = Broken()
+class Late:
+    units = 0
+Late.units = 11
+def build(config):
+    return LAYER, CONFIGURED, BROKEN, Late
+
+STUDY = StudySpec(
+    name="mine", data="blobs", space={"width": [1, 2]}, model=build,
+    training=Training(epochs=2), trials=4,
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("dict, 16", "dict, 17", "LAYER"),
+        ("activation=relu", "activation=[relu]", "LAYER"),
+        ("return x\n", "return -x\n", "relu"),
+        ("0.3", "30.0", "LAYER"),
+        ("Plain(5)", "Plain(6)", "CONFIGURED"),
+        ("[self]", "list([self])", "Plain"),
+        ("Normal(7)", "Normal(8)", "CONFIGURED"),
+        ("{1, 2}", "{1, 3}", "Broken"),
+        ("= 11", "= 12", "Late"),
+        ("normal_1", "normal_2", ""),
+    ],
+)
+def test_what_objects_are_made_of_is_noticed(folder: Path, old: str, new: str, name: str) -> None:
+    (folder / "mine.py").write_text(OBJECTS)
+    different = changed(folder, "mine.py", old, new) - {"model.NAME"}
+    assert different == ({f"model.{name}"} if name else set())
+
+
+def test_objects_are_described_alike_in_each_process(folder: Path) -> None:
+    (folder / "mine.py").write_text(OBJECTS)
+    load = f"load_study({str(folder / 'mine.py')!r})"
+    code = f"from search.study.files import load_study; print({load}.describe())"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "12"
+    }
+    assert len(said) == 1
