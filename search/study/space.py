@@ -13,6 +13,7 @@ that only some trials have.
 """
 
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -297,6 +298,13 @@ class Space:
         yield Config(first)
         for name, values in extremes.items():
             yield from (Config(first | {name: value}) for value in values[1:])
+
+    def mixtures(self, count: int) -> Iterator[Config]:
+        """Yield so many mixtures of all extremes, which are the same ones each time."""
+        extremes = {dimension.name: dimension.extremes() for dimension in self.dimensions}
+        chance = random.Random(0)
+        for _ in range(count):
+            yield Config({name: chance.choice(values) for name, values in extremes.items()})
 
     def describe(self) -> dict[str, Any]:
         """Return the space in plain JSON, equal for equal spaces."""

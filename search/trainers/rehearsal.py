@@ -5,6 +5,7 @@ Another one is built before, and must stay what it is.
 """
 
 from dataclasses import replace
+from itertools import chain, islice
 
 import keras
 import numpy as np
@@ -12,7 +13,9 @@ import numpy as np
 from search.data.splits import Dataset, Given
 from search.errors import ModelError, SpecError, UsageError, reason_of
 from search.health.cadence import never
+from search.study.recipe import setting_names
 from search.study.spec import StudySpec
+from search.study.training import Training
 from search.trainers.afresh import Untouched
 from search.trainers.files import loaded, saved
 from search.trainers.fit import GLANCE, FitTrainer
@@ -20,6 +23,7 @@ from search.trainers.model import Problem
 from search.trainers.outputs import answers_of
 from search.trainers.own import attempt
 
+CONFIGURATIONS = 24  # corners of the space, and as many mixtures of them, that may be tried
 _REGISTER = "@keras.saving.register_keras_serializable()"
 
 
@@ -34,7 +38,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
     recipe = spec.recipe(next(spec.search_space.corners()))
     few = _few(dataset, recipe.training.batch_size)
     try:
-        other, _ = attempt(recipe, spec.seed, few.validation)
+        other, heeded = attempt(recipe, spec.seed, few.validation)
         untouched = Untouched(other) if other else None
         trainer = FitTrainer(few, never, Problem.of(dataset))
         trainer.start(0, recipe, spec.seed)
@@ -42,6 +46,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         if untouched:
             untouched.check()
         _check_kept(trainer.model(0), few.validation.given)
+        _check_heeded(spec, heeded, few)
     except UsageError:
         raise
     except ModelError as error:
@@ -51,6 +56,35 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
             f"model: build(config) must give a model that can be trained; {_hint(error)}with the "
             f"first configuration, {dict(recipe.config)}, it says {reason_of(error)}"
         ) from error
+
+
+def _check_heeded(spec: StudySpec, heeded: set[str], few: Dataset) -> None:
+    """Refuse a hyperparameter that changes no trial: chance would choose among its values.
+
+    One that ``build`` asks for in some configurations alone is looked for in many. A key that has
+    one value and is no setting is nothing that is searched.
+
+    Args:
+        spec: the study.
+        heeded: the keys that bear on the trial of its first configuration.
+        few: examples.
+
+    Raises:
+        SpecError: there is one.
+
+    """
+    space, settings = spec.search_space, setting_names(Training)
+    left = {one.name for one in space.dimensions if one.count > 1 or one.name in settings} - heeded
+    corners = islice(space.corners(), 1, CONFIGURATIONS)
+    for config in chain(corners, space.mixtures(CONFIGURATIONS)):
+        if not left:
+            return
+        left -= attempt(spec.recipe(config), spec.seed, few.validation)[1]
+    if left:
+        raise SpecError(
+            f"space: build(config) asks for {min(left)} in no configuration that was tried, and no "
+            "trial depends on it; ask for it at the top of build, or leave it out of the space"
+        )
 
 
 def _few(dataset: Dataset, batch: int) -> Dataset:

@@ -546,6 +546,32 @@ def test_frozen_layers_may_be_in_all_trials(case: Case) -> None:
     case.session().store.close()
 
 
+# A build, the space, and the key that changes nothing.
+IDLE: dict[str, tuple[str, str, str]] = {
+    "compiled": (sequential(SOFTMAX, SPARSE), '{"learning_rate": [1e-7, 0.05]}', "learning_rate"),
+    "compiled, fixed": (sequential(SOFTMAX, SPARSE), '{"momentum": [0.9]}', "momentum"),
+    "a slip": (sequential(SOFTMAX), '{"learning_rate": [0.1, 0.2], "dropuot": [0, 1]}', "dropuot"),
+}
+
+
+@pytest.mark.parametrize("what", IDLE)
+def test_a_key_that_changes_no_trial_is_refused(case: Case, what: str) -> None:
+    code, space, key = IDLE[what]
+    case.write(blobs(3), code, space, training="epochs=2")
+    case.refused(f"space: build(config) asks for {key} in no configuration", "leave it out")
+
+
+def test_a_key_may_be_for_some_configurations_alone(case: Case) -> None:
+    code = sequential(SOFTMAX, SPARSE).replace(
+        "    model =",
+        "    if config['deep'] and config['wide']:\n        assert config['rate']\n    model =",
+        1,
+    )
+    space = '{"deep": [False, True], "wide": [False, True], "rate": [0.1, 0.2], "batch_size": [8]}'
+    case.write(blobs(3), code, space, training="epochs=2")
+    case.session().store.close()
+
+
 # -- what is left to the study, and what is not --------------------------------------------------
 
 
