@@ -72,7 +72,11 @@ class Meaning(StrEnum):
     NUMBER = "the predicted number"
     PROBABILITY = "the probability of the second class"
     LOGIT = "a number that is above 0 for the second class"
-    CLASSES = "a number for each class, the largest for the likeliest"
+    SHARES = "a number from 0 upwards for each class, which has that share of their sum"
+    LOGITS = "a number for each class, of which the softmax has the probabilities"
+
+
+_OF_CLASSES = (Meaning.SHARES, Meaning.LOGITS)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Outputs:
     @classmethod
     def of_mlp(cls, classes: int | None) -> Self:
         """Return what the outputs of `search.trainers.model.build` are."""
-        return cls(Meaning.NUMBER if classes is None else Meaning.CLASSES, classes)
+        return cls(Meaning.NUMBER if classes is None else Meaning.SHARES, classes)
 
     @classmethod
     def of(cls, model: "keras.Model", classes: int | None, said: object) -> Self:
@@ -114,9 +118,16 @@ class Outputs:
                     "with Dense(1)"
                 )
             return cls(Meaning.NUMBER, None)
-        loss, from_logits = loss_of(model)
+        (loss, from_logits), end = loss_of(model), last_activation(model)
         if units == 1:
-            return cls(_one_unit(classes, loss, from_logits, last_activation(model)), classes)
+            meaning = _one_unit(classes, loss, from_logits, end)
+            if (meaning := meaning or _untold(model, end)) is None:
+                raise ModelError(
+                    "it cannot be told what the model's one output means: compile it with "
+                    "keras.losses.BinaryCrossentropy(from_logits=...), or end it with "
+                    "Dense(1, 'sigmoid')"
+                )
+            return cls(meaning, classes)
         if units < classes:
             raise ModelError(
                 f"the model has {units} outputs for {classes} classes: end it with "
@@ -127,11 +138,11 @@ class Outputs:
                 f"labels are class numbers, which the loss {loss} does not take with {units} "
                 "outputs: compile with loss='sparse_categorical_crossentropy'"
             )
-        return cls(Meaning.CLASSES, classes)
+        return cls(_many_units(classes, loss, from_logits, end, np.asarray(said)), classes)
 
     def guesses(self, said: NDArray[Any]) -> NDArray[np.int64]:
         """Return the classes that a model takes the examples for, ``[..., example]``."""
-        if self.meaning is Meaning.CLASSES:
+        if self.meaning in _OF_CLASSES:
             likeliest: NDArray[np.int64] = said.argmax(axis=-1)
             return likeliest
         # As Keras' binary accuracy has it: what lies on the border is of the first class.
@@ -143,18 +154,14 @@ class Outputs:
         return said[..., 0].astype(np.float64)
 
     def probabilities(self, said: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the probabilities of the classes, ``[..., example, class]``.
-
-        They are the softmax of what is no distribution already; of one unit that is a logit the
-        logistic function's.
-        """
+        """Return the probabilities of the classes, ``[..., example, class]``."""
         values = said.astype(np.float64)
-        if self.meaning is not Meaning.CLASSES:
-            second = values if self.meaning is Meaning.PROBABILITY else _logistic(values)
-            return np.concatenate([1 - second, second], axis=-1)
-        if (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=1e-3):
-            return values
-        return softmax(values)
+        if self.meaning is Meaning.SHARES:
+            return _shares(values)
+        if self.meaning is Meaning.LOGITS:
+            return softmax(values)
+        second = values if self.meaning is Meaning.PROBABILITY else _logistic(values)
+        return np.concatenate([1 - second, second], axis=-1)
 
     def answers(self, said: NDArray[Any]) -> NDArray[np.float64]:
         """Return what `search.study.metric.Metric.score` takes: probabilities or predictions."""
@@ -202,7 +209,10 @@ def _units(said: object) -> int:
     return int(shape[1])
 
 
-def _one_unit(classes: int, loss: str | None, from_logits: bool, activation: str | None) -> Meaning:
+def _one_unit(
+    classes: int, loss: str | None, from_logits: bool, activation: str | None
+) -> Meaning | None:
+    """Return what one unit means by a loss that is known, or by a sigmoid; None without either."""
     if classes != 2:
         raise ModelError(
             f"the model has 1 output for {classes} classes: end it with Dense({classes}, 'softmax')"
@@ -217,25 +227,92 @@ def _one_unit(classes: int, loss: str | None, from_logits: bool, activation: str
     if loss in _HALVED:
         if not from_logits:
             return Meaning.PROBABILITY
-        if activation in _SIGMOIDS:
-            raise ModelError(
-                f"the loss says from_logits=True, but the model ends in {activation}, which no "
-                "longer gives logits: leave out one of the two"
-            )
+        _check_logits(activation)
         return Meaning.LOGIT
     if loss is not None:
         raise ModelError(
             f"the loss {loss} does not tell two classes apart by one output: compile with "
             "loss='binary_crossentropy', or end the model with Dense(2, 'softmax')"
         )
-    if activation in _SIGMOIDS:
+    return Meaning.PROBABILITY if activation in _SIGMOIDS else None
+
+
+def _untold(model: "keras.Model", activation: str | None) -> Meaning | None:
+    """Return what one unit means that any number may come from; None where nothing tells.
+
+    It means what its author's loss wants of it, and the study's own loss wants logits.
+    """
+    if not model.compiled:
+        return Meaning.LOGIT if activation == "linear" else None
+    loss, _ = _loss_itself(model)
+    if activation not in ("linear", None) or not callable(loss) or isinstance(loss, type):
+        return None
+    try:
+        return _wanted_by(loss)
+    except Exception:  # it may want more than one example, say
+        return None
+
+
+# What a loss is asked about, beside the same below 0. Beyond, float32 no longer tells logits apart.
+_TRIED = (0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
+
+
+def _wanted_by(loss: Any) -> Meaning | None:
+    """Return what one unit means to a loss, by what costs least for each of the classes.
+
+    That is 0 and 1 where it wants the class itself, so that the border is 0.5. Where it wants
+    opposite numbers, or the farther from 0 the better, the border is 0.
+    """
+    from keras import ops
+
+    def cost(true: float, said: float) -> float:
+        tensors = (ops.convert_to_tensor([[one]], "float32") for one in (true, said))
+        return float(ops.convert_to_numpy(loss(*tensors)).sum())
+
+    upwards = sorted([*_TRIED, 0.0, *(-one for one in _TRIED)])
+    tried = (0.0, upwards[::-1]), (1.0, upwards)  # of what costs the same the nearest to the others
+    costs = [[cost(true, said) for said in row] for true, row in tried]
+    if not np.isfinite(costs).all():
+        return None
+    first, second = (row[np.argmin(one)] for one, (_, row) in zip(costs, tried, strict=True))
+    if (first, second) == (0, 1):
         return Meaning.PROBABILITY
-    if activation == "linear":
-        return Meaning.LOGIT
-    raise ModelError(
-        "it cannot be told what the model's one output means: compile it with "
-        "keras.losses.BinaryCrossentropy(from_logits=...), or end it with Dense(1, 'sigmoid')"
-    )
+    return Meaning.LOGIT if first == -second < 0 else None
+
+
+def _many_units(
+    classes: int, loss: str | None, from_logits: bool, activation: str | None, said: NDArray[Any]
+) -> Meaning:
+    """Return what a unit for each class means, as the loss reads it.
+
+    Where nothing says it, what the model gives for a few examples does: as good as no logits are
+    all from 0 upwards and have a sum of 1.
+    """
+    if from_logits:
+        _check_logits(activation)
+        return Meaning.LOGITS
+    values = said.astype(np.float64)
+    if loss is not None:
+        if activation == "linear" or (values < 0).any():
+            raise ModelError(
+                f"the loss {loss} takes probabilities, and the model gives any numbers: end it "
+                f"with Dense({classes}, 'softmax'), or compile with "
+                "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
+            )
+        return Meaning.SHARES
+    if activation is not None:
+        return Meaning.SHARES if activation in _SIGMOIDS else Meaning.LOGITS
+    off = 1e-3 if said.dtype.itemsize > 2 else 2e-2  # half precision has three digits or less
+    distributed = (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, rtol=0, atol=off)
+    return Meaning.SHARES if distributed else Meaning.LOGITS
+
+
+def _check_logits(activation: str | None) -> None:
+    if activation in _SIGMOIDS:
+        raise ModelError(
+            f"the loss says from_logits=True, but the model ends in {activation}, which no "
+            "longer gives logits: leave out one of the two"
+        )
 
 
 def loss_of(model: "keras.Model") -> tuple[str | None, bool]:
@@ -244,14 +321,7 @@ def loss_of(model: "keras.Model") -> tuple[str | None, bool]:
     The name is Keras' own, in lower case and without underscores. It is None where there is no
     loss, or one of the author's that nothing is known of.
     """
-    loss: Any = getattr(model, "loss", None)
-    if isinstance(loss, dict):
-        loss = list(loss.values())
-    if isinstance(loss, list | tuple):
-        loss = loss[0] if len(loss) == 1 else None
-    keywords: dict[str, Any] = {}
-    if hasattr(loss, "func"):  # a functools.partial
-        loss, keywords = loss.func, loss.keywords
+    loss, keywords = _loss_itself(model)
     if isinstance(loss, str):
         return _plain(loss), False
     if isinstance(loss, type):
@@ -266,9 +336,26 @@ def loss_of(model: "keras.Model") -> tuple[str | None, bool]:
     return None, False
 
 
+def _loss_itself(model: "keras.Model") -> tuple[Any, dict[str, Any]]:
+    """Return a model's one loss, and the keywords that a partial function gives it."""
+    loss: Any = getattr(model, "loss", None)
+    if isinstance(loss, dict):
+        loss = list(loss.values())
+    if isinstance(loss, list | tuple):
+        loss = loss[0] if len(loss) == 1 else None
+    if hasattr(loss, "func"):  # a functools.partial
+        return loss.func, loss.keywords
+    return loss, {}
+
+
 def _named(kind: type) -> "Any":
-    """Yield the names of the losses of Keras that a class is or extends, but the bare base."""
+    """Yield the names of the losses of Keras that a class is or extends, but the bare base.
+
+    One that computes in its own way is none of them, whatever it extends.
+    """
     for one in kind.__mro__:
+        if not one.__module__.startswith("keras.") and {"call", "__call__"} & vars(one).keys():
+            return
         if one.__module__.startswith("keras.") and one.__name__ not in (
             *("Loss", "LossFunctionWrapper", "KerasSaveable", "Operation"),
         ):
@@ -307,6 +394,13 @@ _PASSED = {
     *("Dropout", "Flatten", "Reshape", "Identity", "ActivityRegularization"),
     *("SpatialDropout1D", "GaussianNoise", "GaussianDropout"),
 }
+
+
+def _shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probabilities of the classes as Keras' losses have them of probabilities."""
+    total = values.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):  # of a network that diverged, or died
+        return np.where(total == 0, 1 / values.shape[-1], values / total)
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

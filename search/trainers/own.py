@@ -90,7 +90,7 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
     recipe = replace(recipe, training=_settled(recipe, config))
     if outputs.meaning is Meaning.NUMBER and last_activation(model) != "linear":
         problem = _raw(problem)
-    networks.compile_with(model, recipe.training, _loss(model, outputs, said))
+    networks.compile_with(model, recipe.training, _loss(outputs))
     return OwnModel(model, recipe, problem, outputs)
 
 
@@ -246,7 +246,7 @@ def _settled(recipe: Recipe, config: _Watched) -> Training:
         raise ModelError(f"build(config) does not ask for {min(left)}: {error}") from error
 
 
-def _loss(model: keras.Model, outputs: Outputs, said: Any) -> "str | keras.losses.Loss":
+def _loss(outputs: Outputs) -> "str | keras.losses.Loss":
     """Return the loss that fits what the outputs mean."""
     match outputs.meaning:
         case Meaning.NUMBER:
@@ -255,8 +255,6 @@ def _loss(model: keras.Model, outputs: Outputs, said: Any) -> "str | keras.losse
             return "binary_crossentropy"
         case Meaning.LOGIT:
             return keras.losses.BinaryCrossentropy(from_logits=True)
-    values = keras.ops.convert_to_numpy(said).astype(np.float64)
-    shares = last_activation(model) in ("softmax", "sigmoid") or (
-        (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=1e-3)
-    )
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=not shares)
+        case Meaning.SHARES:
+            return "sparse_categorical_crossentropy"
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)

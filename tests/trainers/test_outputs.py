@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from search.errors import ModelError
-from search.study.metric import ACCURACY, BALANCED_ACCURACY, R2, RMSE
+from search.study.metric import ACCURACY, BALANCED_ACCURACY, LOG_LOSS, R2, RMSE
 from search.trainers.outputs import Meaning, Outputs, last_activation, loss_of
 
 LAYERS, LOSSES = keras.layers, keras.losses
+SPARSE = LOSSES.SparseCategoricalCrossentropy
 
 
 def model(*ends: Any, loss: Any = None) -> keras.Model:
@@ -42,6 +43,34 @@ class Weighted(keras.losses.BinaryCrossentropy):  # type: ignore[misc]
     """A loss of one's own that is one of Keras'."""
 
 
+@keras.saving.register_keras_serializable("tests")
+class OneHot(LOSSES.CategoricalCrossentropy):  # type: ignore[misc]
+    """A loss of one's own that takes labels, whatever it extends."""
+
+    def call(self, true: Any, said: Any) -> Any:
+        return super().call(keras.ops.one_hot(keras.ops.cast(true[:, 0], "int32"), 2), said)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Signs(LOSSES.Loss):  # type: ignore[misc]
+    """A loss of one's own that wants opposite numbers."""
+
+    def call(self, true: Any, said: Any) -> Any:
+        return keras.ops.mean((2 * true - 1 - said) ** 2, axis=-1)
+
+
+def logits(true: Any, said: Any) -> Any:
+    return LOSSES.binary_crossentropy(true, said, from_logits=True) * (1 + 4 * true)
+
+
+def scaled(true: Any, said: Any) -> Any:
+    return keras.ops.mean((2 * true - said) ** 2)
+
+
+def roots(true: Any, said: Any) -> Any:
+    return mine(true, keras.ops.sqrt(said))
+
+
 MEANINGS: list[tuple[Callable[[], keras.Model], Meaning]] = [
     (lambda: one("sigmoid", "binary_crossentropy"), Meaning.PROBABILITY),
     (lambda: one("sigmoid", "BinaryCrossentropy"), Meaning.PROBABILITY),
@@ -54,16 +83,24 @@ MEANINGS: list[tuple[Callable[[], keras.Model], Meaning]] = [
     (lambda: one(None, Weighted(from_logits=True)), Meaning.LOGIT),
     (lambda: one("tanh", "hinge"), Meaning.LOGIT),
     (lambda: one("sigmoid", mine), Meaning.PROBABILITY),
+    (lambda: one(None, mine), Meaning.PROBABILITY),
+    (lambda: one(None, partial(logits)), Meaning.LOGIT),
+    (lambda: one(None, Signs()), Meaning.LOGIT),
     (lambda: one("sigmoid"), Meaning.PROBABILITY),
     (nested, Meaning.PROBABILITY),
     (lambda: model(LAYERS.Dense(1), LAYERS.Activation("sigmoid")), Meaning.PROBABILITY),
     (lambda: one(None), Meaning.LOGIT),
     (
         lambda: model(LAYERS.Dense(2, "softmax"), loss="sparse_categorical_crossentropy"),
-        Meaning.CLASSES,
+        Meaning.SHARES,
     ),
-    (lambda: model(LAYERS.Dense(2), loss=mine), Meaning.CLASSES),
-    (lambda: model(LAYERS.Dense(5)), Meaning.CLASSES),
+    (lambda: model(LAYERS.Dense(2, "softmax")), Meaning.SHARES),
+    (lambda: model(LAYERS.Dense(2, "sigmoid"), loss=SPARSE()), Meaning.SHARES),
+    (lambda: model(LAYERS.Dense(2, "softmax"), loss=mine), Meaning.SHARES),
+    (lambda: model(LAYERS.Dense(2, "softmax"), loss=OneHot()), Meaning.SHARES),
+    (lambda: model(LAYERS.Dense(2), loss=SPARSE(from_logits=True)), Meaning.LOGITS),
+    (lambda: model(LAYERS.Dense(2), loss=mine), Meaning.LOGITS),
+    (lambda: model(LAYERS.Dense(5)), Meaning.LOGITS),
 ]
 
 
@@ -79,10 +116,15 @@ REFUSED: list[tuple[Callable[[], keras.Model], str]] = [
     (lambda: one("sigmoid", "hinge"), "numbers below 0 for the first class, .* 'tanh'"),
     (lambda: one("softplus"), "cannot be told"),
     (lambda: one("relu", mine), "cannot be told"),
+    (lambda: one(None, scaled), "cannot be told"),
+    (lambda: one(None, roots), "cannot be told"),
+    (lambda: one(None, OneHot()), "cannot be told"),
     (lambda: one("sigmoid", "sparse_categorical_crossentropy"), "binary_crossentropy"),
     (lambda: one("sigmoid", "poisson"), "binary_crossentropy"),
     (lambda: model(LAYERS.Dense(2), loss="binary_crossentropy"), "sparse_categorical"),
     (lambda: model(LAYERS.Dense(2), loss="mse"), "sparse_categorical"),
+    (lambda: model(LAYERS.Dense(2), loss=SPARSE()), r"from_logits=True\)$"),
+    (lambda: model(LAYERS.Dense(2, "softmax"), loss=SPARSE(from_logits=True)), "leave out one"),
     (lambda: model(LAYERS.Dense(4), LAYERS.Reshape((2, 2))), "shape"),
 ]
 
@@ -122,6 +164,50 @@ def test_probabilities_agree_with_guesses_on_every_side() -> None:
     ]
 
 
+def test_probabilities_are_what_the_loss_takes_outputs_for() -> None:
+    half = np.array([[0.5, 0.25, 0.262], [0.0, 0.0, 0.0]], np.float16)  # as few digits add up
+    np.testing.assert_allclose(
+        outputs(Meaning.SHARES, 3).probabilities(half),
+        [half[0].astype(float) / half[0].astype(float).sum(), [1 / 3] * 3],
+    )
+    logits = np.array([[0.5, 0.25, 0.25]])  # which look like probabilities
+    assert outputs(Meaning.LOGITS, 3).probabilities(logits)[0, 0] == pytest.approx(0.391, abs=1e-3)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Hidden(keras.Model):  # type: ignore[misc]
+    """A model that hides its end."""
+
+    def __init__(self, **end: Any) -> None:
+        super().__init__()
+        self.end = LAYERS.Dense(**end)
+
+    def call(self, x: Any) -> Any:
+        return self.end(x)
+
+
+def test_a_hidden_end_of_few_digits_is_seen_in_what_it_gives() -> None:
+    x = np.random.RandomState(0).normal(size=(32, 3)).astype(np.float32)
+    for activation, meaning in (("softmax", Meaning.SHARES), (None, Meaning.LOGITS)):
+        built = Hidden(units=60, activation=activation, dtype="mixed_bfloat16")
+        assert Outputs.of(built, 60, built(x)).meaning is meaning
+
+
+def test_the_log_loss_is_that_of_keras() -> None:
+    """Half precision and sigmoids do not add up to 1, which makes logits of neither."""
+    x = np.random.RandomState(0).normal(size=(50, 3)).astype(np.float32)
+    y = np.arange(50) % 6
+    for end in (
+        LAYERS.Dense(6, "softmax", dtype="mixed_bfloat16"),
+        LAYERS.Dense(6, "sigmoid"),
+    ):
+        built = model(end, loss="sparse_categorical_crossentropy")
+        said = built.predict_on_batch(x)
+        shares = Outputs.of(built, 6, said).probabilities(said)
+        expected = float(built.compute_loss(x, y, said.astype(np.float32)))
+        assert LOG_LOSS.score(y, shares) == pytest.approx(-expected, abs=1e-3)
+
+
 def test_scores() -> None:
     y = np.array([0, 1, 1])
 
@@ -129,7 +215,7 @@ def test_scores() -> None:
         return ACCURACY.score(y, found.answers(said))
 
     assert accuracy(outputs(Meaning.PROBABILITY), np.array([[0.1], [0.9], [0.2]])) == 2 / 3
-    assert accuracy(outputs(Meaning.CLASSES, 3), np.eye(4)[[0, 1, 3]]) == 2 / 3
+    assert accuracy(outputs(Meaning.LOGITS, 3), np.eye(4)[[0, 1, 3]]) == 2 / 3
     number = outputs(Meaning.NUMBER, None)
     targets = np.array([1.0, 2.0, 3.0])
     predicted = np.array([[1.0], [2.0], [2.0]], np.float16)
@@ -142,7 +228,7 @@ def test_only_what_rounding_may_turn_around_is_slack() -> None:
     y = np.array([0, 1, 0, 1])
     assert outputs(Meaning.PROBABILITY).slack(close, y, ACCURACY, 0.5) == 0.5 + 0.5 / 4
     said = np.array([[0.3, 0.7], [0.5, 0.5]])
-    assert outputs(Meaning.CLASSES).slack(said, y[:2], ACCURACY, 0.5) == 0.5 + 0.5 / 2
+    assert outputs(Meaning.LOGITS).slack(said, y[:2], ACCURACY, 0.5) == 0.5 + 0.5 / 2
     # One of a rare class weighs more where all classes weigh the same.
     rare = np.array([0, 0, 0, 1])
     slack = outputs(Meaning.PROBABILITY).slack(close, rare, BALANCED_ACCURACY, 0.5)
