@@ -118,6 +118,15 @@ def _overrule() -> tuple[str, ...]:
 OVERRULED = _overrule()
 
 
+@contextmanager
+def defaults() -> Iterator[None]:
+    """Give Keras the same settings again after a block that runs code of the study's own."""
+    try:
+        yield
+    finally:
+        _overrule()
+
+
 class Program:
     """A function of nested arrays, traced for each new set of shapes.
 

@@ -60,6 +60,19 @@ def answers_of(model: "keras.Model", x: "Given") -> NDArray[Any]:
     return answers
 
 
+def close(before: NDArray[Any], after: NDArray[Any], unit: float = 1.0) -> bool:
+    """Say whether two models answer alike, but for their machines' rounding.
+
+    Args:
+        before: what one gives.
+        after: what the other gives.
+        unit: of their answers; the standard deviation of a regression's targets.
+
+    """
+    one, other = (answers.astype(np.float64) / unit for answers in (before, after))
+    return bool(np.allclose(one, other, rtol=1e-3, atol=1e-3, equal_nan=True))
+
+
 def _some(x: "Given", examples: slice) -> "Given":
     if isinstance(x, Mapping):
         return {name: one[examples] for name, one in x.items()}
@@ -245,7 +258,7 @@ def _untold(model: "keras.Model", activation: str | None) -> Meaning | None:
     if not model.compiled:
         return Meaning.LOGIT if activation == "linear" else None
     loss, _ = _loss_itself(model)
-    if activation not in ("linear", None) or not callable(loss) or isinstance(loss, type):
+    if activation in REACH or not callable(loss) or isinstance(loss, type):
         return None
     try:
         return _wanted_by(loss)
@@ -300,8 +313,8 @@ def _many_units(
                 "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
             )
         return Meaning.SHARES
-    if activation is not None:
-        return Meaning.SHARES if activation in _SIGMOIDS else Meaning.LOGITS
+    if activation in _SIGMOIDS or activation == "linear":
+        return Meaning.LOGITS if activation == "linear" else Meaning.SHARES
     off = 1e-3 if said.dtype.itemsize > 2 else 2e-2  # half precision has three digits or less
     distributed = (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, rtol=0, atol=off)
     return Meaning.SHARES if distributed else Meaning.LOGITS
@@ -400,7 +413,8 @@ def _shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probabilities of the classes as Keras' losses have them of probabilities."""
     total = values.sum(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):  # of a network that diverged, or died
-        return np.where(total == 0, 1 / values.shape[-1], values / total)
+        shares: NDArray[np.float64] = np.where(total == 0, 1 / values.shape[-1], values / total)
+    return shares
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

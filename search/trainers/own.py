@@ -1,6 +1,7 @@
 """A model of the study's own: built, understood, and compiled where its author did not."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from search.backend import defaults
 from search.data.splits import Split
 from search.errors import ModelError, SpecError, reason_of
 from search.study.recipe import Recipe, setting_names
@@ -25,10 +27,14 @@ from search.trainers.outputs import (
     SIGNED,
     Meaning,
     Outputs,
+    answers_of,
+    close,
     last_activation,
 )
 from search.trainers.schedules import is_constant
 
+TRIES, TRIED_ROWS = 8, 8  # of other weights in a model that hides its end, and of examples there
+STRETCH = 3.0  # deviations of what a linear end then gives: beyond 1 more often than not
 SLACK = 0.1  # of the width of the targets, by which they may lie beyond what a model can say
 # What says how long a trial may run and how it is judged; no trial may choose it for itself.
 _STUDYS = {"epochs", "patience", "best_weights"}
@@ -79,7 +85,8 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
 
     """
     config = _Watched(recipe.config)
-    model, said = _answering(recipe, config, seed, few)
+model, said = _answering(recipe, config, seed, few)
+    _check_predicts(model, few.x, said)
     outputs = Outputs.of(model, problem.classes, said)
     _check_reach(model, outputs, problem, few.x)
     if model.compiled:
@@ -114,8 +121,9 @@ def attempt(recipe: Recipe, seed: int, few: Split) -> tuple[keras.Model | None, 
 
 def _answering(recipe: Recipe, config: Config, seed: int, few: Split) -> tuple[keras.Model, Any]:
     """Return a model that no other trial trains, and what it makes of a few examples."""
-    model = _built(recipe, config, seed)
-    said = _said(model, few.x)
+    with defaults():
+        model = _built(recipe, config, seed)
+        said = _said(model, few.x)
     check_afresh(model)
     return model, said
 
@@ -153,6 +161,35 @@ def _said(model: keras.Model, few: NDArray[Any]) -> Any:
     return said
 
 
+def _check_predicts(model: keras.Model, few: NDArray[Any], said: Any) -> None:
+    """Refuse a model that answers otherwise than it is trained to.
+
+    Losses are about what the model itself gives, and scores about what it predicts.
+
+    Raises:
+        ModelError: it is such a model.
+
+    """
+    if not (changed := [name for name in _PREDICTS if _is_changed(model, name)]):
+        return
+    trained = keras.ops.convert_to_numpy(said).astype(np.float64)
+    predicted = answers_of(model, few)
+    if predicted.shape != trained.shape or not close(trained, predicted):
+        raise ModelError(
+            f"its {changed[0]} gives other answers than the model itself, which is what is "
+            "trained: leave it out, and let call() return what is to be judged"
+        )
+
+
+# Where an author may change what a model predicts.
+_PREDICTS = ("predict_step", "predict_on_batch", "make_predict_function")
+
+
+def _is_changed(model: keras.Model, name: str) -> bool:
+    method = getattr(model, name)
+    return getattr(method, "__func__", method) is not getattr(keras.Model, name)
+
+
 def _check_reach(model: keras.Model, outputs: Outputs, problem: Problem, few: NDArray[Any]) -> None:
     """Refuse a model of one unit whose end cannot say what is asked of it.
 
@@ -182,20 +219,52 @@ def _check_reach(model: keras.Model, outputs: Outputs, problem: Problem, few: ND
 def _reach(model: keras.Model, few: NDArray[Any]) -> tuple[float, float]:
     """Return between which numbers all outputs lie, as far as can be told.
 
-    A model that hides its end is asked: a sigmoid stays between 0 and 1 whatever comes in, and what
-    has none leaves these when the inputs are a thousand times as large, or their negatives.
+    A model that hides its end is tried with other weights: a sigmoid stays between 0 and 1 whatever
+    they are. From outputs that are all the same nothing follows.
     """
-    if (last := last_activation(model)) is not None:
-        return REACH.get(last, EVERYWHERE)
-    numbers = few.astype(np.float32)
-    try:
-        said = [keras.ops.convert_to_numpy(model(by * numbers)) for by in (1, 1000, -1000)]
-    except Exception:  # numbers of words, say, have no thousandfold
+    last = last_activation(model)
+    if last in REACH:
+        return REACH[last]
+    if last == "linear" or not model.trainable_weights:
         return EVERYWHERE
-    for low, high in (SHARES, SIGNED, POSITIVE):
-        if all(((one >= low) & (one <= high)).all() for one in said):
-            return low, high
-    return EVERYWHERE
+    bounds, ends = [SHARES, SIGNED, POSITIVE], (np.inf, -np.inf)
+    try:
+        for said in _tried(model, few[:TRIED_ROWS]):
+            bounds = [
+                (low, high) for low, high in bounds if said.min() >= low and said.max() <= high
+            ]
+            ends = min(ends[0], said.min()), max(ends[1], said.max())
+            if not bounds:
+                return EVERYWHERE
+    except Exception:  # weights that are no numbers, say
+        return EVERYWHERE
+    return bounds[0] if ends[0] < ends[1] else EVERYWHERE
+
+
+def _tried(model: keras.Model, few: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield what a model makes of examples with other weights, and give it its own back.
+
+    Each draw is followed by its negative, so that what may fall below 0 does.
+    """
+    random, own = np.random.RandomState(0), model.get_weights()
+    trained = {id(weight) for weight in model.trainable_weights}
+    try:
+        for _ in range(TRIES):
+            drawn = [_drawn(random, one.shape) for one in own]
+            for sign in (1, -1):
+                for weight, value in zip(model.weights, drawn, strict=True):
+                    if id(weight) in trained:
+                        weight.assign(sign * value)
+                yield keras.ops.convert_to_numpy(model(few))
+    finally:
+        model.set_weights(own)
+
+
+def _drawn(random: np.random.RandomState, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return weights that move outputs by about `STRETCH`, whatever the layer's size."""
+    inputs = int(np.prod(shape[:-1]))  # 1 of biases
+    drawn: NDArray[np.float64] = random.normal(scale=STRETCH / np.sqrt(max(1, inputs)), size=shape)
+    return drawn
 
 
 def _make_metrics(model: keras.Model, answers: NDArray[Any], said: Any) -> None:

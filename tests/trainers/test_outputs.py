@@ -44,7 +44,7 @@ class Weighted(keras.losses.BinaryCrossentropy):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable("tests")
-class OneHot(LOSSES.CategoricalCrossentropy):  # type: ignore[misc]
+class OneHot(keras.losses.CategoricalCrossentropy):  # type: ignore[misc]
     """A loss of one's own that takes labels, whatever it extends."""
 
     def call(self, true: Any, said: Any) -> Any:
@@ -52,7 +52,7 @@ class OneHot(LOSSES.CategoricalCrossentropy):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable("tests")
-class Signs(LOSSES.Loss):  # type: ignore[misc]
+class Signs(keras.losses.Loss):  # type: ignore[misc]
     """A loss of one's own that wants opposite numbers."""
 
     def call(self, true: Any, said: Any) -> Any:
@@ -69,6 +69,18 @@ def scaled(true: Any, said: Any) -> Any:
 
 def roots(true: Any, said: Any) -> Any:
     return mine(true, keras.ops.sqrt(said))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Hidden(keras.Model):  # type: ignore[misc]
+    """A model that hides its end."""
+
+    def __init__(self, **end: Any) -> None:
+        super().__init__()
+        self.end = LAYERS.Dense(**end)
+
+    def call(self, x: Any) -> Any:
+        return self.end(x)
 
 
 MEANINGS: list[tuple[Callable[[], keras.Model], Meaning]] = [
@@ -98,6 +110,8 @@ MEANINGS: list[tuple[Callable[[], keras.Model], Meaning]] = [
     (lambda: model(LAYERS.Dense(2, "sigmoid"), loss=SPARSE()), Meaning.SHARES),
     (lambda: model(LAYERS.Dense(2, "softmax"), loss=mine), Meaning.SHARES),
     (lambda: model(LAYERS.Dense(2, "softmax"), loss=OneHot()), Meaning.SHARES),
+    (lambda: model(Hidden(units=2, activation="softmax")), Meaning.SHARES),
+    (lambda: model(Hidden(units=1), loss=mine), Meaning.PROBABILITY),
     (lambda: model(LAYERS.Dense(2), loss=SPARSE(from_logits=True)), Meaning.LOGITS),
     (lambda: model(LAYERS.Dense(2), loss=mine), Meaning.LOGITS),
     (lambda: model(LAYERS.Dense(5)), Meaning.LOGITS),
@@ -172,18 +186,6 @@ def test_probabilities_are_what_the_loss_takes_outputs_for() -> None:
     )
     logits = np.array([[0.5, 0.25, 0.25]])  # which look like probabilities
     assert outputs(Meaning.LOGITS, 3).probabilities(logits)[0, 0] == pytest.approx(0.391, abs=1e-3)
-
-
-@keras.saving.register_keras_serializable("tests")
-class Hidden(keras.Model):  # type: ignore[misc]
-    """A model that hides its end."""
-
-    def __init__(self, **end: Any) -> None:
-        super().__init__()
-        self.end = LAYERS.Dense(**end)
-
-    def call(self, x: Any) -> Any:
-        return self.end(x)
 
 
 def test_a_hidden_end_of_few_digits_is_seen_in_what_it_gives() -> None:

@@ -1,0 +1,153 @@
+"""Models of the study's own: what is seen of them before they are trained."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from search.data.splits import Dataset, Split
+from search.errors import ModelError
+from search.study.recipe import Recipe
+from search.study.space import Config
+from search.study.training import Training
+from search.trainers.model import Problem
+from search.trainers.own import OwnModel, own_model
+
+LAYERS, LOSSES = keras.layers, keras.losses
+FAR = 5.0  # deviations of targets, whatever lies between 0 and 1 or -1 and 1
+
+
+def data(classes: int | None) -> Dataset:
+    random = np.random.RandomState(0)
+    x = random.normal(size=(64, 8)).astype(np.float32)
+    y = FAR * x[:, 0].astype(np.float64) if classes is None else np.arange(64) % classes
+    split = Split(x, y)
+    return Dataset(name="own", sha256="", train=split, validation=split, classes=classes)
+
+
+def made(build: Callable[[], keras.Model], classes: int | None = None, seed: int = 0) -> OwnModel:
+    """Make a model as a trial does."""
+    dataset = data(classes)
+    recipe = Recipe(Config({}), lambda _config: build(), Training(epochs=1))
+    return own_model(recipe, Problem.of(dataset), seed, dataset.validation.part(slice(32)))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Hiding(keras.Model):  # type: ignore[misc]
+    """A model that hides its end."""
+
+    def __init__(self, *parts: keras.layers.Layer) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def call(self, x: Any) -> Any:
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def hiding(*parts: keras.layers.Layer, loss: Any = "mse") -> keras.Model:
+    model = Hiding(*parts)
+    model.compile("sgd", loss)
+    return model
+
+
+LOGITS = LOSSES.BinaryCrossentropy(from_logits=True)
+
+
+def zeros() -> keras.layers.Layer:
+    return LAYERS.Dense(1, kernel_initializer="zeros")
+
+
+def small() -> keras.layers.Layer:
+    return LAYERS.Dense(1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hidden_end_that_is_linear_reaches_everything(seed: int) -> None:
+    for parts in (
+        lambda: [LAYERS.Dense(4, "relu"), zeros()],
+        lambda: [LAYERS.Dense(4, "tanh"), LAYERS.Dense(1)],
+        lambda: [LAYERS.LayerNormalization(), LAYERS.Dense(4, "tanh"), small()],
+        lambda: [LAYERS.Dense(4, "relu"), LAYERS.Dense(1, use_bias=False)],
+    ):
+        made(lambda parts=parts: hiding(*parts()), None, seed)  # type: ignore[misc]
+        made(lambda parts=parts: hiding(*parts(), loss=LOGITS), 2, seed)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("activation", "said"),
+    [("sigmoid", "from 0 to 1"), ("tanh", "from -1 to 1"), ("softplus", "from 0 to inf")],
+)
+def test_a_hidden_end_that_is_bounded_is_found_and_left_as_it_was(
+    activation: str, said: str
+) -> None:
+    built: list[keras.Model] = []
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(4)
+        built.append(hiding(LAYERS.Dense(4, "relu"), LAYERS.Dense(1, activation)))
+        return built[-1]
+
+    with pytest.raises(ModelError, match=f"its last layer gives numbers {said}, and most targets"):
+        made(build)
+    untouched = build()
+    untouched(data(None).validation.x)
+    for one, other in zip(built[0].get_weights(), untouched.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_hidden_sigmoid_is_no_logit() -> None:
+    with pytest.raises(ModelError, match="between 0 and 1 alone"):
+        made(lambda: hiding(LAYERS.Dense(4), LAYERS.Dense(1, "sigmoid"), loss=LOGITS), 2)
+
+
+def test_weights_that_are_not_trained_tell_nothing_of_an_end() -> None:
+    def build() -> keras.Model:
+        model = hiding(small())
+        model.trainable = False
+        return model
+
+    made(build)
+
+
+class Predicting(Hiding):
+    """A model that predicts what it is not trained to."""
+
+    def predict_step(self, data: Any) -> Any:
+        return self.squashed(super().predict_step(data))
+
+    def squashed(self, said: Any) -> Any:
+        return keras.ops.sigmoid(said)
+
+
+class PredictingAlike(Predicting):
+    """A model that predicts in its own way what it is trained to."""
+
+    def squashed(self, said: Any) -> Any:
+        return said
+
+
+def test_a_model_that_predicts_otherwise_than_it_is_trained_is_refused() -> None:
+    def build(kind: type[Hiding]) -> keras.Model:
+        model = kind(LAYERS.Dense(4, "relu"), LAYERS.Dense(1))
+        model.compile("sgd", LOGITS, jit_compile=False)
+        return model
+
+    with pytest.raises(ModelError, match="its predict_step gives other answers than the model"):
+        made(lambda: build(Predicting), 2)
+    made(lambda: build(PredictingAlike), 2)
+
+
+def test_what_build_says_to_keras_as_a_whole_ends_with_it() -> None:
+    def build() -> keras.Model:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        keras.config.set_epsilon(1e-3)
+        return keras.Sequential([keras.Input((8,)), LAYERS.Dense(1)])
+
+    found = made(build)
+    assert found.model.layers[0].dtype_policy.name == "mixed_bfloat16", "as its author has it"
+    assert keras.config.dtype_policy().name == "float32"
+    assert keras.config.epsilon() == 1e-7
