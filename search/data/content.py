@@ -6,6 +6,7 @@ So a study goes on when the same is given again, and others can be given the fil
 import hashlib
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib import format as npy
 
 from search.data.formats import Array
 from search.errors import DataCorrupt, UsageError, reason_of
@@ -47,7 +49,7 @@ def in_files(data: Table | Mapping[str, Any], folder: Path) -> tuple[str | Table
 
     """
     if isinstance(data, Mapping):
-        arrays = {str(name): _array(str(name), value) for name, value in data.items()}
+        arrays = {str(name): array_of(str(name), value) for name, value in data.items()}
         path = folder / f"arrays-{_digest_of_arrays(arrays)}.npz"
         return str(path), (Held(path, "the arrays", partial(_write_arrays, arrays)),)
     files = []
@@ -98,6 +100,9 @@ def keep_files(files: tuple[Held, ...]) -> Callable[[], None]:
         raise UsageError(
             f"{folder} cannot hold the data: {error.strerror or error}; name another with --out"
         ) from error
+    except BaseException:
+        undo()
+        raise
     return undo
 
 
@@ -112,11 +117,33 @@ def _whole(one: Held) -> None:
         Path(beside).unlink(missing_ok=True)
 
 
-def _array(name: str, value: Any) -> Array:
-    array = np.asarray(value)
+def array_of(name: str, value: Any) -> Array:
+    """Return what a person calls an array as one that a file can hold, text as text.
+
+    Raises:
+        DataCorrupt: it is none.
+
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataCorrupt(
+            f"{name} is masked, and networks would be given what is under the mask; fill it in "
+            "with .filled(...), or leave these examples out"
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataCorrupt(
+            f"{name} is no array: its examples differ in shape; pad or cut them to one"
+        ) from error
+    except (TypeError, RuntimeError) as error:  # of what another library takes for an array
+        raise DataCorrupt(
+            f"{name} does not become an array of NumPy: {reason_of(error)}; make it one first"
+        ) from error
+    if array.dtype.kind == "V" and array.dtype.type is not np.void:  # bfloat16 and smaller ones
+        return array.astype(np.float32)
     if array.dtype.kind == "T":  # NumPy's own strings, which no archive holds
-        array = array.astype(str)
-    if array.dtype.kind != "O":
+        array = array.astype(object)
+    if not array.dtype.hasobject:
         return array
     if all(isinstance(one, str) for one in array.flat):  # as pandas keeps text
         return array.astype(str)
@@ -130,12 +157,17 @@ def _digest_of_arrays(arrays: Mapping[str, Array]) -> str:
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        # Of dates NumPy lends no bytes, but of what else their bytes may be.
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:_LETTERS]
 
 
 def _write_arrays(arrays: Mapping[str, Array], path: Path) -> None:
-    np.savez(path, allow_pickle=False, **arrays)
+    """Write what `numpy.savez` would, which takes an array called ``file`` for its own argument."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, array, allow_pickle=False)
 
 
 def _parquet(frame: "pd.DataFrame") -> bytes:
