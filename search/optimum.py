@@ -243,18 +243,29 @@ class Optimum:
             x: raw inputs, ``[row, ...]``; of a table a frame with its columns.
 
         Returns:
-            A class for each row, as the user called it, or a number in the targets' unit.
+            A class for each row, as the user called it, or a number in the targets' unit. Where a
+            model has more outputs than there are classes, and says one of the others, it is None.
+
+        Raises:
+            DataCorrupt: the rows are none that the winner could have been trained on.
 
         """
         import numpy as np
 
-        said: NDArray[np.generic] = np.array(self._predictor.predict(x)["prediction"].tolist())
+        found = self._predictor.predict(x)["prediction"].tolist()
+        # No values have no type of their own.
+        like = None if found else np.array(self._predictor.labels or (0.0,)).dtype
+        said: NDArray[np.generic] = np.array(found, like)
         return said
 
     def probabilities(self, x: Any) -> "pd.DataFrame":
         """Return how sure the winner is of each class, a column for each.
 
+        Where a model has more outputs than there are classes, what a row lacks to 1 is how sure
+        the winner is of none of them.
+
         Raises:
+            DataCorrupt: the rows are none that the winner could have been trained on.
             UsageError: numbers are predicted, of which none is likelier than another.
 
         """

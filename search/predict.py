@@ -53,7 +53,9 @@ def predict(
     else:
         pieces = _of_arrays(rows)
     with closing(pieces):
-        said = (predictor.predict(piece) for piece in pieces)
+        said = (
+            predictor.predict(piece, number * ROWS_AT_A_TIME) for number, piece in enumerate(pieces)
+        )
         first = next(said)  # complains before a file is begun
         with _opened(out) as file:
             for number, frame in enumerate(chain([first], said)):

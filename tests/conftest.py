@@ -71,6 +71,7 @@ SLOW = (
     "health/test_measures.py",
     "lanes",
     "proof/test_confirm.py",
+    "proof/test_predictor.py",
     "proof/test_regression_proof.py",
     "study/test_studies.py",
     "test_notebook.py",

@@ -30,6 +30,7 @@ from search.data.formats import (
     npz_names,
     read_npz,
 )
+from search.data.inputs import converted, flaw_of_type, way_out
 from search.data.sources import Found
 from search.data.twice import Twice
 from search.errors import DataCorrupt, DataNotFound
@@ -119,7 +120,7 @@ class OwnFile:
         order = np.random.RandomState(0).permutation(examples)
         for key, array in arrays.items():
             if key.startswith("x"):
-                arrays[key] = _converted(array)
+                arrays[key] = converted(array)
             elif key in WEIGHTS.values():
                 arrays[key] = array.reshape(-1).astype(np.float32)
             if key in (*TRAIN, WEIGHTS["x_train"]):
@@ -205,11 +206,6 @@ def _gather(answers: Answers, key: str, found: set[int], y: Array) -> None:
     found.update(np.unique(answers.of_values(key, y)).tolist())
 
 
-def _converted(x: Array) -> Array:
-    """Return inputs as networks are given them: bytes as they are, all else as float32."""
-    return x if x.dtype == np.uint8 else x.astype(np.float32)
-
-
 def _flaw_of_weights(weights: Array) -> str | None:
     """Return why examples cannot have these weights, in words; None where they can."""
     with np.errstate(over="ignore"):
@@ -262,8 +258,8 @@ def _flaws_of_weights(headers: Mapping[str, Header], x: str, key: str) -> Iterat
 
 
 def _flaws_of_inputs(key: str, header: Header, least: int) -> Iterator[str]:
-    if header.dtype.kind not in "buif":
-        yield f"{key} holds {header.dtype}; inputs are numbers{_way_out(header)}"
+    if flaw := flaw_of_type(header.dtype):
+        yield f"{key} holds {flaw}"
     if len(header.shape) < 2:
         yield (
             f"{key} has shape {header.shape}; it must be [example, ...], a single column "
@@ -280,7 +276,7 @@ def _flaws_of_answers(key: str, header: Header, x: str, examples: int) -> Iterat
     if header.dtype.kind not in "buifUS":
         yield (
             f"{key} holds {header.dtype}; labels are whole numbers, text or truth values, the "
-            f"targets of a regression numbers{_way_out(header)}"
+            f"targets of a regression numbers{way_out(header.dtype)}"
         )
     if shape in ((examples,), (examples, 1)):
         return
@@ -291,26 +287,6 @@ def _flaws_of_answers(key: str, header: Header, x: str, examples: int) -> Iterat
             f"{key}.argmax(axis=1), of several targets choose one"
         )
     yield f"{key} has shape {shape} for the {examples} examples of {x}{advice}"
-
-
-_FROM_TEXT = (
-    "; turn text into numbers first, like the word numbers of a TextVectorization that was adapted "
-    "to x_train, and leave that layer out of the model"
-)
-
-
-def _way_out(header: Header) -> str:
-    """Return what to do about a type that no network takes, where it is known."""
-    ways = {
-        "O": "; save text by np.array(..., str), and fill in what is missing",
-        "M": "; turn dates into numbers first, like the days since the first",
-        "m": "; turn durations into numbers first, like their seconds",
-        "c": "; split complex numbers into two columns",
-        "S": _FROM_TEXT,
-        "U": _FROM_TEXT,
-        "V": "; put the fields of its records side by side as columns",
-    }
-    return ways.get(header.dtype.kind, "")
 
 
 def _is_text(header: Header) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from search.data.columns import values_of
 from search.data.frames import checked, need
+from search.data.inputs import new_rows
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 from search.study.task import Label
@@ -54,38 +55,49 @@ class Predictor:
         dates = ColumnKind.DATE
         return [one.name for one in self.columns or () if one.text or one.kind is dates]
 
-    def predict(self, rows: "pd.DataFrame | NDArray[Any]") -> "pd.DataFrame":
+    def predict(self, rows: "pd.DataFrame | NDArray[Any]", first: int = 0) -> "pd.DataFrame":
         """Return what the model says of rows.
 
         Args:
             rows: a frame with the columns of the table that was learned from, others are not
                 looked at; or raw inputs, ``[row, ...]``.
+            first: the number of the first row, for messages.
 
         Returns:
             A frame with a row for each, in the same order: ``prediction``, a class as its user
-            calls it or a number in the targets' unit, and the probability of each class.
+            calls it or a number in the targets' unit, and the probability of each class. Where a
+            model has more outputs than there are classes, and one of the others is the largest,
+            the prediction is None; the probability that the row lacks is that of no class.
 
         Raises:
-            DataCorrupt: a column is not there, or holds what it never held.
+            DataCorrupt: a column is not there, or holds what it never held; or raw inputs are of
+                another shape or type, or numbers that no network is given.
 
         """
         import pandas as pd
 
-        said = answers_of(self.model, self._given(rows))
-        outputs = Outputs.of(self.model, None if self.labels is None else len(self.labels), said)
-        index = rows.index if isinstance(rows, pd.DataFrame) else None
-        if self.labels is None:
-            return pd.DataFrame({"prediction": outputs.numbers(said)}, index=index)
-        labels = np.array(self.labels, object)
-        shares = outputs.probabilities(said)
-        found: dict[str, Any] = {"prediction": labels[outputs.guesses(said)]}
-        for number, label in enumerate(self.labels):
-            found[f"probability of {label}"] = shares[:, number]
-        return pd.DataFrame(found, index=index)
+        given = self._given(rows, first)
+        names = ["prediction", *(f"probability of {label}" for label in self.labels or ())]
+        said = self._said(given) if len(rows) else np.empty((len(names), 0))
+        found = pd.DataFrame(dict(zip(names, said, strict=True)))
+        return found.set_axis(rows.index) if isinstance(rows, pd.DataFrame) else found
 
-    def _given(self, rows: "pd.DataFrame | NDArray[Any]") -> Any:
+    def _said(self, given: Any) -> list[Any]:
+        """Return the columns of what the model says."""
+        import pandas as pd
+
+        said = answers_of(self.model, given)
+        outputs = Outputs.of(self.model, None if self.labels is None else len(self.labels), said)
+        if self.labels is None:
+            return [outputs.numbers(said)]
+        words = dict(enumerate(self.labels))
+        guesses = [words.get(one) for one in outputs.guesses(said).tolist()]
+        # Left to itself, pandas makes NaN of None.
+        return [pd.Series(guesses, dtype=object), *outputs.probabilities(said).T[: len(words)]]
+
+    def _given(self, rows: Any, first: int) -> Any:
         if self.columns is None:
-            return np.asarray(rows)
+            return new_rows(rows, self._sizes, first)
         import pandas as pd
 
         if not isinstance(rows, pd.DataFrame):
@@ -93,5 +105,15 @@ class Predictor:
         used = {one.name: one for one in self.columns if one.kind is not ColumnKind.DROP}
         names = [str(name) for name in rows.columns]
         need(used, NEW, "", names)
-        rows = checked(rows.loc[:, [name in used for name in names]], NEW)
+        rows = rows.loc[:, [name in used for name in names]]
+        if not len(rows):
+            return {}
+        rows = checked(rows, NEW)
         return {name: values_of(column, rows[name]) for name, column in used.items()}
+
+    @property
+    def _sizes(self) -> Sequence[int | None] | None:
+        """Of an example that the model takes; a subclassed model knows what it was built for."""
+        shape = getattr(self.model, "input_shape", None)
+        shape = shape or (self.model.get_build_config() or {}).get("input_shape")
+        return None if shape is None else tuple(shape[1:])

@@ -209,6 +209,10 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "complex": ({"x_train": X + 1j}, "x_train holds complex128; .* two columns"),
     "dates": ({"x_train": X.astype("i8").astype("M8[s]")}, r"datetime64\[s\]; .* turn dates into"),
     "records": ({"x_test": np.zeros((300, 8), [("a", "f4")])}, "side by side as columns"),
+    "what NumPy has no type for": (
+        {"x_test": np.zeros((300, 8), "V2")},
+        r"x_test holds \|V2; .*bfloat16, by x\.astype\(np\.float32\)",
+    ),
     "none": ({"x_train": X[:0], "y_train": Y[:0]}, "x_train has 0 examples"),
     "a number": ({"x_train": np.float64(3)}, r"x_train has shape \(\); it must be"),
     "no pixels": (
