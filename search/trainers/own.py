@@ -85,7 +85,7 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
 
     """
     config = _Watched(recipe.config)
-model, said = _answering(recipe, config, seed, few)
+    model, said = _answering(recipe, config, seed, few)
     _check_predicts(model, few.x, said)
     outputs = Outputs.of(model, problem.classes, said)
     _check_reach(model, outputs, problem, few.x)
