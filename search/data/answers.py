@@ -86,11 +86,18 @@ class Answers:
         known = {label: number for number, label in enumerate(self.labels)}
         numbers = [known.get(value, -1) for value in differing.tolist()]  # 1, 1.0 and True alike
         if -1 in numbers:
-            unknown = _shown([_python(differing)[numbers.index(-1)]])
+            value = _python(differing)[numbers.index(-1)]
             raise DataCorrupt(
-                f"{key} holds {unknown}, a class that {self.name} has not: {_shown(self.labels)}"
+                f"{key} holds {_shown([value])}, a class that {self.name} has not: "
+                f"{_shown(self.labels)}{self._remedy(key, value)}"
             )
         return np.array(numbers, np.int64)[places.reshape(-1)]
+
+    def _remedy(self, key: str, value: Label) -> str:
+        """Return what to do about a value that is a class but for the type it was rounded to."""
+        if any(_rounded(value, one) or _rounded(one, value) for one in self.labels or ()):
+            return f"; they are rounded differently, give {self.name} and {key} one type"
+        return ""
 
     def _check_exact(self, key: str, differing: Array) -> None:
         """Refuse floats so large that they may have been another class before they were floats.
@@ -166,6 +173,14 @@ class Answers:
             )
         elif flaw := unlearnable(y):
             raise DataCorrupt(f"{key} holds {flaw}")
+
+
+def _rounded(value: Label, other: Label) -> bool:
+    """Say whether a smaller type of floats makes one value of the other."""
+    if not (isinstance(value, float) and isinstance(other, float)):
+        return False
+    with np.errstate(over="ignore", under="ignore"):
+        return other in (float(np.float32(value)), float(np.float16(value)))
 
 
 def comparable(y: Array) -> Array:

@@ -272,6 +272,16 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path: Path, case: str) -> N
     assert len(text) < len(path) + 300
 
 
+@pytest.mark.parametrize(("trained", "tested"), [("f4", "f8"), ("f8", "f4"), ("f2", "f4")])
+def test_classes_that_are_rounded_differently_need_one_type(trained: str, tested: str) -> None:
+    answers = Answers.of((Y / 10 + 0.1).astype(trained), Task.CLASSIFICATION)
+    remedy = "a class that y_train has not: .*; .* give y_train and y_test one type"
+    with pytest.raises(DataCorrupt, match=remedy):
+        answers.of_values("y_test", (YT / 10 + 0.1).astype(tested))
+    with pytest.raises(DataCorrupt, match=r"has not: [^;]*$"):
+        answers.of_values("y_test", YT + 0.5)
+
+
 @given(st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=30), st.integers(1, 7))
 def test_an_extent_is_the_same_however_it_is_cut(values: list[float], size: int) -> None:
     x = np.array(values)[:, None]
