@@ -216,23 +216,68 @@ def main(command: click.Command) -> None:
 
 def asked_backend() -> tuple[str, str]:
     """Return the backend that Keras is asked to run on, and who asks, in words."""
-    file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
     if (name := os.environ.get("KERAS_BACKEND")) is not None:
         return name, f"KERAS_BACKEND is {name}"
-    try:
-        name = str(json.loads(file.read_text()).get("backend", "tensorflow"))
-    except (OSError, ValueError, AttributeError):
-        name = "tensorflow"  # Keras takes its defaults then, too
+    file, settings = _keras_json()
+    name = str(settings.get("backend", "tensorflow"))
     return name, f"{file} asks for the backend {name}"
 
 
 def check_backend() -> None:
-    """Refuse what Keras cannot run on here: its import would fail, and not say who asked for it."""
+    """Refuse what Keras cannot run on or with: its import would fail, and not say who asked.
+
+    Raises:
+        UsageError: this is such a backend, or such a setting.
+
+    """
     name, asked = asked_backend()
     if name not in ("tensorflow", "jax"):
         raise UsageError(f"{asked}; search runs on tensorflow or jax: set KERAS_BACKEND=tensorflow")
     if importlib.util.find_spec(name) is None:
         raise UsageError(f"{asked}, which is not installed; set KERAS_BACKEND=tensorflow")
+    file, settings = _keras_json()
+    for key, taken in _TAKEN.items():
+        if key in settings and settings[key] not in taken:
+            raise UsageError(
+                f"{file} has {settings[key]!r} for {key}, and Keras takes {' or '.join(taken)} "
+                "alone; change it there, or take the file away"
+            )
+    if not isinstance(settings.get("epsilon", 1e-7), float):
+        raise UsageError(
+            f"{file} has {settings['epsilon']!r} for epsilon, and Keras takes a number with a "
+            "point alone, like 1e-07; change it there, or take the file away"
+        )
+
+
+_TAKEN = {
+    "floatx": ("float16", "float32", "float64"),
+    "image_data_format": ("channels_last", "channels_first"),
+}
+
+
+def _keras_json() -> tuple[Path, dict[str, Any]]:
+    """Return where Keras finds its settings, and those in it.
+
+    Raises:
+        UsageError: Keras would stumble over the file.
+
+    """
+    file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+    try:
+        settings = json.loads(file.read_text()) if file.exists() else {}
+    except ValueError:
+        settings = {}  # Keras takes its defaults then, too
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read ({error.strerror or error}), which Keras does when it starts; "
+            "take it away"
+        ) from error
+    if not isinstance(settings, dict):
+        raise UsageError(
+            f"{file} holds no settings by their names, as Keras has them; write {{}} into it, or "
+            "take it away"
+        )
+    return file, settings
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from search.cli import check_backend
+from search.errors import UsageError
+
 COMMANDS = ("run --study blobs", "worker", "status --study blobs", "replay --study blobs --trial 0")
 SETTINGS = {
     "floatx": "float16",
@@ -81,6 +84,46 @@ def test_a_backend_that_cannot_be_used_is_named_with_who_asked_for_it(
     assert (status, said.count("\n")) == (2, 1)
     assert said.startswith("error: KERAS_BACKEND is theano; ")
     assert said.endswith(remedy)
+
+
+BAD: list[tuple[Any, str]] = [
+    ([1], r"holds no settings .* write \{\} into it"),
+    ({"floatx": "float8"}, "has 'float8' for floatx, .* float16 or float32 or float64 alone"),
+    ({"floatx": ["float16"]}, r"has \['float16'\] for floatx"),
+    ({"epsilon": "x"}, "has 'x' for epsilon, .* like 1e-07"),
+    ({"epsilon": 1}, "has 1 for epsilon"),
+    ({"image_data_format": None}, "has None for image_data_format, .* channels_last or"),
+]
+
+
+@pytest.mark.parametrize("backend", [None, "tensorflow"])
+@pytest.mark.parametrize(("settings", "said"), BAD)
+def test_settings_that_keras_cannot_start_with_are_named(
+    settings: Any, said: str, backend: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(keras_json(tmp_path / "keras", settings)))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if backend is not None:
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(UsageError, match=f"^{tmp_path}/keras/keras.json {said}"):
+        check_backend()
+
+
+def test_settings_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keras.json").mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match=r"keras\.json cannot be read \(Is a directory\)"):
+        check_backend()
+
+
+def test_a_bad_setting_leaves_nothing_behind(tmp_path: Path) -> None:
+    home = keras_json(tmp_path / "keras", [1])
+    status, said = asked("run --study blobs", environment(home), tmp_path)
+    assert (status, said.count("\n")) == (2, 1)
+    assert said.startswith(f"error: {home}/keras.json holds no settings")
+    assert list(tmp_path.iterdir()) == [home]
 
 
 def test_help_is_there_whatever_keras_is_told(tmp_path: Path) -> None:
