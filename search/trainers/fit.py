@@ -170,10 +170,12 @@ class FitTrainer:
         self, running: _Running, metric: Metric, split: Split, weight: Weights | None = None
     ) -> float:
         """Score the answers that the model gives now."""
+        return metric.score(split.y, self._answers(running, split), weight)
+
+    def _answers(self, running: _Running, split: Split) -> NDArray[np.float64]:
+        """Return probabilities, or predictions in the unit of the targets."""
         answers = running.outputs.answers(answers_of(running.model, split.x))
-        if self._problem.classes is None:
-            answers = running.problem.in_unit(answers)
-        return metric.score(split.y, answers, weight)
+        return running.problem.in_unit(answers) if self._problem.classes is None else answers
 
     def _look(self, running: _Running) -> None:
         """Look at the trial's health if it is its turn."""
@@ -232,7 +234,9 @@ class FitTrainer:
             verbose=0,
             callbacks=callbacks,
         )
-        logs = {name: float(values[-1]) for name, values in history.history.items()}
+        last = {name: values[-1] for name, values in history.history.items()}
+        # A metric of the author's may be many numbers, one for each class say.
+        logs = {name: float(value) for name, value in last.items() if np.ndim(value) == 0}
         few = len(validation)
         return logs, shuffled.part(slice(few))
 
@@ -254,6 +258,10 @@ class FitTrainer:
         if running.kept:
             running.model.set_weights(running.kept)
         return networks.finished(running.model, running.problem)
+
+    def answers(self, lane: int, split: Split) -> NDArray[np.float64]:
+        """Return what the trial's network itself says: probabilities, or numbers in their unit."""
+        return self._answers(self._in(lane), split)
 
     def stop(self, lane: int) -> Outcome:
         """End the trial and free lane 0."""

@@ -33,6 +33,7 @@ Scaling: TypeAlias = float | list[float]
 # That of what is 1 in a tenth of the rows. Divided by its own deviation, a value that hardly any
 # row has would be many times as large as all other inputs of such a row.
 LEAST_SCALE = 0.3
+IN_UNIT = "in_the_unit_of_the_targets"  # a layer of ours beside those that an author names
 STEPS_PER_CALL = 10  # enough to hide Python's share of a step of a small network
 
 
@@ -53,6 +54,7 @@ class Problem:
     target_mean: float = 0.0  # of a regression's targets of the training split
     target_scale: float = 1.0  # their standard deviation
     target_range: tuple[float, float] = (0.0, 0.0)  # a twentieth of them lies beyond at each end
+    upright: bool = False  # whether labels are given to a network as [example, 1]
     metric: Metric = ACCURACY  # how predictions are scored
     encoding: "Encoding | None" = None  # of a table, how its columns become inputs
 
@@ -117,7 +119,7 @@ class Problem:
     def wanted(self, split: Split) -> NDArray[Any]:
         """Return the same in the shape that Keras wants."""
         answers = self.answers(split)
-        return answers[:, None] if self.classes is None else answers
+        return answers[:, None] if self.classes is None or self.upright else answers
 
     def in_unit(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what a network says of a regression in the unit of the raw targets."""
@@ -284,8 +286,11 @@ def finished(model: keras.Model, problem: Problem) -> keras.Model:
     has been trained on raw targets is left as it is there, and so is a classifier.
     """
     if problem.classes is None and (problem.target_scale, problem.target_mean) != (1.0, 0.0):
-        layers = model.layers if isinstance(model, keras.Sequential) else [model]
-        back = keras.layers.Rescaling(problem.target_scale, problem.target_mean)
+        # A class that extends it may do more in its call than to go through its layers.
+        layers = model.layers if type(model) is keras.Sequential else [model]
+        back = keras.layers.Rescaling(
+            problem.target_scale, problem.target_mean, name=IN_UNIT, dtype="float32"
+        )
         model = keras.Sequential([keras.Input(problem.input_shape), *layers, back])
     return model if problem.encoding is None else taking_rows(model, problem.encoding)
 

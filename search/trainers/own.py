@@ -88,11 +88,15 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
     model, said = _answering(recipe, config, seed, few)
     _check_predicts(model, few.x, said)
     outputs = Outputs.of(model, problem.classes, said)
+    if not np.isfinite(keras.ops.convert_to_numpy(said).astype(np.float64)).all():
+        raise ModelError(
+            "before it is trained the model gives what is no number, or beyond all: scale its "
+            "inputs, or give its layers dtype='float32'"
+        )
     _check_reach(model, outputs, problem, few.x)
     if model.compiled:
         _check_left_alone(recipe.training)
-        problem = _raw(problem)
-        _make_metrics(model, problem.wanted(few), said)
+        problem = _measured(model, _raw(problem), few, said)
         return OwnModel(model, recipe, problem, outputs)
     recipe = replace(recipe, training=_settled(recipe, config))
     if outputs.meaning is Meaning.NUMBER and last_activation(model) != "linear":
@@ -267,14 +271,23 @@ def _drawn(random: np.random.RandomState, shape: tuple[int, ...]) -> NDArray[np.
     return drawn
 
 
-def _make_metrics(model: keras.Model, answers: NDArray[Any], said: Any) -> None:
+def _measured(model: keras.Model, problem: Problem, few: Split, said: Any) -> Problem:
     """Have Keras make the variables of a model's metrics; see `networks.compile_for`.
 
     Those that an author's own code makes, in its own way, are left to it.
+
+    Returns:
+        The problem with answers in the shape that the metrics take. Losses take either.
+
     """
-    with contextlib.suppress(Exception):
-        model.compute_metrics(None, answers, said)
+    found = problem
+    for one in (problem, replace(problem, upright=True)):
+        with contextlib.suppress(Exception):
+            model.compute_metrics(None, one.wanted(few), said)
+            found = one
+            break
     model.reset_metrics()
+    return found
 
 
 def _raw(problem: Problem) -> Problem:

@@ -6,9 +6,11 @@ Another one is built before, and must stay what it is.
 
 from dataclasses import replace
 from itertools import chain, islice
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from search.data.splits import Dataset, Given
 from search.errors import ModelError, SpecError, UsageError, reason_of
@@ -20,7 +22,7 @@ from search.trainers.afresh import Untouched
 from search.trainers.files import loaded, saved
 from search.trainers.fit import GLANCE, FitTrainer
 from search.trainers.model import Problem
-from search.trainers.outputs import answers_of
+from search.trainers.outputs import Outputs, answers_of, close
 from search.trainers.own import attempt
 
 CONFIGURATIONS = 24  # corners of the space, and as many mixtures of them, that may be tried
@@ -45,7 +47,10 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         trainer.epoch()
         if untouched:
             untouched.check()
-        _check_kept(trainer.model(0), few.validation.given)
+        unit = 1.0 if few.classes else float(dataset.train.y.std())
+        model = trainer.model(0)
+        _check_finished(model, trainer.answers(0, few.validation), few, unit)
+        _check_kept(model, few.validation.given, unit)
         _check_heeded(spec, heeded, few)
     except UsageError:
         raise
@@ -94,7 +99,22 @@ def _few(dataset: Dataset, batch: int) -> Dataset:
     return replace(dataset, train=train, validation=validation)
 
 
-def _check_kept(model: keras.Model, x: Given) -> None:
+def _check_finished(model: keras.Model, trained: NDArray[Any], few: Dataset, unit: float) -> None:
+    """Make sure that a finished model says what the network said that was trained.
+
+    Raises:
+        ModelError: it does not.
+
+    """
+    said = answers_of(model, few.validation.given)
+    if not close(trained, Outputs.of(model, few.classes, said).answers(said), unit):
+        raise ModelError(
+            "with answers in the unit of the targets it says otherwise than it was trained to; "
+            "compile it in build, and it is trained in that unit itself"
+        )
+
+
+def _check_kept(model: keras.Model, x: Given, unit: float) -> None:
     """Make sure that a model survives its file.
 
     Raises:
@@ -111,8 +131,7 @@ def _check_kept(model: keras.Model, x: Given) -> None:
         again = loaded(content)
     except Exception as error:
         raise ModelError(_unloadable(reason_of(error))) from error
-    before, after = (answers_of(one, x).astype(np.float64) for one in (model, again))
-    if not np.allclose(before, after, rtol=1e-3, atol=1e-3, equal_nan=True):
+    if not close(answers_of(model, x), answers_of(again, x), unit):
         raise ModelError(
             "loaded from its file it answers otherwise; what training changes must be a weight "
             "(self.add_weight), and what the constructor takes must be in get_config()"

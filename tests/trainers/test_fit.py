@@ -8,6 +8,7 @@ import pytest
 
 from search.data import load
 from search.data.splits import Dataset, Split
+from search.health.cadence import never
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe
 from search.study.space import Config
@@ -105,3 +106,26 @@ def test_it_trains_where_tensorflow_has_moved_its_gradients(
     ops = pytest.importorskip("tensorflow.python.framework.ops")
     monkeypatch.setattr(ops, "gradient_registry", _Moved(ops.gradient_registry))
     check(dataset, MLP(hidden=(4,)), Training(epochs=2))
+
+
+@keras.saving.register_keras_serializable("tests")
+class EachClass(keras.metrics.Metric):  # type: ignore[misc]
+    """A metric that has a number for each class."""
+
+    def update_state(self, *_arguments: Any, **_keywords: Any) -> None:
+        pass
+
+    def result(self) -> Any:
+        return keras.ops.arange(10, dtype="float32")
+
+
+def test_a_metric_of_many_numbers_is_its_authors_business(dataset: Dataset) -> None:
+    def build(_config: Config) -> keras.Model:
+        model = keras.Sequential([keras.Input((20,)), LAYERS.Dense(10, "softmax")])
+        loss, metrics = "sparse_categorical_crossentropy", [EachClass()]
+        model.compile("sgd", loss, metrics=metrics, jit_compile=False)
+        return model
+
+    trainer = FitTrainer(dataset, never)
+    trainer.start(0, Recipe(Config({}), build, Training(epochs=1)), 3)
+    assert trainer.epoch()[0].loss > 0

@@ -1,6 +1,7 @@
 """Models of the study's own: what is seen of them before they are trained."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from search.errors import ModelError
 from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.training import Training
+from search.trainers import model as networks
 from search.trainers.model import Problem
 from search.trainers.own import OwnModel, own_model
 
@@ -151,3 +153,68 @@ def test_what_build_says_to_keras_as_a_whole_ends_with_it() -> None:
     assert found.model.layers[0].dtype_policy.name == "mixed_bfloat16", "as its author has it"
     assert keras.config.dtype_policy().name == "float32"
     assert keras.config.epsilon() == 1e-7
+
+
+def test_a_model_that_gives_no_numbers_is_refused() -> None:
+    far = LAYERS.Rescaling(1e6, dtype="float16")  # beyond what half precision holds
+    with pytest.raises(ModelError, match="gives what is no number, or beyond all: scale its"):
+        made(lambda: keras.Sequential([keras.Input((8,)), far, LAYERS.Dense(1)]))
+
+
+def test_answers_have_the_shape_that_metrics_take() -> None:
+    def build(metric: keras.metrics.Metric) -> keras.Model:
+        model = keras.Sequential([keras.Input((8,)), LAYERS.Dense(1, "sigmoid")])
+        metrics = ["accuracy", metric]
+        model.compile("sgd", "binary_crossentropy", metrics=metrics, jit_compile=False)
+        return model
+
+    split = data(2).validation
+    flat, upright = (
+        made(lambda metric=metric: build(metric), 2)  # type: ignore[misc]
+        for metric in (keras.metrics.AUC(), keras.metrics.F1Score(threshold=0.5))
+    )
+    assert flat.problem.wanted(split).shape == (64,)
+    assert upright.problem.wanted(split).shape == (64, 1)
+    said = [one.evaluate(split.x, split.y, verbose=0) for one in (flat.model,)]
+    said += [upright.model.evaluate(split.x, upright.problem.wanted(split), verbose=0)]
+    assert said[0][:2] == pytest.approx(said[1][:2]), "loss and accuracy mean the same"
+
+
+@keras.saving.register_keras_serializable("tests")
+class Calling(keras.Sequential):  # type: ignore[misc]
+    """One that does more in its call than to go through its layers."""
+
+    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return super().call(10 * x, training=training, mask=mask)
+
+
+def named() -> keras.Model:
+    keras.backend.clear_session()
+    scaled = LAYERS.Rescaling(2.0, name="rescaling")  # as Keras names one that has no name
+    return keras.Sequential([keras.Input((8,)), scaled, LAYERS.Dense(1)])
+
+
+def half() -> keras.Model:
+    return keras.Sequential([keras.Input((8,)), LAYERS.Dense(1, dtype="mixed_float16")])
+
+
+@pytest.mark.parametrize(
+    ("build", "policy"),
+    [
+        (lambda: Calling([keras.Input((8,)), LAYERS.Dense(1)]), "float32"),
+        (named, "float32"),
+        (half, "mixed_float16"),
+    ],
+)
+def test_a_finished_model_says_what_was_trained(
+    build: Callable[[], keras.Model], policy: str
+) -> None:
+    found, x = made(build), data(None).validation.x
+    far = replace(found.problem, target_mean=2e5, target_scale=5e4)  # half precision has 6e4
+    said = found.model.predict_on_batch(x)[:, 0].astype(np.float64)
+    keras.config.set_dtype_policy(policy)
+    try:
+        finished = networks.finished(found.model, far)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_allclose(finished.predict_on_batch(x)[:, 0], far.in_unit(said), rtol=1e-3)
