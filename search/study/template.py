@@ -9,6 +9,7 @@ from typing import Any
 
 from search.errors import UsageError
 from search.study.files import find_study
+from search.study.spec import check_name
 from search.study.table import Table
 from search.study.task import Task
 
@@ -32,12 +33,17 @@ def study_for(
         metric: what scores trials and the winner, where the user has said so.
         rows: of the table.
 
+    Raises:
+        SpecError: no study can be called so.
+
     """
+    if name is not None:
+        check_name(name)
     name = name or re.sub(r"[^A-Za-z0-9_-]+", "_", table.stem).strip("_") or MODEL
     batch, epochs = next((size[1:] for size in SIZES if rows < size[0]), LARGE)
     text = find_study(MODEL).read_text()
     for before, after in (
-        ("column table.csv:label", f"column {table.label!r} of {Path(table.name).name}"),
+        ("column table.csv:label", _quoted(f"column {table.label!r} of {Path(table.name).name}")),
         ('name="table"', f'name="{name}"'),
         ('Table("table.csv", label="label")', _written(table)),
         ("epochs=30, batch_size=64", f"epochs={epochs}, batch_size={batch}"),
@@ -48,6 +54,11 @@ def study_for(
         if value is not None:
             text = text.replace("    space={", f'    {setting}="{value}",\n    space={{')
     return name, text
+
+
+def _quoted(words: str) -> str:
+    """Return words as they stand in a docstring, which their quotes must not end."""
+    return words.replace("\\", r"\\").replace('"', r"\"")
 
 
 def _written(table: Table) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from search import Table
+from search.errors import SpecError
 from search.study.files import load_study
 from search.study.task import Task
 from search.study.template import study_for
@@ -14,6 +15,7 @@ from search.study.template import study_for
     ("table", "task", "metric"),
     [
         (Table("houses.csv", label="price"), None, None),
+        (Table("o.csv", label='"""\\U'), None, None),
         (Table("houses.csv", label="price", test=0.3, group="street"), Task.REGRESSION, "mae"),
         (
             Table(
@@ -37,3 +39,9 @@ def test_all_that_was_said_of_a_table_is_in_its_study(
     study = load_study(str(tmp_path / "made.py"))
     assert (study.name, study.data, study.task, study.metric) == (name, table, task, metric)
     assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", ["../up", 'a"b', "", "a b"])
+def test_a_name_that_no_file_may_have_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match="use up to 100 letters, digits,"):
+        study_for(Table("houses.csv", label="price"), name, None, None, 300)
