@@ -108,7 +108,7 @@ def optimize(
     deadline = None if timeout is None else time.monotonic() + timeout
     plan = Plan(trainer, lanes, confirm, deadline, stop_at_target, workers)
     defined = study if isinstance(study, StudySpec) else None
-    session = Session(options, create=True, study=defined)
+    session = Session(options, create=True, study=defined, kind=trainer, lanes=lanes)
     try:
         with session.store.database.errors():
             with progress_of(session) as progress:

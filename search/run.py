@@ -127,7 +127,7 @@ def run(
         workers = len(machine.gpus())
     plan = Plan(kind, lanes, not no_confirm, deadline, stop_at_target, workers)
     with _study(options, data, told) as options:
-        session = Session(options, settings, create=True, full=full)
+        session = Session(options, settings, create=True, full=full, kind=kind, lanes=lanes)
     with session.store.database.errors():
         with progress_of(session) as progress:
             interrupted = Shift(session, plan, progress).work()

@@ -127,7 +127,7 @@ def _work(options: Options, plan: "Plan") -> int | None:
     from search.service.shift import Shift
     from search.web.conclude import conclude
 
-    session = Session(options, create=True)
+    session = Session(options, create=True, kind=plan.trainer, lanes=plan.lanes)
     database = session.store.database
     with contextlib.closing(database), database.errors(), progress_of(session) as progress:
         interrupted = Shift(session, plan, progress).work()

@@ -16,6 +16,20 @@ from search.trainers.fit import FitTrainer
 from search.trainers.folds import FoldsTrainer, folds_of
 
 
+def check_lanes(spec: StudySpec, kind: str, lanes: int | None) -> None:
+    """Refuse a trainer or a number of lanes that cannot serve a study's models.
+
+    Raises:
+        SpecError: it is such a one.
+
+    """
+    reason = why_not(spec)
+    if reason and (kind == "lanes" or (lanes or 1) > 1):
+        raise SpecError(f"no lanes: {reason}")
+    if kind == "fit" and (lanes or 1) > 1:
+        raise SpecError("the fit trainer has one lane; leave out --lanes or use lanes")
+
+
 def trainer_for(
     spec: StudySpec,
     dataset: Dataset,
@@ -40,15 +54,12 @@ def trainer_for(
     """
     for warning in (*spec.warnings, *OVERRULED):
         say(warning)
+    check_lanes(spec, kind, lanes)
     reason = why_not(spec)
-    if reason and (kind == "lanes" or (lanes or 1) > 1):
-        raise SpecError(f"no lanes: {reason}")
     parts = folds_of(dataset, spec.folds, spec.seed) if spec.folds > 1 else [dataset]
     first: Trainer
     others: Sequence[Trainer]
     if kind == "fit" or reason:
-        if (lanes or 1) > 1:
-            raise SpecError("the fit trainer has one lane; leave out --lanes or use lanes")
         # A trial's health is that of its first fold.
         first, others = FitTrainer(parts[0]), [FitTrainer(part, never) for part in parts[1:]]
     else:

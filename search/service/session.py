@@ -7,6 +7,7 @@ import os
 import shlex
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -52,6 +53,8 @@ class Session:
         create: create the study, and its store, where they do not exist.
         full: take the study's full budget, where ``settings`` do not say otherwise.
         study: the study, where it was defined in this process; else the options say where it is.
+        kind: of the trainer that a new study is to be searched with.
+        lanes: how many it is to have; None for as many as suit it.
 
     Raises:
         StudyNotFound: there is no such study, and it is not to be created.
@@ -67,8 +70,11 @@ class Session:
         create: bool = False,
         full: bool = False,
         study: StudySpec | None = None,
+        kind: str = "auto",
+        lanes: int | None = None,
     ) -> None:
         self.options = options
+        self._asked = kind, lanes
         file = load_study(options.study) if study is None else study
         self._beside = find_study(options.study).parent if options.study else Path()
         if full and not file.full:
@@ -173,15 +179,21 @@ class Session:
             self.out.mkdir(parents=True, exist_ok=True)
 
     def _check_out(self) -> None:
-        """Refuse a folder that could not be made, and make none: others may be about to."""
+        """Refuse a folder that could not be made, and make none: others may be about to.
+
+        Whether one may be made somewhere is found out by making another.
+        """
         with self._of_out():
             for path in (self.out, *self.out.parents):
                 with contextlib.suppress(FileNotFoundError):
                     if not stat.S_ISDIR(path.stat().st_mode):
                         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                    there = path
                     break
                 if path.is_symlink():
                     raise FileExistsError(errno.EEXIST, "it is a link that leads nowhere")
+            with tempfile.TemporaryDirectory(dir=there):
+                pass
 
     @contextlib.contextmanager
     def _of_out(self) -> Iterator[None]:
@@ -231,12 +243,20 @@ class Session:
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
         check_weights(self.spec, self._loaded)
         self._check_text()
+        self._check_lanes()
+        self._check_out()
         if not isinstance(self.spec.model, MLP) and not self._tried:
             with contextlib.nullcontext() if self.options.verbose else hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
-        self._check_out()
+
+    def _check_lanes(self) -> None:
+        """Refuse lanes that the study cannot have, where some are asked for."""
+        if self._asked != ("auto", None):
+            with contextlib.nullcontext() if self.options.verbose else hushed():
+                from search.service.choose import check_lanes
+            check_lanes(self.spec, *self._asked)
 
     def _check_text(self) -> None:
         """Refuse columns of text where a finished model could not take them."""

@@ -111,7 +111,7 @@ class Case:
         text = STUDY.format(code=code, space=space, training=training)
         (self.folder / "case.py").write_text(text)
 
-    def session(self, create: bool = True) -> Session:
+    def session(self, create: bool = True, kind: str = "auto", lanes: int | None = None) -> Session:
         url = f"sqlite:///{self.folder}/search.db"
         study, folder = str(self.folder / "case.py"), self.folder
         options = Options(
@@ -122,7 +122,7 @@ class Case:
             verbose=True,
             quiet=True,
         )
-        return Session(options, {}, create=create)
+        return Session(options, {}, create=create, kind=kind, lanes=lanes)
 
     def run(self) -> tuple[Result, keras.Model | None]:
         """Run the study; return its result, and the winner as plain Keras loads it."""
@@ -532,6 +532,14 @@ def test_a_model_that_cannot_serve_is_refused_before_there_is_a_store(
     cosine = ", schedule='cosine'" if what == "schedule" else ""
     case.write(blobs(2 if "sigmoid" in what else 3), code, training=f"epochs=2{cosine}")
     case.refused(*said)
+
+
+def test_lanes_that_it_cannot_have_are_refused_before_there_is_a_store(case: Case) -> None:
+    case.write(blobs(3), sequential(SOFTMAX))
+    for kind, lanes in (("auto", 2), ("lanes", None)):
+        with pytest.raises(SpecError, match="no lanes: the study builds its own model"):
+            case.session(kind=kind, lanes=lanes)
+    assert not (case.folder / "search.db").exists()
 
 
 @pytest.mark.parametrize("what", SHARED)

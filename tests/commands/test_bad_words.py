@@ -24,6 +24,7 @@ PATHS = (
     "mine.py/below",
     "mine.py",
     "dangling/below",
+    "/proc/below",
     300 * "a",
     LONG * "a",
     f"{ESCAPE}{300 * 'a'}",
