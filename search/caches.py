@@ -84,7 +84,7 @@ class CompiledPrograms:
         self._kept = kept / "programs"
         self._kept.mkdir(mode=0o700, exist_ok=True)
         _sweep(kept)
-        name = f"{_RUN}{socket.gethostname()}-{os.getpid()}-"
+        name = f"{_RUN}{os.getpid()}-{socket.gethostname()}-"
         self.folder = Path(tempfile.mkdtemp(prefix=name, dir=kept))
         self._process = os.getpid()
         self._old: set[str] = set()
@@ -149,10 +149,11 @@ def _intact(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 def _sweep(kept: Path) -> None:
     """Remove the folders of processes that had no time to do it."""
-    here = f"{_RUN}{socket.gethostname()}-"
     for folder in kept.glob(f"{_RUN}*"):
-        if folder.name.startswith(here):
-            gone = not psutil.pid_exists(int(folder.name.removeprefix(here).split("-")[0]))
+        # The name of another machine may begin as this one's, and have a dash in it.
+        process, _, rest = folder.name.removeprefix(_RUN).partition("-")
+        if process.isdigit() and rest.rpartition("-")[0] == socket.gethostname():
+            gone = not psutil.pid_exists(int(process))
         else:
             gone = _age(folder) > _OLD
         if gone:

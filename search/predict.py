@@ -101,7 +101,9 @@ def _opened(out: Path | None) -> Iterator[IO[str]]:
     from search.service.report import in_its_place
 
     try:
-        with in_its_place(out) as file:
+        # A device or a pipe is written to; put in its place, a file would be the end of it.
+        there = out.exists() and not out.is_file() and not out.is_dir()
+        with out.open("wb") if there else in_its_place(out) as file:
             yield io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror or error}") from error

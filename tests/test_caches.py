@@ -1,6 +1,7 @@
 """What is kept between runs: found again, never believed when damaged, never missed."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,18 @@ def test_folders_of_processes_that_were_killed_are_removed(home: Path) -> None:
     assert running.folder.is_dir()
     running.close()
     assert list(home.rglob("run-*")) == []
+
+
+@pytest.mark.usefixtures("home")
+def test_folders_of_other_machines_are_left_alone() -> None:
+    first = opened()
+    host, none = socket.gethostname(), 2**22 + 1  # beyond all numbers of processes
+    others = [f"run-{none}-{host}-login-abc", f"run-{host}-login-{none}-abc", "run-x", "run-"]
+    for name in others:
+        (first.folder.parent / name).mkdir()
+    opened().close()
+    assert all((first.folder.parent / name).is_dir() for name in others)
+    first.close()
 
 
 def test_a_full_disk_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,14 @@ replaced, for its trials are safe in the store.
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from search.errors import SearchError, UsageError
 from search.service import machine
@@ -79,7 +80,7 @@ class Crew:
         environment = self._environment
         if gpu is not None:
             environment = environment | {"CUDA_VISIBLE_DEVICES": gpu}
-        with log.open("ab") as output:
+        with opened_log(log) as output:
             process = subprocess.Popen(
                 self._command,
                 env=environment,
@@ -170,3 +171,22 @@ def shares_of_cores(count: int) -> list[tuple[str | None, list[int]]]:
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1].removeprefix("error: ") if lines else "nothing said"
+
+
+def opened_log(log: Path) -> BinaryIO:
+    """Open a worker's log to add to it, and nothing else that waits in its place.
+
+    Raises:
+        UsageError: something does.
+
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(log, flags, 0o666)
+    except OSError as error:
+        raise UsageError(f"{log} cannot be written: {error.strerror}; move it away") from error
+    opened = os.fdopen(descriptor, "ab")
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return opened
+    opened.close()
+    raise UsageError(f"{log} cannot be written: it is no file; move it away")

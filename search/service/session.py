@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import math
 import os
 import shlex
 import stat
@@ -11,12 +12,22 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from search.cli import DEFAULT_STORAGE, Options, asked_backend
-from search.errors import DataCorrupt, SpecChanged, StoreNotFound, StudyNotFound, UsageError
+from search.errors import (
+    DataCorrupt,
+    SpecChanged,
+    SpecError,
+    StoreNotFound,
+    StudyNotFound,
+    UsageError,
+)
 from search.proof.ledger import Ledger
 from search.proof.proof import Proof
 from search.result.result import Result, TrialRow
@@ -24,6 +35,7 @@ from search.service.collect import collect, with_evidence
 from search.service.samplers import open_study
 from search.service.trials import TrialQueue
 from search.store import Store
+from search.store.address import Address
 from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
@@ -35,6 +47,10 @@ from search.study.spec import StudySpec
 from search.study.task import Task
 from search.trainers.folds import check_folds
 from search.trainers.weights import check_weights
+
+CORNERS = 256  # of a space, at most, whose networks are asked for their size
+BYTES_OF_A_WEIGHT = 12  # in training at the least: itself, its gradient, and a copy of either
+ENDS = ("", "-journal", "-wal", "-shm", "-lock")  # of the names of a SQLite store's files
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
@@ -183,6 +199,7 @@ class Session:
 
         Whether one may be made somewhere is found out by making another.
         """
+        self._check_name_of_out()
         with self._of_out():
             for path in (self.out, *self.out.parents):
                 with contextlib.suppress(FileNotFoundError):
@@ -194,6 +211,39 @@ class Session:
                     raise FileExistsError(errno.EEXIST, "it is a link that leads nowhere")
             with tempfile.TemporaryDirectory(dir=there):
                 pass
+
+    def _check_name_of_out(self) -> None:
+        """Refuse what no report can say, and the place of a file that is the store's own."""
+        for path in (str(self.out), self.options.study or ""):
+            try:
+                path.encode()
+            except UnicodeEncodeError as error:
+                raise UsageError(f"{path!r} is no name in UTF-8; give it another") from error
+        address = Address.parse(self.options.storage)
+        if address.sqlite:
+            store, out = address.file.absolute(), self.out.absolute()
+            if out.parent == store.parent and out.name in {f"{store.name}{end}" for end in ENDS}:
+                raise UsageError(
+                    f"{self.out} is the place of a file of the store {address.shown}; name another "
+                    "with --out, or the study by --name"
+                )
+
+    def _check_size(self) -> None:
+        """Refuse networks of which this machine's memory does not hold one in training."""
+        if not isinstance(self.spec.model, MLP):
+            return
+        memory = psutil.virtual_memory().total
+        for config in islice(self.spec.search_space.corners(), CORNERS):
+            mlp = self.spec.recipe(config).model
+            assert isinstance(mlp, MLP), "the study's model is one"
+            inputs, outputs = math.prod(self._loaded.input_shape), self._loaded.classes or 1
+            weights = sum(map(math.prod, pairwise((inputs, *mlp.hidden, outputs))))
+            if (need := BYTES_OF_A_WEIGHT * weights) > memory:
+                raise SpecError(
+                    f"hidden is {list(mlp.hidden)}, whose {weights:,} weights need "
+                    f"{need / 2**30:,.0f} GiB to be trained, and this machine has "
+                    f"{memory / 2**30:,.0f}; take fewer units"
+                )
 
     @contextlib.contextmanager
     def _of_out(self) -> Iterator[None]:
@@ -243,6 +293,7 @@ class Session:
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
         check_weights(self.spec, self._loaded)
         self._check_text()
+        self._check_size()
         self._check_lanes()
         self._check_out()
         if not isinstance(self.spec.model, MLP) and not self._tried:

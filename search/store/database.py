@@ -20,7 +20,7 @@ from search.errors import StoreError, StoreGone, StoreNotFound
 from search.store import tables
 from search.store.address import Address
 from search.store.file import StoreFile, give_identity
-from search.store.lock import lock_of
+from search.store.lock import Lock, lock_of
 from search.store.patience import STORE_ERRORS, Patience, lost, reading_only, reason
 from search.store.statements import OPTUNA_SCHEMA
 from search.store.timing import Timing
@@ -117,16 +117,27 @@ class Database:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the database against all others that want it for themselves, and wait for it."""
-        lock, began, said = lock_of(self._address), time.monotonic(), False
+        lock = lock_of(self._address)
+        try:
+            self._wait_for(lock)
+            yield
+        finally:
+            lock.release()
+
+    def _wait_for(self, lock: Lock) -> None:
+        began, said = time.monotonic(), False
         try:
             while not self.patience(lock.take):
                 if not said and time.monotonic() - began >= self.timing.silence:
                     said = True
                     self.patience.say("Another process holds the store for itself; waiting for it.")
                 time.sleep(random.uniform(*TRY_SECONDS))
-            yield
-        finally:
-            lock.release()
+        except OSError as error:
+            raise StoreError(
+                f"the lock of the store {self.shown_url} cannot be taken: {error.strerror or error}"
+                f"; move {error.filename} away while nobody works on the store, or have its owner "
+                "give this account the right to it"
+            ) from error
 
     def close(self) -> None:
         """Give the connections back."""

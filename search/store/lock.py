@@ -40,7 +40,9 @@ class FileLock:
     def take(self) -> bool:
         """Take the lock; False while somebody else has it."""
         # Not for everybody to open: whoever can, can hold it.
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o660)
+        descriptor = os.open(
+            self._path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o660
+        )
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             taken = is_there(os.fstat(descriptor), self._path)

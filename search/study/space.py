@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # importing scipy.stats takes longer than printing --help may
 
     Distribution: TypeAlias = rv_frozen[Any]
 
+MOST_CHOICES = 10_000  # of a hyperparameter: the report and the store have each of them
+
 Scalar: TypeAlias = str | bool | int | float | None
 
 
@@ -195,6 +197,11 @@ def _dimension(name: str, definition: Any) -> Dimension:
 
 def _listed(name: str, choices: Sequence[Any]) -> Dimension:
     """Return a hyperparameter with choices; of tuples the store has their texts."""
+    if choices[MOST_CHOICES : MOST_CHOICES + 1]:  # of a range that may be longer than len() tells
+        raise SpaceError(
+            f"space: {name} offers more than {MOST_CHOICES:,} choices; give a distribution, like "
+            "scipy.stats.randint(low, high)"
+        )
     if any(isinstance(choice, tuple | list) for choice in choices):
         if not all(isinstance(choice, tuple | list) for choice in choices):
             raise SpaceError(f"space: {name} offers tuples and other values; make all tuples")

@@ -181,3 +181,37 @@ def test_a_store_that_may_only_be_read_is_said(tmp_path: Path, disk: Path) -> No
         status, said = folder.run(command)
         assert (status, said.count("\n")) == (1, 1), said
         assert "readonly" in said or "unable to open" in said
+
+
+# -- what is refused before there is a store -----------------------------------------------------
+
+
+def lone(path: Path, url: str, model: str = "MLP(hidden=(8,))", more: str = "") -> Asked:
+    site = asked(path, url)
+    text = (
+        "from search import MLP, Confirm, StudySpec, Training\n"
+        'STUDY = StudySpec(name="lone", data="blobs", space={"learning_rate": [0.1]'
+        f"{more}}}, model={model}, training=Training(epochs=1), trials=1)\n"
+    )
+    (path / "lone.py").write_text(text)
+    return site
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "words", "said"),
+    [
+        ("MLP(hidden=(10**9,))", "", (), "hidden is [1000000000], whose 30,000,000,000"),
+        ("MLP(hidden=(8,))", ', "seedling": range(1, 10**20)', (), "more than 10,000 choices"),
+        ("MLP(hidden=(8,))", "", ("--out", "store.db-wal"), "the place of a file of the store"),
+        ("MLP(hidden=(8,))", "", ("--out", "o\udce9"), "is no name in UTF-8"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_there_is_a_store(
+    model: str, more: str, words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    site = lone(tmp_path, f"sqlite:///{tmp_path}/store.db", model, more)
+    status, told = site.run("run", "--study", "lone.py", *words)
+    assert (status, told.count("\n")) == (2, 1), told
+    assert said in told
+    assert not list(tmp_path.glob("store.db*"))
+    assert not (tmp_path / "runs").exists()

@@ -326,3 +326,16 @@ def test_a_study_that_is_no_longer_in_its_store_is_said_to_be_gone(
             ask(storage, study)
         with pytest.raises(KeyError, match="mine"), store.database.errors():
             raise KeyError("mine")
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_lock_that_cannot_be_taken_is_named(kind: str, tmp_path: Path) -> None:
+    lock = tmp_path / "store.db-lock"
+    with contextlib.closing(Database(f"sqlite:///{tmp_path}/store.db", create=True)) as database:
+        lock.unlink()
+        lock.mkdir() if kind == "folder" else lock.symlink_to(tmp_path / "store.db")
+        with (
+            pytest.raises(StoreError, match=r"the lock of .* cannot be taken: .*store\.db-lock"),
+            database.exclusive(),
+        ):
+            raise AssertionError("nobody has it")
