@@ -22,7 +22,7 @@ from typing import Any
 from search.errors import SpecError
 
 LETTERS = 12  # of a digest; enough to tell versions of a file apart
-MOST = 10_000  # so many objects and containers of a value are followed
+FOLLOWED = 10_000  # so many objects and containers of a value are followed
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+")
 # What Keras notes of a layer when that is built, and where its names are counted up.
 _PASSING = {
@@ -271,7 +271,7 @@ class _Values:
             return getattr(thing, "__qualname__", thing.__name__)
         if isinstance(thing, str | bytes | bool | int | float | complex | None):
             return repr(thing)
-        if id(thing) in self._seen or len(self._seen) > MOST:
+        if id(thing) in self._seen or len(self._seen) > FOLLOWED:
             return type(thing).__qualname__
         self._seen[id(thing)] = thing
         if isinstance(thing, Mapping):

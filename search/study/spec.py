@@ -42,7 +42,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 FULL = ("epochs", "trials")  # what a study's full budget may set
 
 
-def check_name(name: object) -> None:
+def check_title(name: object) -> None:
     """Refuse what no study can be called, since files and folders are called so too."""
     if not (isinstance(name, str) and re.fullmatch(_NAME, name)):
         raise SpecError(f"name is {name!r}; use up to 100 letters, digits, '.', '_' and '-'")
@@ -97,7 +97,7 @@ class StudySpec:
     full: Mapping[str, int] = field(default_factory=dict)  # the budget of ``--full``
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_title(self.name)
         whole("trials", self.trials)
         whole("reduction_factor", self.reduction_factor, 2)
         whole("folds", self.folds)

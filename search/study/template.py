@@ -9,7 +9,7 @@ from typing import Any
 
 from search.errors import UsageError
 from search.study.files import find_study
-from search.study.spec import check_name
+from search.study.spec import check_title
 from search.study.table import Table
 from search.study.task import Task
 
@@ -38,7 +38,7 @@ def study_for(
 
     """
     if name is not None:
-        check_name(name)
+        check_title(name)
     name = name or re.sub(r"[^A-Za-z0-9_-]+", "_", table.stem).strip("_") or MODEL
     batch, epochs = next((size[1:] for size in SIZES if rows < size[0]), LARGE)
     text = find_study(MODEL).read_text()
