@@ -42,6 +42,8 @@ LONGEST = (
     "test_folds.py",
     "test_mnist.py",
     "test_regression.py",
+    "test_rehearsal.py",
+    "test_own.py",
     "test_confirm.py",
 )
 # The files whose tests wait for processes and share nothing: any process may take any of them, and

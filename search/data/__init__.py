@@ -36,7 +36,7 @@ from search.data.catalog import PUBLISHED
 from search.data.content import in_files as in_files
 from search.data.content import keep_files as keep_files
 from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHTS, Arrays
-from search.data.own import OwnFile, place
+from search.data.own import RAW, OwnFile, place
 from search.data.sources import Found, Published, obtain
 from search.data.splits import Dataset as Dataset
 from search.data.splits import Split as Split
@@ -117,6 +117,7 @@ def load(
             data_dir=data_dir,
             weighed=WEIGHTS["x_test"] in data.locked,
             untested=data.untested(answers),
+            raw=arrays.get(RAW),
         )
     )
 

@@ -18,9 +18,14 @@ _FROM_TEXT = (
 )
 
 
+def is_given(x: Array) -> bool:
+    """Say whether networks are given inputs as they are."""
+    return x.dtype in (np.uint8, np.float32)
+
+
 def converted(x: Array) -> Array:
     """Return inputs as networks are given them: bytes as they are, all else as float32."""
-    return x if x.dtype == np.uint8 else x.astype(np.float32)
+    return x if is_given(x) else x.astype(np.float32)
 
 
 def new_rows(rows: Any, sizes: Sequence[int | None] | None, first: int = 0) -> Array:

@@ -30,13 +30,15 @@ from search.data.formats import (
     npz_names,
     read_npz,
 )
-from search.data.inputs import converted, flaw_of_type, way_out
+from search.data.inputs import converted, flaw_of_type, is_given, way_out
 from search.data.sources import Found
 from search.data.twice import Twice
 from search.errors import DataCorrupt, DataNotFound
 from search.study.task import Label, Task
 
 PAIRS = (TRAIN, VALIDATION, TEST)
+RAW = "raw"  # beside the arrays of a file, a few inputs as it has them
+RAW_ROWS = 16  # from the front, and at each end of as many columns
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class OwnFile:
         _ = self.digests
         self._check_inputs()
         arrays = read_npz(self.path, keys)
+        if TRAIN[0] in arrays and not is_given(arrays[TRAIN[0]]):
+            arrays[RAW] = _ends(arrays[TRAIN[0]])
         # Files are often sorted by class, which would leave whole classes out of validation.
         order = np.random.RandomState(0).permutation(examples)
         for key, array in arrays.items():
@@ -204,6 +208,13 @@ class OwnFile:
 
 def _gather(answers: Answers, key: str, found: set[int], y: Array) -> None:
     found.update(np.unique(answers.of_values(key, y)).tolist())
+
+
+def _ends(x: Array) -> Array:
+    """Return a few examples, those with the largest and the least numbers among them."""
+    flat = x.reshape(len(x), -1)
+    ends = [*range(RAW_ROWS), *flat.argmax(axis=0)[:RAW_ROWS], *flat.argmin(axis=0)[:RAW_ROWS]]
+    return x[[example for example in ends if example < len(x)]]
 
 
 def _flaw_of_weights(weights: Array) -> str | None:

@@ -156,6 +156,7 @@ class Dataset:
     table: "Tabled | None" = None  # where the data are one
     weighed: bool = False  # whether scores heed the weights; where those to test on have some
     untested: tuple[Label, ...] = ()  # the classes of which there is nothing to test on
+    raw: NDArray[Any] | None = None  # a few inputs as a user's file has them, where x is otherwise
     chosen: Metric | None = None  # what predictions are scored by; None = accuracy or R²
 
     def __post_init__(self) -> None:

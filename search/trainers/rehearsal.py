@@ -51,6 +51,8 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         model = trainer.model(0)
         _check_finished(model, trainer.answers(0, few.validation), few, unit)
         _check_kept(model, few.validation.given, unit)
+        if dataset.raw is not None:
+            _check_raw(model, dataset.raw, unit)
         _check_heeded(spec, heeded, few)
     except UsageError:
         raise
@@ -135,6 +137,28 @@ def _check_kept(model: keras.Model, x: Given, unit: float) -> None:
         raise ModelError(
             "loaded from its file it answers otherwise; what training changes must be a weight "
             "(self.add_weight), and what the constructor takes must be in get_config()"
+        )
+
+
+def _check_raw(model: keras.Model, raw: NDArray[Any], unit: float) -> None:
+    """Make sure that a model says of a file's own numbers what it says of float32.
+
+    That is what it is trained and judged on, while its user gives it what the file has. A model
+    that does not take these says nothing false of them.
+
+    Raises:
+        ModelError: it says otherwise.
+
+    """
+    try:
+        said = answers_of(model, raw)
+    except Exception:
+        return
+    if not close(answers_of(model, raw.astype(np.float32)), said, unit):
+        raise ModelError(
+            f"x_train holds {raw.dtype}, of which it says otherwise than of the same numbers as "
+            "float32, which networks are trained on; turn all inputs into float32 in the file, or "
+            "the model's first step into keras.ops.cast(x, 'float32')"
         )
 
 

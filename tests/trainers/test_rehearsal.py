@@ -1,0 +1,128 @@
+"""What only the rehearsal finds: a model that says something else than it was trained to."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from search.data import load
+from search.data.splits import Dataset, Split
+from search.errors import SpecError
+from search.study.space import Config
+from search.study.spec import StudySpec
+from search.study.training import Training
+from search.trainers import model as networks
+from search.trainers.rehearsal import rehearse
+
+LAYERS, OPS = keras.layers, keras.ops
+ROWS = 200
+
+
+def tried(build: Callable[[Config], keras.Model], dataset: Dataset) -> None:
+    rehearse(
+        StudySpec(
+            name="rehearsed",
+            data="rehearsed.npz",
+            space={"key": [1]},
+            model=build,
+            trials=1,
+            training=Training(epochs=1, batch_size=32),
+        ),
+        dataset,
+    )
+
+
+def of_file(folder: Path, x: NDArray[Any], y: NDArray[Any]) -> Dataset:
+    np.savez(folder / "own.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    return load("own.npz", folder)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Squared(keras.Model):  # type: ignore[misc]
+    """A model that computes in the type of what it is given."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.end = LAYERS.Dense(2, "softmax")
+
+    def call(self, x: Any) -> Any:
+        return self.end(OPS.cast(x * x, "float32") / 1000)
+
+
+def squared(_config: Config) -> keras.Model:
+    return compiled(Squared())
+
+
+@keras.saving.register_keras_serializable("tests")
+class Hashed(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that reads the last digits of whole numbers."""
+
+    def call(self, x: Any) -> Any:
+        return OPS.cast(x % 10, "float32")
+
+
+def hashed(_config: Config) -> keras.Model:
+    inputs = keras.Input((3,), dtype="int32")
+    return compiled(keras.Model(inputs, LAYERS.Dense(2, "softmax")(Hashed()(inputs))))
+
+
+def plain(_config: Config) -> keras.Model:
+    return compiled(keras.Sequential([keras.Input((3,)), LAYERS.Dense(2, "softmax")]))
+
+
+def compiled(model: keras.Model) -> keras.Model:
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    return model
+
+
+def whole(dtype: str, size: int) -> NDArray[Any]:
+    return np.random.RandomState(0).randint(-size, size, (ROWS, 3)).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("build", "dtype", "size"), [(squared, "int8", 100), (hashed, "int32", 2**30)]
+)
+def test_a_model_that_reads_a_file_s_numbers_otherwise_than_float32_is_refused(
+    tmp_path: Path, build: Callable[[Config], keras.Model], dtype: str, size: int
+) -> None:
+    y = np.arange(ROWS) % 2
+    with pytest.raises(SpecError, match=f"^model: x_train holds {dtype}, of which it says other"):
+        tried(build, of_file(tmp_path, whole(dtype, size), y))
+    tried(build, of_file(tmp_path, whole(dtype, 10), y))
+
+
+def test_whole_numbers_that_are_read_as_float32_are_taken(tmp_path: Path) -> None:
+    tried(plain, of_file(tmp_path, whole("int64", 2**30), np.arange(ROWS) % 2))
+
+
+def test_the_rows_that_are_kept_of_a_file_reach_its_ends(tmp_path: Path) -> None:
+    x = np.arange(3 * ROWS, dtype=np.int32).reshape(ROWS, 3)
+    x[:, 1] *= -1
+    raw = of_file(tmp_path, x, np.arange(ROWS) % 2).raw
+    assert raw is not None
+    assert raw.dtype == np.int32
+    assert (raw.max(axis=0) == x.max(axis=0)).all()
+    assert (raw.min(axis=0) == x.min(axis=0)).all()
+    for dtype in (np.float32, np.uint8):
+        assert of_file(tmp_path, abs(x).astype(dtype), np.arange(ROWS) % 2).raw is None
+
+
+def test_a_finished_model_that_says_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def doubled(model: keras.Model, _problem: object) -> keras.Model:
+        return keras.Sequential([keras.Input((3,)), model, LAYERS.Rescaling(2.0)])
+
+    def build(_config: Config) -> keras.Model:
+        model = keras.Sequential([keras.Input((3,)), LAYERS.Dense(1)])
+        model.compile("sgd", "mse", jit_compile=False)
+        return model
+
+    x = np.random.RandomState(0).normal(size=(ROWS, 3)).astype(np.float32)
+    split = Split(x, 1e-5 * x[:, 0].astype(np.float64))
+    dataset = Dataset(name="tiny", sha256="", train=split, validation=split, classes=None)
+    monkeypatch.setattr(networks, "finished", doubled)
+    with pytest.raises(SpecError, match="in the unit of the targets it says otherwise"):
+        tried(build, dataset)
