@@ -5,6 +5,7 @@ Nothing here, nor at the top of any command's module, may import TensorFlow or O
 """
 
 import contextlib
+import errno
 import importlib.util
 import json
 import math
@@ -202,16 +203,23 @@ def main(command: click.Command) -> None:
         status = _complain(str(error), error.exit_status)
         if verbose:
             traceback.print_exc()
-    except BrokenPipeError:
-        status = _complain("nobody reads what is printed; the result is kept", 1)
-        # Python would complain once more when it leaves.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        hint = "" if verbose else " (-v shows where)"
-        status = _complain(f"{reason_of(error)}{hint}", 1)
+        unprinted, hint = _unprinted(error), "" if verbose else " (-v shows where)"
+        status = _complain(unprinted or f"{reason_of(error)}{hint}", 1)
+        if unprinted:  # Python would complain once more when it leaves
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if verbose:
             traceback.print_exc()
     sys.exit(status)
+
+
+def _unprinted(error: Exception) -> str | None:
+    """Say that standard output takes nothing more; None where something else is the matter."""
+    if isinstance(error, BrokenPipeError):
+        return "nobody reads what is printed; the result is kept"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        return "what is printed finds no space; the result is kept"
+    return None
 
 
 def asked_backend() -> tuple[str, str]:
@@ -262,10 +270,11 @@ def _keras_json() -> tuple[Path, dict[str, Any]]:
         UsageError: Keras would stumble over the file.
 
     """
-    file = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+    file = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "keras.json"
     try:
+        file = file.expanduser()
         settings = json.loads(file.read_text()) if file.exists() else {}
-    except ValueError:
+    except (ValueError, RuntimeError):  # the latter where an account has no home
         settings = {}  # Keras takes its defaults then, too
     except OSError as error:
         raise UsageError(

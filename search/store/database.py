@@ -57,9 +57,9 @@ class Database:
         self.patience = Patience(self.timing, self.check)
         self._opened = False
         self._file: StoreFile | None = None  # of SQLite, since it is open
-        if self.sqlite and not create and not self._address.file.exists():
-            raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
         try:
+            if self.sqlite and not create and not self._address.file.exists():
+                raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
             with self.errors():
                 self.rdb = self._open(create)
         except OSError as error:

@@ -164,7 +164,8 @@ class Patience:
 
 
 def _to_standard_error(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # it was closed; without one, print() takes standard output
+        print(message, file=sys.stderr, flush=True)
 
 
 def _watch(patience: "weakref.ref[Patience]") -> None:

@@ -90,7 +90,7 @@ def kept(name: str, text: str) -> Iterator[Path]:
     path = FOLDER / f"{name}.py"
     try:
         if path.exists():
-            if path.read_text() == text:
+            if path.is_file() and path.read_text() == text:
                 yield path
                 return
             raise UsageError(
@@ -99,7 +99,8 @@ def kept(name: str, text: str) -> Iterator[Path]:
             )
         made = not FOLDER.exists()
         FOLDER.mkdir(exist_ok=True)
-        path.write_text(text)
+        with path.open("x") as file:  # through no link that leads to nowhere yet
+            file.write(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
     try:

@@ -22,6 +22,8 @@ from search.web.shared import Shared
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+DIGITS = 18  # of a study's number, at most: databases have none beyond
+
 Returned = TypeVar("Returned")
 
 
@@ -38,7 +40,8 @@ def pages(store: Store) -> "Iterator[WSGIApplication]":
         try:
             start = _named(store, environ, start_response)
             return app(environ, start)  # type: ignore[no-any-return]
-        except (KeyError, ArtifactNotFound):  # what is no more, or never was
+        # What is no more, or never was, with a number that no database has.
+        except (KeyError, ArtifactNotFound, OverflowError):
             return _fail("404 Not Found", "there is no such page", start_response)
         except (*STORE_ERRORS, StoreError) as error:
             return _fail("503 Service Unavailable", _away(error), start_response)
@@ -95,7 +98,7 @@ def _named(
 ) -> "StartResponse":
     """Give a study's file the name to save it by, since its address ends in a UUID."""
     match environ.get("PATH_INFO", "").split("/"):
-        case ["", "artifacts", study, artifact] if study.isdecimal():
+        case ["", "artifacts", study, artifact] if study.isdecimal() and len(study) <= DIGITS:
             attributes = store.storage.get_study_system_attrs(int(study))
             described = json.loads(attributes.get(f"artifacts:{artifact}", "null"))
         case _:

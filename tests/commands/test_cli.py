@@ -288,3 +288,21 @@ def test_a_console_script_works_beside_a_users_own_search(tmp_path: Path) -> Non
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "run" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the machine has no full device")
+def test_a_full_disk_behind_what_is_printed_is_said() -> None:
+    command = [sys.executable, "-m", "search.status", "--help"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: what is printed finds no space; the result is kept\n"
+
+
+def test_without_a_home_there_are_no_settings_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(_path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)  # as for an account of cron's
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    assert cli.asked_backend()[0] == "tensorflow"

@@ -1,14 +1,15 @@
 """The study that is made for a table: what its user said stands in its file."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from search import Table
-from search.errors import SpecError
+from search.errors import SpecError, UsageError
 from search.study.files import load_study
 from search.study.task import Task
-from search.study.template import study_for
+from search.study.template import kept, study_for
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,20 @@ def test_all_that_was_said_of_a_table_is_in_its_study(
 def test_a_name_that_no_file_may_have_is_refused(name: str) -> None:
     with pytest.raises(SpecError, match="use up to 100 letters, digits,"):
         study_for(Table("houses.csv", label="price"), name, None, None, 300)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_study_is_written_to_no_other_thing_in_its_place(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    place = tmp_path / "studies/houses.py"
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(tmp_path / "elsewhere.py")
+    said = r"houses\.py (is there already|cannot be written)"
+    with pytest.raises(UsageError, match=said), kept("houses", "STUDY = 1\n"):
+        raise AssertionError("it was written")
+    assert not (tmp_path / "elsewhere.py").exists()

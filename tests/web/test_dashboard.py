@@ -168,7 +168,11 @@ def test_a_plain_client_gets_the_pages(read_only: Site, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/artifacts/9/aa", "/artifacts/1/aa", "/artifacts/1/99/aa", "/csv/9", "/nowhere"]
+    "path",
+    [
+        *("/artifacts/9/aa", "/artifacts/1/aa", "/artifacts/1/99/aa", "/csv/9", "/nowhere"),
+        *(f"/artifacts/{10**20}/aa", f"/csv/{10**20}"),
+    ],
 )
 def test_what_is_not_there_is_not_found(
     read_only: Site, path: str, capfd: pytest.CaptureFixture[str]
