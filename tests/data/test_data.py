@@ -155,6 +155,7 @@ def test_a_dataset_has_no_place_for_the_test_split() -> None:
         "table",
         "weighed",
         "untested",
+        "raw",  # of what is trained on
         "chosen",
     ]
 
