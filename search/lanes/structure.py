@@ -13,6 +13,7 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.stackable import OWN_MODEL, why_not
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Structure:
 
         """
         if not isinstance(recipe.model, MLP):
-            raise SpecError(_OWN_MODEL)
+            raise SpecError(OWN_MODEL)
         model, training = recipe.model, recipe.training
         return cls(
             model.hidden,
@@ -125,11 +126,3 @@ def structures_of(spec: StudySpec) -> float:
     activations = (d for d in spec.search_space.dimensions if d.name == "activation")
     kinds = {value == "maxout" for dimension in activations for value in dimension.extremes()}
     return math.prod(counts) * max(1, len(kinds))
-
-
-def why_not(spec: StudySpec) -> str | None:
-    """Return why a study's trials cannot be stacked, in one line; None when they can be."""
-    return None if isinstance(spec.model, MLP) else _OWN_MODEL
-
-
-_OWN_MODEL = "the study builds its own model, and lanes stack MLP only; use --trainer fit"

@@ -4,30 +4,16 @@ from collections.abc import Callable, Sequence
 
 from search.backend import OVERRULED
 from search.data.splits import Dataset
-from search.errors import SpecError
 from search.health.cadence import never
 from search.lanes.calibrate import calibrate, fitting
 from search.lanes.groups import Library
-from search.lanes.structure import Structure, structures_of, why_not
+from search.lanes.structure import Structure, structures_of
 from search.lanes.trainer import LanesTrainer
 from search.study.spec import StudySpec
+from search.study.stackable import check_lanes, why_not
 from search.trainers.contract import Trainer
 from search.trainers.fit import FitTrainer
 from search.trainers.folds import FoldsTrainer, folds_of
-
-
-def check_lanes(spec: StudySpec, kind: str, lanes: int | None) -> None:
-    """Refuse a trainer or a number of lanes that cannot serve a study's models.
-
-    Raises:
-        SpecError: it is such a one.
-
-    """
-    reason = why_not(spec)
-    if reason and (kind == "lanes" or (lanes or 1) > 1):
-        raise SpecError(f"no lanes: {reason}")
-    if kind == "fit" and (lanes or 1) > 1:
-        raise SpecError("the fit trainer has one lane; leave out --lanes or use lanes")
 
 
 def trainer_for(

@@ -44,6 +44,7 @@ from search.study.metric import METRICS, Metric, metric_for
 from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.spec import StudySpec
+from search.study.stackable import check_lanes
 from search.study.task import Task
 from search.trainers.folds import check_folds
 from search.trainers.weights import check_weights
@@ -304,10 +305,7 @@ class Session:
 
     def _check_lanes(self) -> None:
         """Refuse lanes that the study cannot have, where some are asked for."""
-        if self._asked != ("auto", None):
-            with contextlib.nullcontext() if self.options.verbose else hushed():
-                from search.service.choose import check_lanes
-            check_lanes(self.spec, *self._asked)
+        check_lanes(self.spec, *self._asked)
 
     def _check_text(self) -> None:
         """Refuse columns of text where a finished model could not take them."""

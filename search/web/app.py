@@ -22,7 +22,7 @@ from search.web.shared import Shared
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-DIGITS = 18  # of a study's number, at most: databases have none beyond
+MOST_DIGITS = 18  # of a study's number, at most: databases have none beyond
 
 Returned = TypeVar("Returned")
 
@@ -98,7 +98,7 @@ def _named(
 ) -> "StartResponse":
     """Give a study's file the name to save it by, since its address ends in a UUID."""
     match environ.get("PATH_INFO", "").split("/"):
-        case ["", "artifacts", study, artifact] if study.isdecimal() and len(study) <= DIGITS:
+        case ["", "artifacts", study, artifact] if study.isdecimal() and len(study) <= MOST_DIGITS:
             attributes = store.storage.get_study_system_attrs(int(study))
             described = json.loads(attributes.get(f"artifacts:{artifact}", "null"))
         case _:

@@ -13,12 +13,13 @@ from search.health.cadence import never
 from search.lanes import groups
 from search.lanes import trainer as lanes_module
 from search.lanes.groups import Library
-from search.lanes.structure import Structure, structures_of, why_not
+from search.lanes.structure import Structure, structures_of
 from search.lanes.trainer import LanesTrainer
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.stackable import why_not
 from search.study.training import Training
 from search.trainers.contract import Outcome, Trainer
 from search.trainers.fit import FitTrainer

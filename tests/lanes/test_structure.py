@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import keras
 
-from search.lanes.structure import Structure, structures_of, why_not
+from search.lanes.structure import Structure, structures_of
 from search.study.mlp import MLP
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.stackable import why_not
 from search.study.training import Training
 
 STUDY = StudySpec(

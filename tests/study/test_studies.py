@@ -7,7 +7,6 @@ import pytest
 
 from search.cli import Options
 from search.errors import SpecChanged, SpecError, UsageError
-from search.lanes.structure import why_not
 from search.result.factors import factors
 from search.result.markdown import markdown
 from search.result.words import sentences
@@ -18,6 +17,7 @@ from search.study.files import load_study
 from search.study.mlp import MLP
 from search.study.space import Choice
 from search.study.spec import StudySpec
+from search.study.stackable import why_not
 from search.study.training import Training
 
 ROOT = Path(__file__).parents[2]
