@@ -172,7 +172,7 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     if whole and differing == len(series) > 2:
         # The rows that are seen are some of the table's, and keep the places that they have in it.
         places = series.index.to_numpy(np.float64)
-        if len(series) - 1 in (np.ptp(numbers), np.ptp(numbers - places) + len(series) - 1):
+        if np.ptp(numbers) == len(series) - 1 or np.ptp(numbers - places) == 0:
             return ColumnKind.DROP, "it numbers the rows"
         if ROW_NUMBERS.fullmatch(str(series.name)):
             return ColumnKind.DROP, "it identifies the rows"
@@ -204,6 +204,14 @@ def numbers_of(values: pd.Series, name: str) -> pd.Series:
     return numbers
 
 
+def numbers_and(text: pd.Series) -> str:
+    """Say in words which rows of a column of numbers hold text, and what the first of them is."""
+    return (
+        f"numbers, and text in {rows_in_words(len(text))} ({_shown(text.iloc[0])} in row "
+        f"{int(text.index[0]) + 1})"
+    )
+
+
 def _as_options(written: str) -> str:
     """Return how a number is read that is written in such a way."""
     digits = re.split(r"\D", written.strip(" +-"))
@@ -227,11 +235,9 @@ def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[
     if share == 1 and not (codes and differing <= OWN_TEXT * len(values)):
         return ColumnKind.NUMBER, ""
     if share > MOSTLY and not codes:
-        other = values[numbers.isna()]
         raise DataCorrupt(
-            f"the column {name!r} holds numbers, and text in {rows_in_words(len(other))} "
-            f"({_shown(other.iloc[0])} in row {int(other.index[0]) + 1}); leave that empty if it "
-            f"marks what is missing, and if all are names, say --column {name}=category, or "
+            f"the column {name!r} holds {numbers_and(values[numbers.isna()])}; leave that empty if "
+            f"it marks what is missing, and if all are names, say --column {name}=category, or "
             f"columns={{{name!r}: 'category'}} in the study"
         )
     dates = values.str.fullmatch(DATE) | values.str.fullmatch(DAY_OR_MONTH_FIRST)

@@ -219,10 +219,11 @@ class _File:
                     options |= {"sep": said[1], "skiprows": 1}
                 else:
                     options["sep"] = _separator(sample)
+            lines = _whole_lines(sample, options)
             if not {"decimal", "thousands"} & options.keys():
-                options |= _decimals(sample, options)
+                options |= _decimals(lines)
             if text is None:
-                text = _written_as_text(sample, options, label)
+                text = _written_as_text(lines, options, label)
             if not options.keys() & {"header", "names", "comment", "skiprows", "on_bad_lines"}:
                 file.seek(0)
                 _check_rows(path, file, options)
@@ -296,9 +297,9 @@ def _separator(sample: str) -> str:
         return max(SEPARATORS, key=first.count)
 
 
-def _decimals(sample: str, options: Mapping[str, Any]) -> dict[str, str]:
+def _decimals(lines: list[list[str]]) -> dict[str, str]:
     """Say what stands before the decimals of numbers: a comma where all of them tell so."""
-    values = {field.strip() for fields in _whole_lines(sample, options) for field in fields}
+    values = {field.strip() for fields in lines for field in fields}
     if any(map(POINT.fullmatch, values)):
         return {"decimal": "."}
     if any(map(GROUPED.fullmatch, values)):
@@ -306,18 +307,19 @@ def _decimals(sample: str, options: Mapping[str, Any]) -> dict[str, str]:
     return {"decimal": "," if any(map(COMMA.fullmatch, values)) else "."}
 
 
-def _written_as_text(sample: str, options: Mapping[str, Any], label: str | None) -> set[str]:
+def _written_as_text(
+    lines: list[list[str]], options: Mapping[str, Any], label: str | None
+) -> set[str]:
     """Return the columns whose values would not come back as they are written."""
     if options.keys() & {"names", "comment", "skiprows", "usecols"} or options.get("header", 0):
         return set()
-    lines = [fields for fields in _whole_lines(sample, options) if fields]
     if not lines:
         return set()
     numbered = options.get("header", 0) is None
-    names = [str(place) for place in range(len(lines[0]))] if numbered else lines.pop(0)
+    names, rows = (map(str, range(len(lines[0]))), lines) if numbered else (lines[0], lines[1:])
     columns = {
         name: {field.strip() for field in fields} - {""}
-        for name, fields in zip(names, zip(*lines, strict=False), strict=False)
+        for name, fields in zip(names, zip(*rows, strict=False), strict=False)
     }
     found = {name for name, values in columns.items() if any(map(CODE.fullmatch, values))}
     if label in columns and columns[label] and columns[label] <= TRUTHS:
@@ -325,9 +327,10 @@ def _written_as_text(sample: str, options: Mapping[str, Any], label: str | None)
     return found
 
 
-def _whole_lines(sample: str, options: Mapping[str, Any]) -> Iterable[list[str]]:
-    """Yield the fields of a sample's lines, without the last one, which may be cut."""
-    return _parsed(io.StringIO(sample.rpartition("\n")[0] or sample), options) or ()
+def _whole_lines(sample: str, options: Mapping[str, Any]) -> list[list[str]]:
+    """Return the fields of a sample's lines, without the last one, which may be cut."""
+    lines = _parsed(io.StringIO(sample.rpartition("\n")[0] or sample), options)
+    return [fields for fields in lines or () if fields]
 
 
 def _parsed(file: IO[str], options: Mapping[str, Any]) -> Any:

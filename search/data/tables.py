@@ -17,6 +17,7 @@ from search.data.answers import Answers
 from search.data.columns import (
     FEW_LEVELS,
     MOSTLY,
+    numbers_and,
     numbers_of,
     rows_in_words,
     told,
@@ -396,8 +397,7 @@ def _check_numbers(series: pd.Series) -> None:
     other = series[numbers.isna()]
     if len(other) and numbers.notna().mean() > MOSTLY and numbers.nunique() > FEW_LEVELS:
         raise DataCorrupt(
-            f"the label {series.name!r} holds numbers, and text in {rows_in_words(len(other))} "
-            f"({other.iloc[0]!r} in row {int(other.index[0]) + 1}); leave these rows out, or say "
+            f"the label {series.name!r} holds {numbers_and(other)}; leave these rows out, or say "
             "task='classification' (--task classification) if all are names of classes"
         )
 

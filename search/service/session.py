@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import logging
-import math
 import os
 import shlex
 import stat
@@ -12,18 +11,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import psutil
 
 from search.cli import DEFAULT_STORAGE, Options, asked_backend
 from search.errors import (
     DataCorrupt,
     SpecChanged,
-    SpecError,
     StoreNotFound,
     StudyNotFound,
     UsageError,
@@ -33,6 +28,7 @@ from search.proof.proof import Proof
 from search.result.result import Result, TrialRow
 from search.service.collect import collect, with_evidence
 from search.service.samplers import open_study
+from search.service.size import check_size
 from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.address import Address
@@ -49,8 +45,6 @@ from search.study.task import Task
 from search.trainers.folds import check_folds
 from search.trainers.weights import check_weights
 
-CORNERS = 256  # of a space, at most, whose networks are asked for their size
-BYTES_OF_A_WEIGHT = 12  # in training at the least: itself, its gradient, and a copy of either
 ENDS = ("", "-journal", "-wal", "-shm", "-lock")  # of the names of a SQLite store's files
 
 if TYPE_CHECKING:
@@ -229,23 +223,6 @@ class Session:
                     "with --out, or the study by --name"
                 )
 
-    def _check_size(self) -> None:
-        """Refuse networks of which this machine's memory does not hold one in training."""
-        if not isinstance(self.spec.model, MLP):
-            return
-        memory = psutil.virtual_memory().total
-        for config in islice(self.spec.search_space.corners(), CORNERS):
-            mlp = self.spec.recipe(config).model
-            assert isinstance(mlp, MLP), "the study's model is one"
-            inputs, outputs = math.prod(self._loaded.input_shape), self._loaded.classes or 1
-            weights = sum(map(math.prod, pairwise((inputs, *mlp.hidden, outputs))))
-            if (need := BYTES_OF_A_WEIGHT * weights) > memory:
-                raise SpecError(
-                    f"hidden is {list(mlp.hidden)}, whose {weights:,} weights need "
-                    f"{need / 2**30:,.0f} GiB to be trained, and this machine has "
-                    f"{memory / 2**30:,.0f}; take fewer units"
-                )
-
     @contextlib.contextmanager
     def _of_out(self) -> Iterator[None]:
         try:
@@ -294,18 +271,14 @@ class Session:
         check_folds(self._loaded, self.spec.folds, self.spec.seed)
         check_weights(self.spec, self._loaded)
         self._check_text()
-        self._check_size()
-        self._check_lanes()
+        check_size(self.spec, self._loaded)
+        check_lanes(self.spec, *self._asked)
         self._check_out()
         if not isinstance(self.spec.model, MLP) and not self._tried:
             with contextlib.nullcontext() if self.options.verbose else hushed():
                 from search.trainers.rehearsal import rehearse
             rehearse(self.spec, self._loaded)
             self._tried = True
-
-    def _check_lanes(self) -> None:
-        """Refuse lanes that the study cannot have, where some are asked for."""
-        check_lanes(self.spec, *self._asked)
 
     def _check_text(self) -> None:
         """Refuse columns of text where a finished model could not take them."""
