@@ -149,6 +149,11 @@ def _built(recipe: Recipe, config: Config, seed: int) -> keras.Model:
                 f"the model has {len(tensors)} {what}, and the data set has one array for them: "
                 f"give it one of its {what}"
             )
+        if tensors is not None and tensors[0].shape[0] is not None:
+            raise ModelError(
+                f"the model takes {tensors[0].shape[0]} examples at a time and no other number: "
+                "leave the batch size out of its Input, and stateful=True out of its layers"
+            )
     return model
 
 
@@ -279,6 +284,9 @@ def _measured(model: keras.Model, problem: Problem, few: Split, said: Any) -> Pr
     Returns:
         The problem with answers in the shape that the metrics take. Losses take either.
 
+    Raises:
+        ModelError: one of them has the name under which the loss is reported.
+
     """
     found = problem
     for one in (problem, replace(problem, upright=True)):
@@ -287,6 +295,11 @@ def _measured(model: keras.Model, problem: Problem, few: Split, said: Any) -> Pr
             found = one
             break
     model.reset_metrics()
+    if any(part.name == "loss" for one in model.metrics for part in getattr(one, "metrics", ())):
+        raise ModelError(
+            "a metric that it is compiled with is called loss and hides the loss itself: give it "
+            "another name"
+        )
     return found
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.splits import Dataset, Given
+from search.data.splits import Dataset, Given, Split
 from search.errors import ModelError, SpecError, UsageError, reason_of
 from search.health.cadence import never
 from search.study.recipe import setting_names
@@ -49,6 +49,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
             untouched.check()
         unit = 1.0 if few.classes else float(dataset.train.y.std())
         model = trainer.model(0)
+        _check_alone(model, few.validation, unit)
         _check_finished(model, trainer.answers(0, few.validation), few, unit)
         _check_kept(model, few.validation.given, unit)
         if dataset.raw is not None:
@@ -113,6 +114,29 @@ def _check_finished(model: keras.Model, trained: NDArray[Any], few: Dataset, uni
         raise ModelError(
             "with answers in the unit of the targets it says otherwise than it was trained to; "
             "compile it in build, and it is trained in that unit itself"
+        )
+
+
+def _check_alone(model: keras.Model, few: Split, unit: float) -> None:
+    """Make sure that what a model says of an example depends on that example alone.
+
+    Otherwise its score is one of many, and whoever loads the model finds another one.
+
+    Raises:
+        ModelError: it depends on chance, on what was asked before, or on the other examples.
+
+    """
+    said = answers_of(model, few.given)
+    if not close(said, answers_of(model, few.given), unit):
+        raise ModelError(
+            "asked again it says otherwise of the same examples: leave out training=True, "
+            "stateful=True and whatever else draws or counts while it predicts"
+        )
+    last = slice(len(few) // 2, None)
+    if not close(said[last], answers_of(model, few.part(last).given), unit):
+        raise ModelError(
+            "what it says of an example depends on the others of its batch: leave out "
+            "training=True of BatchNormalization, and compute nothing over axis 0"
         )
 
 
@@ -181,4 +205,6 @@ def _hint(error: Exception) -> str:
     """Say what most often is the matter."""
     if isinstance(error, TypeError) and "positional argument" in str(error):
         return "build takes one argument, the configuration; "
+    if "stateful" in str(error):
+        return "leave out stateful=True, since examples come in no order; "
     return ""

@@ -1,5 +1,6 @@
 """What only the rehearsal finds: a model that says something else than it was trained to."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,4 +126,71 @@ def test_a_finished_model_that_says_otherwise_is_refused(monkeypatch: pytest.Mon
     dataset = Dataset(name="tiny", sha256="", train=split, validation=split, classes=None)
     monkeypatch.setattr(networks, "finished", doubled)
     with pytest.raises(SpecError, match="in the unit of the targets it says otherwise"):
+        tried(build, dataset)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Noisy(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that draws while it predicts, too."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.seeds = keras.random.SeedGenerator(1)
+
+    def call(self, x: Any) -> Any:
+        return x + keras.random.normal(OPS.shape(x), seed=self.seeds)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Normalizing(keras.Model):  # type: ignore[misc]
+    """A model that normalizes by the batch that it is asked about."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.normal, self.end = LAYERS.BatchNormalization(), LAYERS.Dense(2, "softmax")
+
+    def call(self, x: Any) -> Any:
+        return self.end(self.normal(x, training=True))
+
+
+def drawing(_config: Config) -> keras.Model:
+    return compiled(keras.Sequential([keras.Input((3,)), Noisy(), LAYERS.Dense(2, "softmax")]))
+
+
+def normalizing(_config: Config) -> keras.Model:
+    return compiled(Normalizing())
+
+
+def stateful(batch_size: int | None) -> Callable[[Config], keras.Model]:
+    def build(_config: Config) -> keras.Model:
+        inputs = keras.Input((3,), batch_size=batch_size)
+        last = LAYERS.SimpleRNN(4, stateful=True)(LAYERS.Reshape((3, 1))(inputs))
+        return compiled(keras.Model(inputs, LAYERS.Dense(2, "softmax")(last)))
+
+    return build
+
+
+def hiding_its_loss(_config: Config) -> keras.Model:
+    model = plain(_config)
+    accuracy = keras.metrics.SparseCategoricalAccuracy("loss")
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[accuracy])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "told"),
+    [
+        (drawing, "asked again it says otherwise of the same examples: leave out training=True"),
+        (normalizing, "depends on the others of its batch: leave out training=True of BatchNorm"),
+        (stateful(None), "leave out stateful=True, since examples come in no order"),
+        (stateful(32), "takes 32 examples at a time and no other number: leave the batch size out"),
+        (hiding_its_loss, "called loss and hides the loss itself: give it another name"),
+    ],
+)
+def test_a_model_whose_answers_are_not_of_the_example_alone_is_refused(
+    build: Callable[[Config], keras.Model], told: str, tmp_path: Path
+) -> None:
+    x = np.random.RandomState(0).normal(size=(ROWS, 3)).astype(np.float32)
+    dataset = of_file(tmp_path, x, (x.sum(axis=1) > 0).astype(np.int64))
+    with pytest.raises(SpecError, match=re.escape(told)):
         tried(build, dataset)
