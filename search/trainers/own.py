@@ -1,7 +1,8 @@
 """A model of the study's own: built, understood, and compiled where its author did not."""
 
 import contextlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,15 +52,66 @@ class OwnModel:
 
 
 class _Watched(Config):
-    """A configuration that remembers what was asked for."""
+    """A configuration that remembers what was asked for.
+
+    Whoever goes through all of it, to copy it say, has asked for nothing by that.
+
+    Args:
+        config: what it holds.
+
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.asked: set[str] = set()
+        self.listed: set[str] = set()  # what was gone through
+        self._expected: deque[str] = deque()
 
     def __getitem__(self, name: str) -> Any:
-        self.asked.add(name)
+        # dict(config), {**config} and config.items() read the values in the order of the names,
+        # each right after its name or after all names.
+        if self._expected and name == self._expected[0]:
+            self._expected.popleft()
+        else:
+            self._expected.clear()
+            self.asked.add(name)
         return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        self._expected.clear()
+        for name in super().__iter__():
+            self.listed.add(name)
+            self._expected.append(name)
+            yield name
+
+    def copy(self) -> dict[str, Any]:
+        return _Copy(self, self.asked)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return _Copy(super().__or__(other), self.asked)
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return _Copy(super().__ror__(other), self.asked)
+
+
+class _Copy(dict[str, Any]):
+    """A dictionary that was made of a configuration, and remembers for it what is asked for."""
+
+    def __init__(self, values: Mapping[str, Any], asked: set[str]) -> None:
+        super().__init__(values)
+        self._asked = asked
+
+    def __getitem__(self, name: str) -> Any:
+        self._asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._asked.add(name)
+        return super().get(name, default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        self._asked.add(name)
+        return super().pop(name, *default)
 
 
 def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnModel:
@@ -109,18 +161,18 @@ def attempt(recipe: Recipe, seed: int, few: Split) -> tuple[keras.Model | None, 
     """Build the model of a configuration, and leave it as it is.
 
     Returns:
-        The model, or nothing where building it fails, and the keys of the configuration that bear
-        on its trial: those that ``build`` asks for, and those that are the study's settings of a
-        model that was not compiled.
+        The model, or nothing where building it fails, and the keys of the configuration that may
+        bear on its trial: those that ``build`` asks for or goes through, and those that are the
+        study's settings of a model that was not compiled.
 
     """
     config = _Watched(recipe.config)
     try:
         model, _ = _answering(recipe, config, seed, few)
     except Exception:  # whoever trains it says what is the matter
-        return None, config.asked | {"batch_size"}
+        return None, config.asked | config.listed | {"batch_size"}
     settings = {"batch_size"} if model.compiled else setting_names(Training)
-    return model, config.asked | settings
+    return model, config.asked | config.listed | settings
 
 
 def _answering(recipe: Recipe, config: Config, seed: int, few: Split) -> tuple[keras.Model, Any]:

@@ -1,6 +1,7 @@
 """Trouble with the database while workers are at work: they wait, say so once, and go on."""
 
 import contextlib
+import json
 import signal
 import socket
 import threading
@@ -19,7 +20,7 @@ from search.store.timing import Timing
 from tests import simulated
 from tests.postgres import PASSWORD, Postgres
 from tests.simulated import Simulation
-from tests.site import LIMIT, Site, wait_until
+from tests.site import LIMIT, Site, assert_exact, ended, site_in, wait_until
 
 AWAY, BACK = "The store does not answer; waiting for it", "The store answers again"
 
@@ -239,6 +240,54 @@ def test_a_termination_waits_for_no_answer_that_does_not_come(
         postgres.thaw()
     fleet.start(workers=1, sleep=0)
     fleet.wait_for(24)
+
+
+@pytest.fixture
+def confirming(tmp_path: Path, postgres: Postgres) -> Iterator[Site]:
+    """A run that waits in its confirmation; what is left is to confirm, to prove and to report."""
+    with contextlib.contextmanager(site_in)(tmp_path, postgres.create("trouble")) as site:
+        site.write(trials=2)
+        site.start(Simulation(hold=7, models=True), "run", *site.study)
+        wait_until(lambda: len(site.epochs()) == 7, "it confirms")
+        yield site
+
+
+def assert_reported(site: Site) -> None:
+    """Assert that the run proves and reports what it found, as if nothing had been."""
+    assert ended(*site.processes) == [0], site.said()
+    best = json.loads((site.path / "runs/tiny/best.json").read_text())
+    assert best["test"]["openings"] == 1
+    assert {"best.keras", "report.html", "report.md", "trials.csv"} <= {
+        file.name for file in (site.path / "runs/tiny").iterdir()
+    }
+    assert "error" not in site.said()
+    with site.session() as session:
+        assert_exact(session, 2)
+
+
+def test_connections_that_are_terminated_while_it_confirms_and_reports_cost_nothing(
+    confirming: Site, postgres: Postgres
+) -> None:
+    [run], cut = confirming.processes, 0
+    confirming.go()
+    while run.is_alive():
+        cut += postgres.cut_connections("trouble")
+        time.sleep(0.25)  # what publishes a page takes less
+    assert_reported(confirming)
+    assert cut >= 3
+
+
+def test_a_database_that_is_away_while_it_confirms_is_waited_for(
+    confirming: Site, postgres: Postgres
+) -> None:
+    postgres.stop("immediate")
+    try:
+        confirming.go()
+        wait_until(lambda: AWAY in confirming.said(), "the run notices")
+    finally:
+        postgres.start()
+    assert_reported(confirming)
+    assert said_once([confirming.said()]), confirming.said()
 
 
 def test_eight_workers_and_strangers_share_one_file(tmp_path: Path) -> None:

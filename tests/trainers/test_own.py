@@ -221,3 +221,42 @@ def test_a_finished_model_says_what_was_trained(
     finally:
         keras.config.set_dtype_policy("float32")
     np.testing.assert_allclose(finished.predict_on_batch(x)[:, 0], far.in_unit(said), rtol=1e-3)
+
+
+def rate_of(copied: str) -> float:
+    """Return the rate of a network whose author takes its units from a copy of the configuration.
+
+    M12: the rate that is searched is the one that the trial has.
+    """
+    dataset = data(3)
+
+    def build(config: Config) -> keras.Model:
+        units = eval(copied, {"config": config})["units"]
+        return keras.Sequential([keras.Input((8,)), LAYERS.Dense(units, "softmax")])
+
+    recipe = Recipe(Config({"units": 3, "learning_rate": 0.025}), build, Training(epochs=1))
+    model = own_model(recipe, Problem.of(dataset), 0, dataset.validation).model
+    return float(model.optimizer.learning_rate)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        "config.copy()",
+        "config | {'more': 1}",
+        "{'more': 1} | config",
+        "dict(config)",
+        "{**config}",
+        "dict(config.items())",
+        "{name: config[name] for name in config}",
+        "(lambda **settings: settings)(**config)",
+    ],
+)
+def test_who_copies_a_configuration_leaves_the_study_s_settings_to_it(copied: str) -> None:
+    assert rate_of(copied) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("way", ["config.copy().pop('{}')", "config.copy().get('{}')"])
+def test_what_is_asked_of_a_copy_is_asked_for(way: str) -> None:
+    asked = f"{{'units': 3 if {way.format('learning_rate')} else 4}}"
+    assert rate_of(asked) == pytest.approx(Training(epochs=1).learning_rate)
