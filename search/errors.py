@@ -15,7 +15,8 @@ SearchError                  exit status 1
 ├── LanesExhausted               the caller halves the lanes and goes on
 ├── ModelError                   costs a trial; before a study's first trial it is a SpecError
 ├── StoreError
-│   └── StoreGone
+│   ├── StoreGone
+│   └── StudyDamaged
 └── TrialLost                never reaches the user: the worker drops the trial
 
 The docstring of a class is its default message. A message is one line that says what is wrong
@@ -141,6 +142,10 @@ class StoreError(SearchError):
 
 class StoreGone(StoreError):
     """The store was deleted or replaced while a process worked on it."""
+
+
+class StudyDamaged(StoreError):
+    """What the store holds of the study cannot be read."""
 
 
 class TrialLost(SearchError):

@@ -11,7 +11,7 @@ import click
 
 from search import cli
 from search.cli import Options
-from search.errors import StoreError, UsageError
+from search.errors import SearchError, StoreError, StudyDamaged, UsageError, one_line
 from search.service.interrupt import interruptible
 
 if TYPE_CHECKING:
@@ -47,17 +47,17 @@ def _work_on_all(options: Options, plan: "Plan", wait: bool) -> int:
     from search.study.files import check_name
 
     done: set[str] = set()  # what is finished, and needs a look only when its budget has grown
-    skipped: dict[str, UsageError] = {}
+    skipped: dict[str, SearchError] = {}
     while True:
         for name, one in _found(options, wait, done).items():
             try:
                 if not options.study:
                     check_name(one.study)
                 interrupted = _work(one, plan)
-            except UsageError as error:
+            except (UsageError, StudyDamaged) as error:
                 # What is wrong with one study is no reason to leave the others.
                 if name not in skipped:
-                    click.echo(f"{name} is skipped: {error}", err=True)
+                    click.echo(one_line(f"{name} is skipped: {error}"), err=True)
                 skipped[name] = error
                 continue
             if interrupted is not None:

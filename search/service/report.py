@@ -67,13 +67,13 @@ class Report:
         from search.page import page  # here, so that --help needs no Plotly
 
         yield "best.json", _as_json(self.result)
-        yield "trials.csv", trials_csv(self.result)
+        yield "trials.csv", _encodable(trials_csv(self.result))
         for name, build in (
             ("report.md", lambda: markdown(self.result)),
             ("report.html", lambda: page(self._evidence())),
         ):
             if (text := self._made(name, build)) is not None:
-                yield name, text
+                yield name, _encodable(text)
 
     def plots(self) -> dict[str, dict[str, Any]]:
         """Return the dashboard's figures."""
@@ -152,6 +152,11 @@ class Written:
                 f"{self.out} does not hold the results: {self._fault.strerror}; they are kept in "
                 "the store, and search.report writes them again"
             ) from self._fault
+
+
+def _encodable(text: str) -> str:
+    """Return a text with what no file can hold, as half a character of the store, written out."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _as_json(result: "Result") -> str:

@@ -34,7 +34,7 @@ from search.store import Store
 from search.store.address import Address
 from search.store.artifacts import Artifacts
 from search.store.leases import Leases, StoredStudy
-from search.store.patience import STORE_ERRORS
+from search.store.patience import STORE_ERRORS, understood
 from search.study.files import find_study, load_study
 from search.study.metric import METRICS, Metric, metric_for
 from search.study.mlp import MLP
@@ -154,6 +154,11 @@ class Session:
             self._try_out()  # it may take long, and others wait while the database is held
         elif self.store.has(self.name) and (self._in_memory or self.spec.budget > stored.trials):
             _ = self.dataset  # others are not to stay beside it, nor to let its budget grow
+        if stored is not None and self.store.has(self.name):
+            self._agree(file, settings, stored)
+            if (self._settings, self.spec.budget) == (stored.settings, stored.trials):
+                self._make_out()
+                return  # of many workers that join, none waits for all the others
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
                 self.leases.forget()
@@ -175,7 +180,8 @@ class Session:
         self.spec = file.with_settings(self._settings)
         if stored is None:
             return
-        self._compare(stored)
+        with understood(self.name):
+            self._compare(stored)
         if self.spec.budget < stored.trials:
             if "trials" in settings:
                 raise UsageError(
@@ -399,13 +405,16 @@ class Session:
 
     def result(self) -> Result:
         """Read what the study has come to."""
-        return collect(
-            self.study, self.leases, self.ledger, self.spec, self.command, self._settings
-        )
+        with understood(self.name):
+            return collect(
+                self.study, self.leases, self.ledger, self.spec, self.command, self._settings
+            )
 
     def evidence(self) -> Result:
         """Read all that the report shows, which is much more than the result alone."""
-        return with_evidence(self.result(), self.artifacts)
+        result = self.result()
+        with understood(self.name):
+            return with_evidence(result, self.artifacts)
 
     def predictor(self) -> "Predictor":
         """Return the winner, ready to say what new rows are.

@@ -9,6 +9,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from sqlalchemy.dialects import postgresql, sqlite
 
 from search.store.database import Database
+from search.store.patience import read_transaction
 from search.store.tables import artifacts
 
 _NAMESPACE = UUID("7c0d4d0e-6c6f-4a55-9c43-5e1a0a1f6f0b")
@@ -51,7 +52,7 @@ class Artifacts:
 
         def read() -> bytes | None:
             query = sa.select(artifacts.c.content).where(artifacts.c.key == key)
-            with self._engine.begin() as connection:
+            with read_transaction(self._engine) as connection:
                 return connection.execute(query).scalar()
 
         return self._patience(read)
@@ -61,7 +62,7 @@ class Artifacts:
 
         def read() -> dict[str, bytes]:
             query = sa.select(artifacts.c.key, artifacts.c.content).where(_begins(prefix))
-            with self._engine.begin() as connection:
+            with read_transaction(self._engine) as connection:
                 return {row.key: row.content for row in connection.execute(query)}
 
         return self._patience(read)
@@ -71,7 +72,7 @@ class Artifacts:
 
         def read() -> list[str]:
             query = sa.select(artifacts.c.key).where(_begins(prefix))
-            with self._engine.begin() as connection:
+            with read_transaction(self._engine) as connection:
                 return sorted(connection.execute(query).scalars())
 
         return self._patience(read)
@@ -120,7 +121,7 @@ class Artifacts:
 
         def read() -> str | None:
             query = sa.select(artifacts.c.key).where(artifacts.c.id == artifact_id)
-            with self._engine.begin() as connection:
+            with read_transaction(self._engine) as connection:
                 return connection.execute(query).scalar()
 
         return self._patience(read) or artifact_id

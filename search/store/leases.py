@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from sqlalchemy import Float
 
 from search.store.database import Database
-from search.store.patience import STORE_ERRORS, lost
+from search.store.patience import STORE_ERRORS, lost, read_transaction, understood
 from search.store.process import host, named, process, seen_gone
 from search.store.tables import checkpoints, studies, tickets, workers
 
@@ -116,7 +116,7 @@ class Leases:
         """Return the studies of a store: name -> where it was defined."""
 
         def read() -> dict[str, str]:
-            with database.engine.begin() as connection:
+            with read_transaction(database.engine) as connection:
                 rows = connection.execute(sa.select(studies).order_by(studies.c.name))
                 return {row.name: row.source for row in rows}
 
@@ -125,14 +125,18 @@ class Leases:
     @_patiently
     def stored(self) -> StoredStudy | None:
         """Return what the study was created with, or None before it is."""
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             return self._stored(connection)
 
     def _stored(self, connection: sa.Connection) -> StoredStudy | None:
         row = connection.execute(sa.select(studies).where(studies.c.name == self._study)).first()
         if row is None:
             return None
-        return StoredStudy(json.loads(row.frozen), json.loads(row.settings), row.trials, row.source)
+        with understood(self._study):
+            frozen, settings = dict(json.loads(row.frozen)), dict(json.loads(row.settings))
+            if row.trials != max(int(row.trials), 0):
+                raise ValueError(f"a budget of {row.trials} trials")
+            return StoredStudy(frozen, settings, row.trials, str(row.source))
 
     @_patiently
     def create(self, study: StoredStudy) -> StoredStudy:
@@ -341,7 +345,7 @@ class Leases:
     def saved(self, ticket: int) -> bytes | None:
         """Return a ticket's latest checkpoint."""
         query = sa.select(checkpoints.c.content).where(self._saved(ticket))
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             return connection.execute(query).scalar()
 
     def _saved(self, ticket: int) -> sa.ColumnElement[bool]:
@@ -453,7 +457,7 @@ class Leases:
     def confirmer(self) -> str | None:
         """Return the worker that confirms; None while there is none."""
         query = sa.select(studies.c.confirmer).where(studies.c.name == self._study)
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             return connection.execute(query).scalar()
 
     # -- views -------------------------------------------------------------------------------
@@ -462,7 +466,7 @@ class Leases:
     def counts(self) -> Counter[str]:
         """Return how many tickets are free, held and done."""
         query = sa.select(tickets.c.state, sa.func.count().label("total")).where(self._of_study)
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             rows = connection.execute(query.group_by(tickets.c.state)).all()
             return Counter({row.state: row.total for row in rows})
 
@@ -476,7 +480,7 @@ class Leases:
         """
         tickets_of_study = sa.select(tickets.c.number).where(self._of_study)
         left = tickets_of_study.where(tickets.c.state.in_(["free", "held"]))
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             if connection.execute(left.limit(1)).first() is not None:
                 return False
             if connection.execute(tickets_of_study.limit(1)).first() is None:
@@ -499,7 +503,7 @@ class Leases:
     def _trials(self, condition: sa.ColumnElement[bool]) -> dict[int, int | None]:
         query = sa.select(tickets.c.number, tickets.c.trial).where(self._of_study, condition)
         query = query.order_by(tickets.c.number)
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             return {row.number: row.trial for row in connection.execute(query)}
 
     @_patiently
@@ -530,7 +534,7 @@ class Leases:
             .where(tickets.c.worker == workers.c.id, tickets.c.state == "done")
             .scalar_subquery()
         )
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             now = _clock(connection)
             query = sa.select(
                 workers,

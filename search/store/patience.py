@@ -11,10 +11,12 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
+import sqlalchemy
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
+from search.errors import StudyDamaged, reason_of
 from search.store.timing import Timing
 
 T = TypeVar("T")
@@ -35,6 +37,8 @@ _FOR_GOOD = (
     "not permitted to log in",
     "does not support SSL",
 )
+# What comes of reading what another program, or a damaged disk, has written.
+_MISREAD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 # What is said of a table or a database that was dropped, and of a file that was written over.
 _LOST = ("does not exist", "no such table", "is malformed", "is not a database")
 
@@ -200,6 +204,29 @@ def lost(error: BaseException) -> bool:
     return any(text in reason(error) for text in _LOST)
 
 
+@contextlib.contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Say of what cannot be read as this program writes it that it is damaged.
+
+    Args:
+        what: is read, in words.
+
+    Raises:
+        StudyDamaged: it cannot be read so.
+
+    """
+    try:
+        yield
+    except _MISREAD as error:
+        if lost(error):  # Optuna says so by a KeyError
+            raise
+        raise StudyDamaged(
+            f"what the store holds of {what} is not what this program writes there "
+            f"({reason_of(error)}); put back a copy of the store, or start another study with "
+            "--name"
+        ) from error
+
+
 def reason(error: BaseException) -> str:
     """Return what the database itself said, in one line."""
     last = list(_causes(error))[-1]
@@ -222,6 +249,17 @@ _reading: ContextVar[bool] = ContextVar("reading", default=False)
 def reading_only() -> bool:
     """Say whether what this thread does in the database now changes nothing there."""
     return _reading.get()
+
+
+@contextlib.contextmanager
+def read_transaction(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """Begin a transaction that changes nothing, for which no writer must give way."""
+    token = _reading.set(True)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        _reading.reset(token)
 
 
 def _patiently(name: str) -> Callable[..., Any]:

@@ -28,6 +28,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from search.store.known import Suspects
+from search.store.patience import read_transaction, understood
 from search.store.statements import (
     ATTRIBUTES,
     CREATE,
@@ -98,7 +99,7 @@ class Rows:
             KeyError: there is no such study.
 
         """
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             return self._read(connection, study_id, unfinished, after)
 
     def look(self, study_id: int, suspects: Suspects, after: int) -> list[FrozenTrial]:
@@ -108,7 +109,7 @@ class Rows:
             KeyError: there is no such study.
 
         """
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             again: Set[int] = suspects.ended
             if suspects.first is not None:
                 where = {"study": study_id, "first": suspects.first}
@@ -141,7 +142,7 @@ class Rows:
         """
         found: dict[int, dict[str, Any]] = defaultdict(dict)
         newest = -1
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             for row in connection.execute(ATTRIBUTES, {"study": study_id, "after": after}):
                 newest = row.newest or -1
                 if row.row is not None:
@@ -155,7 +156,7 @@ class Rows:
             KeyError: there is no such trial.
 
         """
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             study_id = connection.execute(STUDY_OF, {"trial": trial_id}).scalar()
         if study_id is None:
             raise KeyError(f"the trial with id {trial_id} does not exist")
@@ -168,7 +169,7 @@ class Rows:
             KeyError: there is none.
 
         """
-        with self._engine.begin() as connection:
+        with read_transaction(self._engine) as connection:
             where = {"trial": trial_id}
             rows = connection.execute(ONE, where).all()
             if not rows:
@@ -331,36 +332,38 @@ def _frozen(rows: Iterable[Any], parts: Iterable[Any]) -> list[FrozenTrial]:
     kinds: dict[str, dict[int, list[Any]]] = {table.name: defaultdict(list) for table in _KEYS}
     for part in parts:
         kinds[part.kind][part.trial_id].append(part)
-    params, values = kinds[PARAMS.name], kinds[VALUES.name]
     trials = []
     for row in rows:
-        identity = row.trial_id
-        drawn = sorted(params[identity], key=lambda part: part.row)
-        told = sorted(values[identity], key=lambda part: part.step)
-        distributions = {part.key: _distribution(part.text) for part in drawn}
-        trials.append(
-            FrozenTrial(
-                number=row.number,
-                state=row.state,
-                value=None,
-                values=[_float(part) for part in told] or None,
-                datetime_start=_local(row.datetime_start),
-                datetime_complete=_local(row.datetime_complete),
-                params={
-                    part.key: distributions[part.key].to_external_repr(part.number)
-                    for part in drawn
-                },
-                distributions=distributions,
-                user_attrs=_loaded(kinds[USER_ATTRS.name][identity]),
-                system_attrs=_loaded(kinds[SYSTEM_ATTRS.name][identity]),
-                intermediate_values={
-                    part.step: _float(part)
-                    for part in sorted(kinds[REPORTS.name][identity], key=lambda part: part.step)
-                },
-                trial_id=identity,
-            )
-        )
+        with understood(f"trial {row.number}"):
+            trials.append(_trial(row, kinds))
     return trials
+
+
+def _trial(row: Any, kinds: Mapping[str, Mapping[int, list[Any]]]) -> FrozenTrial:
+    """Return the trial of a row and of those that belong to it, by kind and trial."""
+    identity = row.trial_id
+    if row.number >= identity:  # both count up by one, and so does what a number makes room for
+        raise ValueError(f"its number belongs to no trial with the id {identity}")
+    drawn = sorted(kinds[PARAMS.name][identity], key=lambda part: part.row)
+    told = sorted(kinds[VALUES.name][identity], key=lambda part: part.step)
+    distributions = {part.key: _distribution(part.text) for part in drawn}
+    return FrozenTrial(
+        number=row.number,
+        state=row.state,
+        value=None,
+        values=[_float(part) for part in told] or None,
+        datetime_start=_local(row.datetime_start),
+        datetime_complete=_local(row.datetime_complete),
+        params={part.key: distributions[part.key].to_external_repr(part.number) for part in drawn},
+        distributions=distributions,
+        user_attrs=_loaded(kinds[USER_ATTRS.name][identity]),
+        system_attrs=_loaded(kinds[SYSTEM_ATTRS.name][identity]),
+        intermediate_values={
+            part.step: _float(part)
+            for part in sorted(kinds[REPORTS.name][identity], key=lambda part: part.step)
+        },
+        trial_id=identity,
+    )
 
 
 def _loaded(attributes: Iterable[Any]) -> dict[str, Any]:
