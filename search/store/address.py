@@ -1,5 +1,6 @@
 """Where a store is: the URL of a database, and what of it may be shown."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,7 +139,10 @@ def _check_file(url: URL) -> None:
             f"the storage cannot be a file of that name: {error.strerror}; name another, like "
             "sqlite:///runs/search.db"
         ) from error
-    if Path(url.database).is_dir():
+    is_folder = False
+    with contextlib.suppress(PermissionError):  # which opening it says
+        is_folder = Path(url.database).is_dir()
+    if is_folder:
         raise UsageError(
             f"the storage is the folder {url.database}; name a file in it, like "
             f"sqlite:///{Path(url.database) / 'search.db'}"

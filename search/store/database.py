@@ -102,7 +102,7 @@ class Database:
         except (*STORE_ERRORS, KeyError) as error:
             # Optuna has a storage say by a KeyError that it has no such study or trial: of another
             # store in the place of the one that was opened, that may be all there is to see.
-            if self._opened and lost(error):
+            if self._opened and lost(error) and not self._is_rotten(error):
                 raise self.gone() from error
             if isinstance(error, KeyError):
                 raise
@@ -113,6 +113,11 @@ class Database:
                 f"the store {self.shown_url} cannot be used: {self._address.hide(said)}; mend "
                 "that, or name another with --storage, and run the command again"
             ) from error
+
+    def _is_rotten(self, error: BaseException) -> bool:
+        """Say whether SQLite cannot read a file that is still the one that was opened."""
+        malformed = "is malformed" in reason(error)
+        return malformed and self._file is not None and self._file.is_the_same()
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -98,6 +98,19 @@ def test_half_a_character_costs_no_file(site: Site) -> None:
     assert r"\ud800" in (site.path / "runs/tiny/trials.csv").read_text()
 
 
+def test_a_page_that_rots_is_not_taken_for_another_store(site: Site) -> None:
+    file = site.path / "store.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'trials'")
+        [(size,)] = connection.execute("PRAGMA page_size")
+    with file.open("r+b") as opened:
+        opened.seek((page - 1) * size)
+        opened.write(b"\xff" * size)
+    assert run(site, "run", *site.study) == 1
+    assert "database disk image is malformed; mend that" in site.said()
+
+
 def test_who_only_reads_waits_for_no_writer(site: Site) -> None:
     with contextlib.closing(sqlite3.connect(site.path / "store.db")) as writer:
         writer.execute("BEGIN IMMEDIATE")
