@@ -28,36 +28,58 @@ def taking_rows(model: keras.Model, encoding: Encoding) -> keras.Model:
         1970-01-01. A dictionary that lacks a column is refused by Keras.
 
     """
+    *names, own = _names(encoding)
     inputs = {
-        part.column.name: keras.Input(
-            (1,), name=name, dtype="string" if part.column.text else "float32"
-        )
-        for name, part in zip(_names(encoding), encoding.parts, strict=True)
+        part.column.name: _input(part, name)
+        for name, part in zip(names, encoding.parts, strict=True)
     }
-    features = [tensor for part in encoding.parts for tensor in _encoded(part, inputs)]
-    x = ops.concatenate(features, axis=-1)
-    x = ops.take(x, np.array(encoding.kept, np.int32), axis=-1)
     with warnings.catch_warnings():
         # Names of inputs have no "/", names of columns may.
         warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
-        whole = keras.Model(inputs, model(x))
+        whole = keras.Model(inputs, _within(model, encoding, own)(list(inputs.values())))
     if getattr(model, "loss", None) is not None:  # says what its outputs mean
         whole.compile("sgd", model.loss)  # which has nothing to keep
     return whole
 
 
+def _within(model: keras.Model, encoding: Encoding, name: str) -> keras.Model:
+    """Return a model of columns in a list.
+
+    All operations are within it, where no column is called as Keras calls one of them.
+    """
+    columns = [_input(part, None) for part in encoding.parts]
+    features = [
+        tensor
+        for part, column in zip(encoding.parts, columns, strict=True)
+        for tensor in _encoded(part, column)
+    ]
+    x = ops.concatenate(features, axis=-1)
+    x = ops.take(x, np.array(encoding.kept, np.int32), axis=-1)
+    return keras.Model(columns, model(x), name=name)
+
+
+def _input(part: Encoded, name: str | None) -> Any:
+    return keras.Input((1,), name=name, dtype="string" if part.column.text else "float32")
+
+
 def _names(encoding: Encoding) -> list[str]:
-    """Return names that Keras allows its layers, one for each column."""
+    """Return names that Keras allows its layers, one for each column, and one for what is within.
+
+    Columns keep theirs where they can: Keras warns of each model whose inputs are called otherwise.
+    """
+    taken = {column.name for column in encoding.columns}
     names: list[str] = []
-    for column in encoding.columns:
-        name = column.name.replace("/", "_") or "column"
-        names.append(name if name not in names else f"{name}_{len(names)}")
+    for wanted in (*(column.name for column in encoding.columns), ""):
+        name = wanted.replace("/", "_") or "column"
+        while name != wanted and name in taken:
+            name += "_"
+        taken.add(name)
+        names.append(name)
     return names
 
 
-def _encoded(part: Encoded, inputs: dict[str, Any]) -> list[Any]:
+def _encoded(part: Encoded, x: Any) -> list[Any]:
     """Return a column's features, as `Encoded.apply` does."""
-    x = inputs[part.column.name]
     if part.column.text:
         lookup = keras.layers.StringLookup(
             vocabulary=["", *part.levels], mask_token=None, output_mode="one_hot"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from search import Table
 from search.data import load
 from search.data.splits import Dataset
+from search.study.task import Task
 from search.trainers.files import loaded, saved
 from search.trainers.model import LEAST_SCALE, Problem
 from search.trainers.rows import taking_rows
@@ -76,6 +77,37 @@ def test_a_column_that_is_missing_is_refused(dataset: Dataset, model: keras.Mode
     values = {name: one for name, one in (dataset.train.columns or {}).items() if name != "rooms"}
     with pytest.raises(ValueError, match="rooms"):
         model.predict(values, verbose=0)
+
+
+# As Keras calls what it makes of them, and as others would be called that it has no names for.
+NAMES = (
+    *("cast", "take", "add", "where", "concatenate", "sequential", "string_lookup", "input_layer"),
+    *("functional", "features", "a_b", "a_b_", "a_b_2", "a/b", "column", "column_", "column_2", ""),
+)
+
+
+def test_columns_may_have_any_names() -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({name: random.normal(size=60) for name in NAMES})
+    frame["string_lookup"] = random.choice(["a", "b"], 60)
+    keras.utils.clear_session()  # so that what Keras makes has no number behind its name
+    named = load(Table(frame.assign(target=frame["cast"] ** 2), label="target"))
+    assert named.table is not None
+    assert [column.name for column in named.table.encoding.columns] == list(NAMES)
+    features = keras.Sequential([keras.Input(named.input_shape), keras.layers.Identity()])
+    whole = loaded(saved(taking_rows(features, named.table.encoding)))
+    said = whole.predict(dict(named.train.columns or {}), verbose=0)
+    np.testing.assert_allclose(said, named.train.x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_inputs_are_called_as_the_columns_are_where_keras_allows() -> None:
+    frame = pd.DataFrame({"cast": np.arange(60.0) ** 1.5, "y": np.arange(60.0)})
+    table = load(Table(frame, label="y"), task=Task.REGRESSION).table
+    assert table is not None
+    features = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    whole = loaded(saved(taking_rows(features, table.encoding)))
+    assert [one.name for one in whole.inputs] == ["cast"]
 
 
 def test_it_is_of_standard_layers_alone(model: keras.Model) -> None:
