@@ -12,6 +12,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +29,8 @@ POINT = re.compile(r"[-+]?\d*\.\d+")
 COMMA = re.compile(r"[-+]?\d*,(\d{1,2}|\d{4,})")
 GROUPED = re.compile(r"[-+]?\d{1,3}(\.\d{3})+,\d+")
 CODE = re.compile(r"0\d+")  # a number that nobody writes so: 007 is a name, or 01234 a place
+TRUTH = {bool, np.bool_}
+NUMBER = (Real, np.bool_)  # of Python, and what NumPy does not count among these
 TRUTHS = {"TRUE", "FALSE", "true", "false"}  # which pandas would give back as True and False
 EXCEL = re.compile(r"sep=(.)\r?\n")  # what spreadsheets write in front of the rows
 DIALECT = ("quotechar", "quoting", "escapechar", "doublequote", "skipinitialspace")
@@ -131,7 +134,6 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
         kept = pyarrow.Table.from_pandas(frame[arrow], preserve_index=False)
         frame = frame.assign(**kept.to_pandas(ignore_metadata=True))
-    exact = {}
     for column in frame.columns[frame.dtypes.map(pd.api.types.is_object_dtype)]:
         kinds = set(map(type, frame[column].dropna()))
         if odd := [kind.__name__ for kind in kinds if kind.__hash__ is None]:
@@ -140,10 +142,13 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
                 "out, or make columns of one value a row of it"
             )
         if kinds == {Decimal}:  # a database's numbers
-            exact[column] = np.float64
+            frame[column] = frame[column].astype(np.float64)
+        elif kinds & TRUTH and kinds - TRUTH and all(issubclass(one, NUMBER) for one in kinds):
+            # True is 1 among numbers.
+            frame[column] = pd.to_numeric(frame[column].map(lambda one: one * 1, "ignore"))
     for column in frame.columns[frame.dtypes.map(pd.api.types.is_complex_dtype)]:
         raise DataCorrupt(f"the column {column!r} of {name} holds complex numbers; leave it out")
-    return frame.astype(exact)
+    return frame
 
 
 def need(columns: Iterable[str], name: str, role: str, there: Iterable[str]) -> None:

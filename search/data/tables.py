@@ -40,6 +40,12 @@ KINDS = {"f": np.float64, "i": np.int64, "u": np.uint64}  # of numbers as labels
 UNIT = re.compile(
     r"\s*[-+]?(?:[$\u20ac\u00a3\u00a5] ?\d[\d.,]*|\d[\d.,]* ?[%$\u20ac\u00a3\u00a5])\s*"
 )
+_DATES = "dates; give numbers to predict, such as the days since the first"
+_DURATIONS = "durations; give numbers to predict, such as their hours"
+MOMENTS = {  # what labels are not, by pandas' names
+    **dict.fromkeys(("datetime64", "datetime", "date", "period"), _DATES),
+    **dict.fromkeys(("timedelta64", "timedelta"), _DURATIONS),
+}
 PURPOSES = {
     "group": "it tells the groups that stay together",
     "time": "the splits follow it; columns may say that it is learned from, too",
@@ -99,9 +105,6 @@ class Opened:
         """
         spec = self.spec
         whole = self._read(spec.source)
-        if self.task is Task.REGRESSION and spec.label in whole:
-            with suppress(ValueError, TypeError):  # of numbers like 007
-                whole = whole.assign(**{spec.label: pd.to_numeric(whole[spec.label])})
         roles = {"label": spec.label, "group": spec.group, "time": spec.time, "weight": spec.weight}
         for role, column in roles.items():
             if column is not None:
@@ -111,7 +114,23 @@ class Opened:
             raise DataCorrupt(
                 f"{self.name} has one column, the label; there is nothing to learn from"
             )
-        return whole
+        return self._labelled(whole, self.name)
+
+    def _labelled(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Return rows whose labels are all there, and of one type.
+
+        Args:
+            frame: the rows.
+            name: what messages call them.
+
+        Raises:
+            DataCorrupt: their labels cannot be learned.
+
+        """
+        label = self.spec.label
+        frame = frame.copy(deep=False)
+        frame[label] = _settled(frame[label], name, self.task)
+        return frame
 
     @cached_property
     def _frames(self) -> Mapping[Part, pd.DataFrame]:
@@ -124,8 +143,7 @@ class Opened:
         }
         for part, frame in own.items():
             need(whole.columns, f"the {part} table", "", frame.columns)
-        for frame in (whole, *own.values()):
-            _check_labels(frame[spec.label], self.name, self.task)
+            own[part] = self._labelled(frame, self.name)
         shares = {
             part: share
             for part, share in ((Part.TEST, spec.test), (Part.VALIDATION, spec.validation))
@@ -348,14 +366,12 @@ class Origin:
 
 
 def labels_of(series: pd.Series) -> NDArray[Any]:
-    """Return the labels of rows as an array: of text, truth values or numbers.
+    """Return the labels of rows, which are of one type, as an array.
 
     Raises:
-        DataCorrupt: they are of several kinds, or dates.
+        DataCorrupt: they are numbers written in a way that is not understood, or of several kinds.
 
     """
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(series.cat.categories.dtype)
     if pd.api.types.is_bool_dtype(series.dtype):
         return series.to_numpy(bool)
     if pd.api.types.is_numeric_dtype(series.dtype):
@@ -364,8 +380,6 @@ def labels_of(series: pd.Series) -> NDArray[Any]:
     if all(isinstance(value, str) for value in values):
         numbers_of(series, str(series.name))  # refuses what is written in another way
         return np.array(values, str)
-    if all(isinstance(value, bool) for value in values):
-        return np.array(values, bool)
     kinds = sorted({type(value).__name__ for value in values})
     raise DataCorrupt(
         f"the label {series.name!r} holds {' and '.join(kinds)}; make all of them text, or all "
@@ -373,15 +387,38 @@ def labels_of(series: pd.Series) -> NDArray[Any]:
     )
 
 
-def _check_labels(series: pd.Series, name: str, task: Task | None) -> None:
+def _settled(series: pd.Series, name: str, task: Task | None) -> pd.Series:
+    """Return labels of one type, where they have one.
+
+    Args:
+        series: the labels.
+        name: what messages call the rows.
+        task: what is learned, where the labels do not tell.
+
+    Raises:
+        DataCorrupt: some are missing, or they are dates or durations, or text among numbers.
+
+    """
     if (missing := series.isna()).any():
         first = int(missing.to_numpy().argmax()) + 1
         raise DataCorrupt(
             f"{name} lacks the label {series.name!r} in {rows_in_words(int(missing.sum()))}, the "
             f"first of which is row {first}; leave these out, or write what their label is"
         )
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(series.cat.categories.dtype)
+    series = series.infer_objects()  # by what they are, not by what they are kept as
+    # pandas would count them in whatever unit it keeps them in.
+    if advice := MOMENTS.get(pd.api.types.infer_dtype(series)):
+        raise DataCorrupt(
+            f"the label {series.name!r} holds {advice}, or text if each is the name of a class"
+        )
     if task is not Task.CLASSIFICATION and pd.api.types.is_string_dtype(series):
         _check_numbers(series)
+    if task is Task.REGRESSION:
+        with suppress(ValueError, TypeError):  # of numbers like 007
+            return pd.to_numeric(series)
+    return series
 
 
 def _check_numbers(series: pd.Series) -> None:

@@ -192,6 +192,13 @@ def test_what_is_no_single_value_is_refused(frame: pd.DataFrame, said: str) -> N
         load(of(frame))
 
 
+def test_truth_values_among_numbers_are_numbers() -> None:
+    mixed = pd.Series([True, 0, 2, np.nan] * (ROWS // 4), dtype=object)
+    plain = pd.Series([1, 0, 2, np.nan] * (ROWS // 4))
+    found, expected = (load(of(PEOPLE.assign(rooms=rooms))) for rooms in (mixed, plain))
+    np.testing.assert_array_equal(found.train.x, expected.train.x)
+
+
 def test_the_same_rows_are_the_same_data_in_whatever_file(tmp_path: Path) -> None:
     PEOPLE.to_csv(tmp_path / "a.csv", index=False, sep=";")
     PEOPLE.to_parquet(tmp_path / "b.parquet")
@@ -516,6 +523,57 @@ def test_labels_keep_their_kind() -> None:
     numbers = load(of(PEOPLE.assign(income=PEOPLE["age"].fillna(3) / 7)))
     assert numbers.task is Task.REGRESSION
     assert numbers.labels is None
+
+
+NUMBERS = np.arange(ROWS) * 0.5
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (np.arange(ROWS) % 2, "i"),
+        (NUMBERS, "f"),
+        ([int(one) if one % 1 == 0 else float(one) for one in NUMBERS], "f"),
+        ([[True, 0, 1][row % 3] for row in range(ROWS)], "i"),
+        ([[True, 0.5, 1][row % 3] for row in range(ROWS)], "f"),
+        (np.arange(ROWS) % 2 == 0, "?"),
+    ],
+    ids=["whole", "floats", "both", "truth and numbers", "truth and floats", "truth"],
+)
+def test_labels_are_what_they_are_and_not_what_they_are_kept_as(labels: Any, kind: str) -> None:
+    kept = PEOPLE.assign(income=pd.Series(list(labels), dtype=object))
+    dataset, plain = load(of(kept)), load(of(PEOPLE.assign(income=np.array(labels, kind))))
+    assert repr(dataset.labels) == repr(plain.labels)
+    np.testing.assert_array_equal(dataset.train.y, plain.train.y)
+
+
+DATES = pd.Series(pd.date_range("2020-01-01", periods=ROWS))
+
+
+@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (DATES, "'income' holds dates; give numbers to predict, such as the days since"),
+        (DATES.dt.tz_localize("UTC"), "holds dates"),
+        (DATES.astype("category"), "holds dates"),
+        (DATES.astype(object), "holds dates"),
+        (DATES.dt.date, "holds dates"),
+        (DATES.dt.to_period("D"), "holds dates"),
+        (DATES - DATES[0], "holds durations; give numbers to predict, such as their hours"),
+        (DATES.where(DATES.index > 4), "lacks the label 'income' in 5 rows"),
+        ((DATES - DATES[0]).where(DATES.index > 4), "lacks the label 'income' in 5 rows"),
+    ],
+    ids=[
+        *("dates", "with a zone", "categories", "objects", "days", "periods", "durations"),
+        *("gaps", "gaps in durations"),
+    ],
+)
+def test_moments_are_no_numbers_to_predict(task: Task, labels: pd.Series, said: str) -> None:
+    flawed, fine = PEOPLE.assign(income=labels), PEOPLE.assign(income=NUMBERS)
+    for spec in (of(flawed), of(fine, test=flawed)):
+        with pytest.raises(DataCorrupt, match=said):
+            load(spec, task=task)
 
 
 # -- folds and encoding ----------------------------------------------------------------------
