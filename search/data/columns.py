@@ -42,6 +42,7 @@ ROW_NUMBERS = re.compile(
 )
 TRUTH = {"true": 1, "false": 0}
 DAY = np.timedelta64(1, "D")
+SECONDS = 86_400  # of a day
 
 
 def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
@@ -59,7 +60,7 @@ def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
         return _text(series)
     if column.kind is ColumnKind.DATE:
         return _days(series, column.name, column.dayfirst).astype(np.float32)
-    numbers = _numbers(series, column.name)
+    numbers = numbers_in(series, column.name)
     with np.errstate(invalid="ignore"):
         beyond = np.abs(numbers) > LARGEST
     if beyond.any():
@@ -157,13 +158,13 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     differing = values.nunique()
     if differing == 1 and not series.isna().any():
         return ColumnKind.DROP, f"always {_shown(values.iloc[0])}"
-    if not _is_number(series) and not _is_date(series):
+    if not _is_number(series) and not _is_date(series) and not _is_duration(series):
         if not all(isinstance(value, str) for value in values.iloc[:1000]):
             values = values.astype(str)
         return _kind_of_text(values, str(series.name), dayfirst)
     if _is_date(series):
         return ColumnKind.DATE, ""
-    if series.dtype.kind == "b" or _is_bool(values):
+    if series.dtype.kind == "b" or _is_bool(values) or _is_duration(series):
         return ColumnKind.NUMBER, ""
     numbers = values.to_numpy(np.float64)
     whole = bool((numbers == np.floor(numbers)).all())
@@ -274,6 +275,10 @@ def _is_date(series: pd.Series) -> bool:
     return pd.api.types.is_datetime64_any_dtype(series.dtype)
 
 
+def _is_duration(series: pd.Series) -> bool:
+    return bool(pd.api.types.is_timedelta64_dtype(series.dtype))
+
+
 def day_first(values: pd.Series, said: bool | None) -> bool | None:
     """Say whether the day comes first in dates like 31/12/2026.
 
@@ -345,7 +350,21 @@ def _is_merged(series: pd.Series) -> bool:
         return len(np.unique(numbers.astype(np.float32))) < series.nunique()
 
 
-def _numbers(series: pd.Series, name: str) -> NDArray[np.float64]:
+def numbers_in(series: pd.Series, name: str) -> NDArray[np.float64]:
+    """Return a column's values as numbers, NaN where there is none, ``[row]``.
+
+    Durations and dates are seconds, the latter since 1970, whatever unit pandas keeps them in.
+
+    Raises:
+        DataCorrupt: a value is no number.
+
+    """
+    series = _plain(series)
+    if _is_duration(series):
+        seconds: pd.Series = series.dt.total_seconds()
+        return seconds.to_numpy(np.float64)
+    if _is_date(series):
+        return _days(series, name, None) * SECONDS
     there = series.dropna()
     if there.dtype.kind in "OTU" or isinstance(there.dtype, pd.StringDtype):
         there = there.map(lambda value: TRUTH.get(str(value).casefold(), value))

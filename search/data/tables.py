@@ -18,6 +18,7 @@ from search.data.columns import (
     FEW_LEVELS,
     MOSTLY,
     numbers_and,
+    numbers_in,
     numbers_of,
     rows_in_words,
     told,
@@ -445,7 +446,7 @@ def _digest(series: pd.Series) -> str:
 
 
 def _blurred(series: pd.Series) -> str | None:
-    numbers = pd.to_numeric(series.dropna()).to_numpy(np.float64)[:, None]
+    numbers = numbers_in(series.dropna(), str(series.name))[:, None]
     extent = Extent(len(numbers), sampled=True)
     extent.add(numbers)
     return (extent.lost() or "").replace(" in column 0", "") or None

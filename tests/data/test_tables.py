@@ -332,6 +332,9 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
         ([None] * 60, ColumnKind.DROP),
         (["only", None] * 30, ColumnKind.CATEGORY),
         (pd.Categorical(["a", "b", "c"] * 20), ColumnKind.CATEGORY),
+        (pd.to_timedelta(np.arange(60), "s"), ColumnKind.NUMBER),
+        (pd.to_timedelta([5.0, 7.0, np.nan] * 20, "s"), ColumnKind.NUMBER),
+        (pd.to_timedelta([5] * 60, "s"), ColumnKind.DROP),
     ],
     ids=str,
 )
@@ -353,6 +356,25 @@ def test_values_are_what_a_file_of_text_says_they_are() -> None:
     for same in (["19700103", None], [19700103, None], ["Jan 3, 1970", None]):
         days = values_of(date, pd.Series(same))
         np.testing.assert_array_equal(days, np.array([2, np.nan], np.float32))
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_moments_are_seconds_whatever_pandas_counts_them_in(unit: str) -> None:
+    number = Column(name="n", kind=ColumnKind.NUMBER)
+    lasted = pd.Series(np.array([5, "NaT", 7], "m8[s]").astype(f"m8[{unit}]"))
+    np.testing.assert_array_equal(values_of(number, lasted), np.array([5, np.nan, 7], np.float32))
+    since = pd.Series(np.array(["1970-01-02", "NaT"], f"M8[{unit}]"))
+    for dates in (since, since.dt.tz_localize("UTC")):
+        found = values_of(number, dates)
+        np.testing.assert_array_equal(found, np.array([86_400, np.nan], np.float32))
+
+
+def test_durations_are_learned_from() -> None:
+    lasted = pd.to_timedelta(RANDOM.integers(1, 9999, ROWS), "min")
+    dataset = load(of(PEOPLE.assign(age=lasted)))
+    assert "taken for numbers: age, married" in dataset.notes
+    plain = load(of(PEOPLE.assign(age=lasted.total_seconds() * 1.0)))
+    np.testing.assert_array_equal(dataset.train.x, plain.train.x)
 
 
 DAYS = ["03/04/2020", "05/06/21", None, "01/02/1969 18:00"]
