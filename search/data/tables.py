@@ -92,9 +92,13 @@ class Opened:
     @cached_property
     def name(self) -> str:
         """What messages call it."""
-        if not isinstance(self.spec.source, str):
-            return "the frame"
-        return str(place(self.spec.source, self.data_dir, self.beside))
+        return self._called(self.spec.source, "the frame")
+
+    def _called(self, source: TableSource, frame: str) -> str:
+        """Return what messages call a source that may be a frame."""
+        if not isinstance(source, str):
+            return frame
+        return str(place(source, self.data_dir, self.beside))
 
     @cached_property
     def whole(self) -> pd.DataFrame:
@@ -138,13 +142,10 @@ class Opened:
         """The rows of each split, all columns, numbered as in their file."""
         spec, whole = self.spec, self.whole
         own = {
-            part: self._read(source, whole)
+            part: self._own(part, source)
             for part, source in ((Part.VALIDATION, spec.validation), (Part.TEST, spec.test))
             if not isinstance(source, float)
         }
-        for part, frame in own.items():
-            need(whole.columns, f"the {part} table", "", frame.columns)
-            own[part] = self._labelled(frame, self.name)
         shares = {
             part: share
             for part, share in ((Part.TEST, spec.test), (Part.VALIDATION, spec.validation))
@@ -153,7 +154,25 @@ class Opened:
         rest, dealt = deal(whole, spec, shares, self._is_classification(whole))
         frames = {Part.TRAIN: whole.iloc[rest]}
         frames |= {part: whole.iloc[rows] for part, rows in dealt.items()}
-        return frames | {part: frame[list(whole.columns)] for part, frame in own.items()}
+        return frames | own
+
+    def _own(self, part: Part, source: TableSource) -> pd.DataFrame:
+        """Return the rows of a source for one split, in columns that the table has, too.
+
+        Raises:
+            DataCorrupt: the label is not there, or what is learned from the rows.
+
+        """
+        spec, whole = self.spec, self.whole
+        frame = self._read(source, whole)
+        needed = [spec.label]  # what else is tested on follows from the rows that are learned from
+        if part is Part.VALIDATION:
+            roles = (spec.group, spec.weight)
+            dropped = {name for name, kind in spec.columns.items() if kind == ColumnKind.DROP}
+            needed = [name for name in whole.columns if name not in dropped or name in roles]
+        need(needed, _of(part), "", frame.columns)
+        frame = self._labelled(frame, self._called(source, _of(part)))
+        return frame[[name for name in whole.columns if name in frame]]
 
     def _is_classification(self, frame: pd.DataFrame) -> bool:
         answers = Answers.of(labels_of(frame[self.spec.label]), self.task, self.spec.label)
@@ -180,14 +199,16 @@ class Opened:
         seen = self._seen.drop(columns=spec.label)
         return understand(seen, spec.columns, leave, spec.dayfirst)
 
-    def values(self, frame: pd.DataFrame) -> Values:
-        """Return what models are given of rows, by column.
+    def _values(self, part: Part) -> Values:
+        """Return what models are given of a split's rows, by column.
 
         Raises:
-            DataCorrupt: a value is not what its column holds.
+            DataCorrupt: a column is not there, or a value is not what its column holds.
 
         """
+        frame = self._frames[part]
         used = [column for column in self.columns if column.kind is not ColumnKind.DROP]
+        need((column.name for column in used), _of(part), "", frame.columns)
         return {column.name: values_of(column, frame[column.name]) for column in used}
 
     # -- its splits --------------------------------------------------------------------------
@@ -226,7 +247,7 @@ class Opened:
             DataCorrupt: the table cannot be used, the rows of the test split included.
 
         """
-        values = {part: self.values(self._frames[part]) for part in Part}
+        values = {part: self._values(part) for part in Part}
         encoding, features = Encoding.of(self.columns, values[Part.TRAIN])
         train = self._split(Part.TRAIN, features, values[Part.TRAIN])
         validation, test = (
@@ -259,7 +280,7 @@ class Opened:
 
     def test(self, encoding: Encoding) -> Split:
         """Return the test split."""
-        values = self.values(self._frames[Part.TEST])
+        values = self._values(Part.TEST)
         return self._split(Part.TEST, encoding.apply(values), values)
 
     def _notes(self, train: Split, validation: Split, test: Split) -> Iterator[str]:
@@ -292,7 +313,7 @@ class Opened:
             yield f"{group} is missing in {rows_in_words(missing)}, which are one group together"
         before = set(self._frames[Part.TRAIN][group].dropna())
         for part in (Part.VALIDATION, Part.TEST):
-            its = set(self._frames[part][group].dropna())
+            its = set(self._frames[part].get(group, pd.Series()).dropna())
             if both := len(its & before):
                 yield (
                     f"{both} of the {len(its)} groups of the {part} rows also stand in training: "
@@ -386,6 +407,11 @@ def labels_of(series: pd.Series) -> NDArray[Any]:
         f"the label {series.name!r} holds {' and '.join(kinds)}; make all of them text, or all "
         "numbers"
     )
+
+
+def _of(part: Part) -> str:
+    """Return what messages call a split's own table."""
+    return f"the {part} table"
 
 
 def _settled(series: pd.Series, name: str, task: Task | None) -> pd.Series:

@@ -499,6 +499,35 @@ def test_test_and_validation_rows_of_their_own(tmp_path: Path) -> None:
             load(Table(paths[0], label="income", validation=paths[1], test=paths[2]))
 
 
+def test_labels_that_are_missing_are_of_the_table_that_lacks_them(tmp_path: Path) -> None:
+    path = tmp_path / "held.csv"
+    flawed = PEOPLE.assign(income=PEOPLE["income"].where(PEOPLE.index > 4))
+    flawed.to_csv(path, index=False)
+    for test, name in ((str(path), str(path)), (flawed, "the test table")):
+        with pytest.raises(DataCorrupt, match=f"^{name} lacks the label 'income' in 5 rows"):
+            load(of(PEOPLE, test=test))
+
+
+def test_test_rows_need_no_columns_that_nothing_is_learned_from() -> None:
+    frame = PEOPLE.assign(w=1.5, house=RANDOM.integers(0, 40, ROWS), y=PEOPLE["income"])
+    lacking = frame.drop(columns=["rooms", "country", "w", "house"])
+    spec = of(
+        frame.drop(columns="y"),
+        test=lacking,
+        weight="w",
+        group="house",
+        columns={"rooms": "drop"},
+        validation=frame.drop(columns="rooms"),
+    )
+    dataset = load(spec)
+    plain = load(replace(spec, test=frame))
+    np.testing.assert_array_equal(open_test(dataset).x, open_test(plain).x)
+    with pytest.raises(DataCorrupt, match="the test table has no column 'age'"):
+        load(replace(spec, test=lacking.drop(columns="age")))
+    with pytest.raises(DataCorrupt, match="the validation table has no column 'w'"):
+        load(replace(spec, validation=lacking.assign(country="Utopia")))
+
+
 def test_a_table_that_has_changed_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     PEOPLE.to_csv(path, index=False)
