@@ -1,7 +1,8 @@
 """Which rows of a table are for which split: by chance, by group, or by time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from search.study.table import Table
 
 Places = NDArray[np.int64]
 SHUFFLE = 0  # its seed, which is always the same
+DEALS = 10  # of groups, of which the one is taken that comes nearest to the share asked for
 FEWEST_OF_A_CLASS = 4  # rows; a class with fewer is not dealt to all splits but trained on
 
 
@@ -95,14 +97,17 @@ def _groups(
             "groups, or leave out group"
         )
     folds = round(1 / share)
+    splits: Iterable[tuple[Any, Places]] | None = None
     if labels is not None and 2 <= folds <= codes.max() + 1:
         kinds = pd.factorize(labels)[0]
         if np.bincount(kinds).min() >= folds:
             splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=SHUFFLE)
-            _, chosen = next(splitter.split(kinds, kinds, codes))
-            return np.sort(chosen)
-    shuffle = GroupShuffleSplit(1, test_size=share, random_state=SHUFFLE)
-    _, chosen = next(shuffle.split(codes, groups=codes))
+            splits = splitter.split(kinds, kinds, codes)
+    if splits is None:
+        shuffle = GroupShuffleSplit(DEALS, test_size=share, random_state=SHUFFLE)
+        splits = shuffle.split(codes, groups=codes)
+    # A large group is as many rows too many wherever it comes.
+    chosen = min((rows for _, rows in splits), key=lambda rows: abs(len(rows) - share * len(codes)))
     return np.sort(chosen)
 
 

@@ -22,6 +22,7 @@ from search.study.task import Task
 from search.trainers.folds import folds_of
 
 ROWS = 240
+NUMBERS = np.arange(ROWS) * 0.5
 RANDOM = np.random.default_rng(0)
 
 
@@ -149,7 +150,7 @@ def test_numbers_that_may_be_two_are_refused_until_it_is_said(
 
 
 def task_of(label: str) -> Task | None:
-    return Task.REGRESSION if label == "price" else None
+    return Task.REGRESSION if label in ("price", "age") else None
 
 
 def test_what_databases_and_frames_hold_is_what_it_says(tmp_path: Path) -> None:
@@ -467,6 +468,16 @@ def test_groups_stay_together_in_splits_and_folds() -> None:
         folds_of(dataset, 100, seed=0)
 
 
+@pytest.mark.parametrize("label", ["income", "age"])
+def test_a_large_group_is_trained_on(label: str) -> None:
+    houses = np.where(np.arange(ROWS) < 0.9 * ROWS, 0, np.arange(ROWS) % 9)
+    houses[:2] = 1, 2  # so that chance alone would test on the large one
+    frame = PEOPLE.assign(house=houses, age=RANDOM.permutation(NUMBERS))
+    dataset = load(of(frame, label=label, group="house"), task=task_of(label))
+    assert len(dataset.train) > 0.8 * ROWS
+    assert min(len(dataset.validation), len(open_test(dataset))) >= 2
+
+
 def test_the_last_rows_in_time_are_the_test_split() -> None:
     shuffled = PEOPLE.sample(frac=1, random_state=0)
     dataset = load(of(shuffled, time="since", columns={"since": "date"}))
@@ -574,9 +585,6 @@ def test_labels_keep_their_kind() -> None:
     numbers = load(of(PEOPLE.assign(income=PEOPLE["age"].fillna(3) / 7)))
     assert numbers.task is Task.REGRESSION
     assert numbers.labels is None
-
-
-NUMBERS = np.arange(ROWS) * 0.5
 
 
 @pytest.mark.parametrize(
