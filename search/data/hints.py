@@ -1,11 +1,12 @@
 """What a table gives away: columns that alone tell the label, and test rows known from training."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from search.data.encoding import Encoding
 from search.study.table import Column, ColumnKind
@@ -19,18 +20,18 @@ FEWEST_ROWS = 40
 
 
 def hints(
-    columns: Sequence[Column], train: "Split", seen: pd.DataFrame, test: pd.DataFrame
+    columns: Sequence[Column], train: "Split", validation: "Split", test: "Split"
 ) -> Iterator[str]:
     """Yield what speaks against a high score, a line each.
 
     Args:
         columns: of the table.
         train: the training split.
-        seen: the rows of training and validation, with their labels.
-        test: those of the test split.
+        validation: that trials are compared on.
+        test: that is locked for the proof.
 
     """
-    if known := _known(seen, test):
+    if known := _known((train, validation), test):
         yield (
             f"{known} of the {len(test)} test rows also stand in training or validation, label and "
             "all: the score says that much less of rows that are new; leave out what is twice"
@@ -43,16 +44,18 @@ def hints(
         )
 
 
-def _known(seen: pd.DataFrame, test: pd.DataFrame) -> int:
-    now, before = test.copy(), seen.copy()
-    for name in seen:
-        # A gap makes fractions of whole numbers, in one file and not in the other.
-        numbers = all(pd.api.types.is_numeric_dtype(one[name]) for one in (seen, test))
-        for frame in (now, before):
-            frame[name] = frame[name].astype(np.float64 if numbers else object)
-    hashes = (pd.util.hash_pandas_object(frame, index=False) for frame in (before, now))
-    known, new = (one.to_numpy() for one in hashes)
-    return int(np.isin(new, known).sum())
+def _known(seen: "Iterable[Split]", test: "Split") -> int:
+    known = np.concatenate([_hashes(split) for split in seen])
+    return int(np.isin(_hashes(test), known).sum())
+
+
+def _hashes(split: "Split") -> NDArray[np.integer[Any]]:
+    """Return a number for each row, by what models are given and not by how files keep it."""
+    assert split.columns is not None, "it is of a table"
+    columns: list[NDArray[Any]] = [*split.columns.values()]
+    # In float32 as networks answer, whatever a file has rounded the targets to.
+    frame = pd.DataFrame(dict(enumerate([*columns, split.y.astype(np.float32)])))
+    return pd.util.hash_pandas_object(frame, index=False).to_numpy()
 
 
 def _tells(column: Column, train: "Split") -> bool:

@@ -296,13 +296,7 @@ class Opened:
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
             yield from self.answers.alone(f"the {part} split", np.unique(split.y))
         yield from self._torn_groups()
-        used = [column.name for column in self.columns if column.kind is not ColumnKind.DROP]
-        yield from hints(
-            self.columns,
-            train,
-            seen[[*used, self.spec.label]],
-            self._frames[Part.TEST][[*used, self.spec.label]],
-        )
+        yield from hints(self.columns, train, validation, test)
 
     def _torn_groups(self) -> Iterator[str]:
         """Yield what keeps groups from staying in one split, a line each."""

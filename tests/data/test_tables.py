@@ -573,6 +573,27 @@ def test_what_gives_the_label_away_is_said() -> None:
     assert "of the 96 test rows also stand in training" in "\n".join(load(of(twice)).notes)
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [{"since": "M8[ns]"}, {"since": "M8[s]"}, {"age": np.float32}, {"income": np.float32}],
+    ids=str,
+)
+def test_rows_that_are_known_are_so_however_a_file_keeps_them(kept: dict[str, Any]) -> None:
+    frame = PEOPLE.assign(since=pd.to_datetime(PEOPLE["since"]), income=PEOPLE.index * 0.1)
+    dataset = load(of(frame, test=frame[:50].astype(kept)))
+    assert "50 of the 50 test rows also stand in training" in "\n".join(dataset.notes)
+
+
+def test_rows_that_are_known_are_so_in_whatever_file(tmp_path: Path) -> None:
+    frame = PEOPLE.assign(since=pd.to_datetime(PEOPLE["since"]))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame[:50].to_parquet(tmp_path / "b.parquet")
+    notes = load(
+        Table(str(tmp_path / "a.csv"), label="income", test=str(tmp_path / "b.parquet"))
+    ).notes
+    assert "50 of the 50 test rows also stand in training" in "\n".join(notes)
+
+
 def test_labels_keep_their_kind() -> None:
     for values, labels in (
         (PEOPLE["income"], ("high", "low")),
