@@ -113,16 +113,26 @@ def _groups(
 
 def _last(moments: pd.Series, share: float, name: str, dayfirst: bool | None) -> Places:
     """Return the last rows in time; rows of one moment stay together."""
-    if moments.isna().any():
-        raise DataCorrupt(f"the column {name!r} lacks the time of some rows; leave these rows out")
-    if pd.api.types.is_numeric_dtype(moments.dtype):
-        times = moments.to_numpy(np.float64)
-    else:
-        first = day_first(moments, dayfirst)
-        parsed = dates_of(moments, first)
-        if parsed.isna().any():
-            raise DataCorrupt(f"the column {name!r} holds {no_date(moments[parsed.isna()], first)}")
-        times = parsed.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.float64)
+    times = times_of(moments, name, dayfirst)
     ordered = np.sort(times)
     border = ordered[min(len(times) - 1, max(0, round((1 - share) * len(times))))]
     return np.flatnonzero(times >= border)
+
+
+def times_of(moments: pd.Series, name: str, dayfirst: bool | None) -> NDArray[np.float64]:
+    """Return moments as numbers that grow with time.
+
+    Raises:
+        DataCorrupt: one is missing, or no date.
+
+    """
+    if moments.isna().any():
+        raise DataCorrupt(f"the column {name!r} lacks the time of some rows; leave these rows out")
+    if pd.api.types.is_numeric_dtype(moments.dtype):
+        return moments.to_numpy(np.float64)
+    first = day_first(moments, dayfirst)
+    parsed = dates_of(moments, first)
+    if parsed.isna().any():
+        raise DataCorrupt(f"the column {name!r} holds {no_date(moments[parsed.isna()], first)}")
+    times: NDArray[Any] = parsed.dt.tz_localize(None).to_numpy("datetime64[us]")
+    return times.astype(np.float64)

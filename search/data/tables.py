@@ -25,7 +25,7 @@ from search.data.columns import (
     understand,
     values_of,
 )
-from search.data.deal import Part, deal
+from search.data.deal import Part, deal, times_of
 from search.data.encoding import Encoding, Features, Values
 from search.data.extent import Extent
 from search.data.formats import combine
@@ -296,6 +296,7 @@ class Opened:
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
             yield from self.answers.alone(f"the {part} split", np.unique(split.y))
         yield from self._torn_groups()
+        yield from self._back_in_time()
         yield from hints(self.columns, train, validation, test)
 
     def _torn_groups(self) -> Iterator[str]:
@@ -313,6 +314,28 @@ class Opened:
                     f"{both} of the {len(its)} groups of the {part} rows also stand in training: "
                     "the score says that much less of groups that are new"
                 )
+
+    def _back_in_time(self) -> Iterator[str]:
+        """Yield which tables of their own begin before the training rows end, a line each."""
+        for part, source in ((Part.VALIDATION, self.spec.validation), (Part.TEST, self.spec.test)):
+            frame = self._frames[part]
+            if not isinstance(source, float) and (before := self._before_the_last(frame)):
+                yield (
+                    f"{before} of the {len(frame)} {part} rows are before the last training row in "
+                    f"{self.spec.time}: the score says that much less of what is still to come"
+                )
+
+    def _before_the_last(self, frame: pd.DataFrame) -> int:
+        """Return how many rows are before the last training row, as far as their times tell."""
+        time, train = self.spec.time, self._frames[Part.TRAIN]
+        if time is None or time not in frame:
+            return 0
+        both = pd.concat([train[time], frame[time]], ignore_index=True)
+        try:
+            times = times_of(both, time, self.spec.dayfirst)
+        except DataCorrupt:  # nothing else asks when rows are that are not dealt
+            return 0
+        return int((times[len(train) :] < times[: len(train)].max()).sum())
 
 
 @dataclass(frozen=True)

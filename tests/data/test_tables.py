@@ -491,6 +491,18 @@ def test_the_last_rows_in_time_are_the_test_split() -> None:
         folds_of(dataset, 3, seed=0)
 
 
+@pytest.mark.parametrize("form", [None, "%Y-%m-%d", "%d/%m/%Y"])
+def test_tables_of_their_own_that_go_back_in_time_are_said(form: str | None) -> None:
+    frame = PEOPLE.assign(since=pd.date_range("2020-01-01", periods=ROWS))
+    last = frame[200:] if form is None else frame[200:].assign(since=frame.since.dt.strftime(form))
+    for rows, said in ((frame[:200], ""), (frame, "3 of the 40 test rows are before the last")):
+        notes = " ".join(load(of(rows, time="since", test=last)).notes)
+        assert ("before the last training row in since" in notes) is bool(said)
+        assert said in notes
+    notes = " ".join(load(of(frame[100:], time="since", validation=frame[:90], test=last)).notes)
+    assert "90 of the 90 validation rows are before the last training row" in notes
+
+
 def test_test_and_validation_rows_of_their_own(tmp_path: Path) -> None:
     frames = PEOPLE[:150], PEOPLE[150:200], PEOPLE[200:]
     paths = [str(tmp_path / f"{place}.csv") for place in range(3)]
