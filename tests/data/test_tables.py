@@ -585,6 +585,16 @@ def test_what_gives_the_label_away_is_said() -> None:
     assert "of the 96 test rows also stand in training" in "\n".join(load(of(twice)).notes)
 
 
+def test_columns_of_noise_tell_no_rare_class() -> None:
+    rows = 4000
+    noise = pd.DataFrame({name: RANDOM.normal(size=rows) for name in "abc"})
+    rare = (np.arange(rows) % 800 == 0).astype(int)
+    notes = " ".join(load(of(noise.assign(income=rare))).notes)
+    assert "the label alone" not in notes
+    told_by = noise.assign(income=rare, a=noise["a"] + 100 * rare)
+    assert "a tells the label alone" in " ".join(load(of(told_by)).notes)
+
+
 @pytest.mark.parametrize(
     "kept",
     [{"since": "M8[ns]"}, {"since": "M8[s]"}, {"age": np.float32}, {"income": np.float32}],
