@@ -42,7 +42,7 @@ ROW_NUMBERS = re.compile(
 )
 TRUTH = {"true": 1, "false": 0}
 DAY = np.timedelta64(1, "D")
-SECONDS = 86_400  # of a day
+IN_A_DAY = 86_400  # seconds
 
 
 def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
@@ -364,7 +364,7 @@ def numbers_in(series: pd.Series, name: str) -> NDArray[np.float64]:
         seconds: pd.Series = series.dt.total_seconds()
         return seconds.to_numpy(np.float64)
     if _is_date(series):
-        return _days(series, name, None) * SECONDS
+        return _days(series, name, None) * IN_A_DAY
     there = series.dropna()
     if there.dtype.kind in "OTU" or isinstance(there.dtype, pd.StringDtype):
         there = there.map(lambda value: TRUTH.get(str(value).casefold(), value))
