@@ -29,7 +29,7 @@ POINT = re.compile(r"[-+]?\d*\.\d+")
 COMMA = re.compile(r"[-+]?\d*,(\d{1,2}|\d{4,})")
 GROUPED = re.compile(r"[-+]?\d{1,3}(\.\d{3})+,\d+")
 CODE = re.compile(r"0\d+")  # a number that nobody writes so: 007 is a name, or 01234 a place
-TRUE_OR_FALSE = {bool, np.bool_}
+BOOLS = {bool, np.bool_}
 NUMBER = (Real, np.bool_)  # of Python, and what NumPy does not count among these
 TRUTHS = {"TRUE", "FALSE", "true", "false"}  # which pandas would give back as True and False
 EXCEL = re.compile(r"sep=(.)\r?\n")  # what spreadsheets write in front of the rows
@@ -143,11 +143,7 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
             )
         if kinds == {Decimal}:  # a database's numbers
             frame[column] = frame[column].astype(np.float64)
-        elif (
-            kinds & TRUE_OR_FALSE
-            and kinds - TRUE_OR_FALSE
-            and all(issubclass(one, NUMBER) for one in kinds)
-        ):
+        elif kinds & BOOLS and kinds - BOOLS and all(issubclass(one, NUMBER) for one in kinds):
             # True is 1 among numbers.
             frame[column] = pd.to_numeric(frame[column].map(lambda one: one * 1, "ignore"))
     for column in frame.columns[frame.dtypes.map(pd.api.types.is_complex_dtype)]:
