@@ -21,6 +21,7 @@ from search.service import shift
 from search.service.progress import Lines
 from search.service.session import Session
 from search.service.shift import Plan, Shift
+from tests.acceptance.process import Folder
 
 # Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -532,6 +533,19 @@ def test_a_model_that_cannot_serve_is_refused_before_there_is_a_store(
     cosine = ", schedule='cosine'" if what == "schedule" else ""
     case.write(blobs(2 if "sigmoid" in what else 3), code, training=f"epochs=2{cosine}")
     case.refused(*said)
+
+
+def test_a_refusal_is_all_that_a_terminal_hears_beside_the_study_itself(case: Case) -> None:
+    code = "import sys\nprint('said by the study', file=sys.stderr)\n" + sequential(
+        "layers.Dense(2, 'softmax')"
+    )
+    case.write(blobs(3), code)
+    done = Folder(case.folder, interpreter=True).run("search.run", "--study", "case.py")
+    assert done.returncode == 2
+    said, refusal = done.stderr.splitlines()
+    assert said == "said by the study"
+    assert refusal.startswith("error: model: the model has 2 outputs for 3 classes")
+    assert not (case.folder / "runs").exists()
 
 
 def test_lanes_that_it_cannot_have_are_refused_before_there_is_a_store(case: Case) -> None:
