@@ -255,6 +255,7 @@ class Confirmation:
                 unfitted[one.name] = reason_of(error)
         shared = {
             "per_seed": tuple(map(scored.score, said)),
+            "unanswered": _unanswered(said, len(test)),
             "interval": scored.interval(said),
             "baselines": baselines,
             "unfitted": unfitted,
@@ -265,6 +266,11 @@ class Confirmation:
             return shared | {"rmse": shown}
         f1 = replace(scored, metric=MACRO_F1)
         return shared | {"f1": statistics.mean(map(f1.score, said))}
+
+
+def _unanswered(said: Floats, examples: int) -> int:
+    """Return how many answers are no numbers, ``[seed, example, ...]``."""
+    return int((~np.isfinite(said).reshape(len(said), examples, -1).all(axis=-1)).sum())
 
 
 def _beside(scored: Scored, values: Floats, fitted: Fitted, test: Split) -> Baseline:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.formulas import Weights
+from search.study.formulas import Weights, likeliest
 from search.study.metric import Metric, Reads
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -45,11 +45,11 @@ def influence(metric: Metric, y: NDArray[Any], said: Floats, weights: Weights | 
 
 
 def _accuracy(y: Labels, said: Floats, share: Floats) -> Floats:
-    return _of_mean((said.argmax(axis=1) == y).astype(np.float64), share)
+    return _of_mean((likeliest(said) == y).astype(np.float64), share)
 
 
 def _balanced_accuracy(y: Labels, said: Floats, share: Floats) -> Floats:
-    right = (said.argmax(axis=1) == y).astype(np.float64)
+    right = (likeliest(said) == y).astype(np.float64)
     moved = np.zeros(len(y))
     classes = np.unique(y)
     for one in classes:
@@ -59,8 +59,8 @@ def _balanced_accuracy(y: Labels, said: Floats, share: Floats) -> Floats:
 
 
 def _macro_f1(y: Labels, said: Floats, share: Floats) -> Floats:
-    guesses = said.argmax(axis=1)
-    classes = np.union1d(y, guesses)
+    guesses = likeliest(said)
+    classes = np.union1d(y, guesses[guesses >= 0])
     moved = np.zeros(len(y))
     for one in classes:
         true, named = y == one, guesses == one

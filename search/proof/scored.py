@@ -16,7 +16,7 @@ from search.proof.interval import (
     interval_below,
     share_interval,
 )
-from search.study.formulas import Weights
+from search.study.formulas import Weights, likeliest
 from search.study.metric import ACCURACY, R2, Metric, Reads
 from search.study.task import Task
 
@@ -51,7 +51,7 @@ class Scored:
 
         """
         if self.metric is ACCURACY and self.weights is None:
-            return accuracy_interval(said.argmax(axis=-1) == self.y, self.confidence)
+            return accuracy_interval(likeliest(said) == self.y, self.confidence)
         values = self.values(said)
         if self._sizes:
             return share_interval(values, self._sizes, self.confidence, self._degrees(values))

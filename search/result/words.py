@@ -18,7 +18,7 @@ from search.result.factors import (
 )
 from search.result.state import ENDED
 from search.result.wording import clock, describe
-from search.study.metric import ACCURACY, R2, RMSE, Metric, amount
+from search.study.metric import ACCURACY, R2, RMSE, Metric, Reads, amount
 from search.study.task import Task
 
 if TYPE_CHECKING:
@@ -41,7 +41,13 @@ def sentences(result: "Result") -> list[str]:
         said.append(_proven(result))
     expected = result.spec.expected
     beside = [f"Expected was: {expected}"] if expected else []
-    said += [*comparisons(result), *_target(result), *_unopened(result), *_unconfirmed(result)]
+    said += [
+        *_unanswered(result),
+        *comparisons(result),
+        *_target(result),
+        *_unopened(result),
+        *_unconfirmed(result),
+    ]
     return [*said, _counts(result), *beside]
 
 
@@ -71,6 +77,21 @@ def _proven(result: "Result") -> str:
         f"{again}has {score} as its {result.metric.title} on the {size} test {which} "
         f"{limits}{error}."
     )
+
+
+def _unanswered(result: "Result") -> list[str]:
+    """Say how many test answers are no numbers, and what the score makes of them."""
+    proof = result.proof
+    if proof is None or not proof.unanswered:
+        return []
+    counted = "they count as wrong"
+    if result.metric.reads is not Reads.GUESSES:
+        worst = result.metric.text(result.metric.worst)
+        counted = f"a model that gives one counts with the worst {result.metric.title}, {worst}"
+    return [
+        f"Of the {proof.test_size * len(proof.seeds):,} answers of its models to the test examples "
+        f"{proof.unanswered:,} are no numbers (NaN or infinite); {counted}."
+    ]
 
 
 def _error(result: "Result") -> str:

@@ -26,6 +26,19 @@ def is_finite(said: NDArray[Any]) -> bool:
     return bool(np.isfinite(said).all())
 
 
+def likeliest(said: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the class that each example is taken for, ``[..., example]``; -1 where it is none.
+
+    Of numbers that are NaN the first would be the largest, and its class never was an answer.
+
+    Args:
+        said: a number for each class, ``[..., example, class]``, of which the first of the largest
+            is the guess.
+
+    """
+    return np.where(np.isfinite(said).all(axis=-1), said.argmax(axis=-1), -1)
+
+
 def macro_f1(
     labels: NDArray[np.integer[Any]],
     guesses: NDArray[np.integer[Any]],
@@ -39,7 +52,7 @@ def macro_f1(
 
     Args:
         labels: the right class numbers, ``[example]``.
-        guesses: those that a model takes the examples for, ``[example]``.
+        guesses: those that a model takes the examples for, ``[example]``; -1 is none.
         weights: of the examples.
 
     """
@@ -47,7 +60,9 @@ def macro_f1(
     hits = labels == guesses
 
     def counts(numbers: NDArray[Any], weights: Weights | None) -> NDArray[Any]:
-        return np.bincount(numbers, weights, minlength=classes)
+        some = numbers >= 0
+        kept = None if weights is None else weights[some]
+        return np.bincount(numbers[some], kept, minlength=classes)
 
     there = counts(guesses, None) + counts(labels, None) > 0
     right = counts(labels[hits], None if weights is None else weights[hits])

@@ -66,13 +66,14 @@ class Metric:
             y: labels from 0, or targets in their unit, ``[example]``.
             said: probabilities, ``[example, class]``, of which the largest is the guess, the first
                 where several are; of a regression predictions in the targets' unit, ``[example]``.
+                What is no number counts as wrong, and costs a score that is not of guesses all.
             weights: of the examples, ``[example]``, as scikit-learn's ``sample_weight``.
 
         """
-        from search.study.formulas import is_finite
+        from search.study.formulas import is_finite, likeliest
 
         if self.reads is Reads.GUESSES:
-            said = said.argmax(axis=-1)
+            said = likeliest(said)
         elif not is_finite(said):
             return self.worst
         score = self.stored(self.function(y, said, weights))

@@ -154,13 +154,14 @@ class Outputs:
         return cls(_many_units(classes, loss, from_logits, end, np.asarray(said)), classes)
 
     def guesses(self, said: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the classes that a model takes the examples for, ``[..., example]``."""
+        """Return the classes that a model takes the examples for; -1 where it is no number."""
         if self.meaning in _OF_CLASSES:
-            likeliest: NDArray[np.int64] = said.argmax(axis=-1)
-            return likeliest
-        # As Keras' binary accuracy has it: what lies on the border is of the first class.
-        border = 0.5 if self.meaning is Meaning.PROBABILITY else 0.0
-        return (said[..., 0].astype(np.float64) > border).astype(np.int64)
+            guesses: NDArray[np.int64] = said.argmax(axis=-1)
+        else:
+            # As Keras' binary accuracy has it: what lies on the border is of the first class.
+            border = 0.5 if self.meaning is Meaning.PROBABILITY else 0.0
+            guesses = (said[..., 0].astype(np.float64) > border).astype(np.int64)
+        return np.where(np.isfinite(self.probabilities(said)).all(axis=-1), guesses, -1)
 
     def numbers(self, said: NDArray[Any]) -> NDArray[np.float64]:
         """Return a regression's predictions, ``[..., example]``."""

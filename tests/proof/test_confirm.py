@@ -130,6 +130,7 @@ def test_the_winner_is_chosen_by_fresh_seeds_and_tested_once(case: Case) -> None
     assert beside["linear_model"].difference.high < 0, "it knows all classes, the network does not"
     assert {one.examples for one in beside.values()} == {4000}
     assert proof.unfitted == {}
+    assert proof.unanswered == 0
     assert proof.rmse is None
 
 
@@ -204,6 +205,22 @@ def test_another_winner_opens_the_test_split_again_and_that_is_said(case: Case) 
 def test_a_proof_survives_json(case: Case) -> None:
     proof = case.prove()
     assert Proof.from_json(proof.to_json()) == proof
+
+
+def test_test_answers_that_are_no_numbers_are_counted_and_wrong(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = case.prove()
+    test = data.open_test(data.load("blobs"))
+    rows = np.flatnonzero(test.y == 0)[:7]
+    test.x[rows, 2] = np.nan
+    case.ledger = Kept()
+    monkeypatch.setattr(confirm, "open_test", lambda *_: test)
+    proof = case.prove()
+    assert proof.unanswered == 7 * len(proof.seeds)
+    lost = np.array(whole.per_seed) - proof.per_seed
+    assert ((lost > 0) & (lost < 7.5 / len(test))).all()
+    assert proof.interval.mean == pytest.approx(np.mean(proof.per_seed))
 
 
 # -- what comes before the test split is opened ------------------------------------------------

@@ -16,6 +16,7 @@ from search.result.state import State
 from search.result.tables import best_json, trials_csv
 from search.result.words import gradients, sentences
 from search.service.report import Faults, Report, in_its_place
+from search.study.metric import ACCURACY, ROC_AUC, Metric
 from search.study.space import Config
 from tests.outcomes import (
     ALL,
@@ -151,6 +152,23 @@ def test_the_result_in_words(result: Result, said: list[str], unsaid: list[str])
 
     assert [phrase for phrase in said if phrase not in text] == []
     assert [phrase for phrase in unsaid if phrase in text] == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "consequence"),
+    [
+        (ACCURACY, "they count as wrong."),
+        (ROC_AUC, "a model that gives one counts with the worst ROC AUC, 0.0000."),
+    ],
+)
+def test_answers_that_are_no_numbers_are_said(metric: Metric, consequence: str) -> None:
+    assert MET.proof is not None
+    result = replace(MET, metric=metric, proof=replace(MET.proof, unanswered=66))
+    assert (
+        "Of the 20,000 answers of its models to the test examples 66 are no numbers (NaN or "
+        f"infinite); {consequence}"
+    ) in sentences(result)
+    assert strictly(json.dumps(best_json(result)))["test"]["unanswered"] == 66
 
 
 def test_the_terminal_names_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

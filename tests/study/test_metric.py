@@ -211,3 +211,17 @@ def test_macro_f1_is_the_mean_of_the_harmonic_means(pairs: list[tuple[int, int]]
         f1.append(2 * precision * recall / (precision + recall) if right else 0.0)
     guesses, labels = np.array(pairs).T
     assert macro_f1(labels, guesses) == pytest.approx(np.mean(f1))
+
+
+@pytest.mark.parametrize("name", [one.name for one in METRICS.values() if one.reads == "guesses"])
+def test_an_answer_that_is_no_number_is_never_right(name: str) -> None:
+    y = np.array([0, 0, 1, 1, 2, 2])
+    said = np.eye(3)[y]
+    said[0] = math.nan
+    said[2, 1] = math.inf
+    away = np.eye(4)[[3, 0, 3, 1, 2, 2]]  # as if they were taken for what is no class
+    expected = METRICS[name].score(y, away)
+    if name == "macro_f1":
+        expected *= 4 / 3  # that one has no F1 of its own
+    for weights in (None, np.ones(6)):
+        assert METRICS[name].score(y, said, weights) == pytest.approx(expected)

@@ -34,6 +34,15 @@ def nested() -> keras.Model:
     return keras.Model(inputs, LAYERS.Reshape((1,))(outputs))
 
 
+@pytest.mark.parametrize("meaning", list(Meaning)[1:])
+def test_what_is_no_number_is_taken_for_no_class(meaning: Meaning) -> None:
+    units = 1 if meaning in (Meaning.PROBABILITY, Meaning.LOGIT) else 3
+    said = np.full((3, units), 0.7)
+    said[1, 0] = np.nan
+    first, broken, last = Outputs(meaning, 2 if units == 1 else 3).guesses(said)
+    assert (first, broken) == (last, -1)
+
+
 def mine(true: Any, said: Any) -> Any:
     return keras.ops.mean((true - said) ** 2)
 
