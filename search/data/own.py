@@ -156,12 +156,12 @@ class OwnFile:
             if key not in self._headers:
                 continue
             if answers.task is Task.CLASSIFICATION:
-                found: set[int] = set()
-                npz_digests(self.path, {key: partial(_gather, answers, key, found)})
+                found = self._classes(answers, key)
                 if key in TEST:
                     yield from answers.alone("the test split", found)
-            elif flaw := unlearnable(self._answers(answers, key)):
-                raise DataCorrupt(f"{self.path}: {key} holds {flaw}")
+            elif flaw := unlearnable(self._answers(answers, key)[self._counts(key)]):
+                where = f" where {self._heeded(key)} is above 0" if self._heeded(key) else ""
+                raise DataCorrupt(f"{self.path}: {key} holds{where} {flaw}")
         if self._twice:
             seen = {x: self._answers(answers, y) for x, y in PAIRS[:-1] if x in self._headers}
             if line := self._twice.said(seen, self._answers(answers, "y_test")):
@@ -170,17 +170,36 @@ class OwnFile:
     def _answers(self, answers: Answers, key: str) -> Array:
         return answers.of_values(key, read_npz(self.path, [key])[key])
 
-    def untested(self, answers: Answers) -> tuple[Label, ...]:
-        """Return the classes of which there is nothing to test on."""
-        tested: set[int] = set()
-        if answers.task is Task.REGRESSION:
-            return ()
+    def _heeded(self, key: str) -> str | None:
+        """Return the name of the weights by which scores of these answers count the examples."""
+        (x,) = (x for x, y in PAIRS if y == key)
+        return WEIGHTS[x] if WEIGHTS["x_test"] in self._headers else None
+
+    def _counts(self, key: str) -> Array:
+        """Return which of these answers bear on a score: those without a weight of 0."""
+        if (weight := self._heeded(key)) is None:
+            return np.ones(self._headers[key].shape[0], np.bool_)
+        return read_npz(self.path, [weight])[weight].reshape(-1).astype(np.float32) > 0
+
+    def _classes(self, answers: Answers, key: str) -> set[int]:
+        """Return the classes, by number, of those that bear on a score, read piece by piece."""
+        found: set[int] = set()
+        counts, start = self._counts(key), 0
 
         def gather(y: Array) -> None:
-            tested.update(np.unique(answers.of_values("y_test", y)).tolist())
+            nonlocal start
+            numbers = answers.of_values(key, y)
+            found.update(np.unique(numbers[counts[start : start + len(y)]]).tolist())
+            start += len(y)
 
-        npz_digests(self.path, {"y_test": gather})
-        return answers.missing(tested)
+        npz_digests(self.path, {key: gather})
+        return found
+
+    def untested(self, answers: Answers) -> tuple[Label, ...]:
+        """Return the classes of which there is nothing to test on."""
+        if answers.task is Task.REGRESSION:
+            return ()
+        return answers.missing(self._classes(answers, "y_test"))
 
     @property
     def notes(self) -> Iterator[str]:
@@ -204,10 +223,6 @@ class OwnFile:
                 f"x_test goes more than {FAR} times the width of x_train beyond it{which}; what "
                 "networks say there was never trained"
             )
-
-
-def _gather(answers: Answers, key: str, found: set[int], y: Array) -> None:
-    found.update(np.unique(answers.of_values(key, y)).tolist())
 
 
 def _ends(x: Array) -> Array:

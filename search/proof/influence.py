@@ -51,7 +51,7 @@ def _accuracy(y: Labels, said: Floats, share: Floats) -> Floats:
 def _balanced_accuracy(y: Labels, said: Floats, share: Floats) -> Floats:
     right = (likeliest(said) == y).astype(np.float64)
     moved = np.zeros(len(y))
-    classes = np.unique(y)
+    classes = np.unique(y[share > 0])  # as the score, which leaves out a class without weight
     for one in classes:
         own = y == one
         moved[own] = _of_class(right[own], share[own]) / len(classes)

@@ -50,12 +50,12 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> list[Dataset]:
         everyone = np.arange(sum(map(len, parts)))
         return [dataset.table.fold(dataset, np.setdiff1d(everyone, rows), rows) for rows in dealt]
     y = np.concatenate([part.y for part in parts])
-    rows = np.concatenate(dealt)
+    rows, weights = np.concatenate(dealt), _joined(dataset)
     whole = replace(
         dataset.train,
         x=np.concatenate([part.x for part in parts])[rows],
         y=y[rows],
-        weight=_joined(dataset, rows),
+        weight=None if weights is None else weights[rows],
     )
     ends = np.cumsum([0, *map(len, dealt)]).tolist()
     return [
@@ -68,11 +68,11 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> list[Dataset]:
     ]
 
 
-def _joined(dataset: Dataset, rows: NDArray[np.int64]) -> Weights | None:
-    """Return the weights of these examples, training before validation."""
+def _joined(dataset: Dataset) -> Weights | None:
+    """Return the weights of all examples that have some, training before validation."""
     weights = [part.weight for part in (dataset.train, dataset.validation)]
     there = [weight for weight in weights if weight is not None]
-    return np.concatenate(there)[rows] if there else None
+    return np.concatenate(there) if there else None
 
 
 def check_folds(dataset: Dataset, count: int, seed: int) -> list[NDArray[np.int64]]:
@@ -103,13 +103,44 @@ def check_folds(dataset: Dataset, count: int, seed: int) -> list[NDArray[np.int6
         by_label = np.argsort(y[shuffled], kind="stable")
         # In each fold as they were shuffled: sorted by class, its front would stand for one class.
         dealt = [shuffled[np.sort(by_label[fold::count])] for fold in range(count)]
-    if dataset.classes is None and count > 1 and not all(np.ptp(y[fold]) for fold in dealt):
-        raise SpecError(
-            f"folds is {count}, but the targets of a fold are all equal then, and R² needs "
-            "targets that differ; take fewer folds"
-        )
-    _check_classes(dataset, dealt if count > 1 else [np.arange(len(dataset.train), len(y))], y)
+    if count > 1:
+        if len(dealt) - sum(_is_weightless(dataset, rows) for rows in dealt) == 1:
+            raise SpecError(
+                f"folds is {count}, but all weights above 0 are in one fold then, and beside it "
+                "nothing is learned; take fewer folds, or give more examples a weight"
+            )
+        _check_scored(dataset, f"folds is {count}, but ", "a fold", dealt, "take fewer folds")
+    # The winner is confirmed on it, whatever the number of folds.
+    held = np.arange(len(dataset.train), len(y))
+    _check_scored(dataset, "", "the validation split", [held], "give other examples a weight")
     return dealt
+
+
+def _is_weightless(dataset: Dataset, rows: NDArray[np.int64]) -> bool:
+    weights = _joined(dataset)
+    return weights is not None and not weights[rows].any()
+
+
+def _check_scored(
+    dataset: Dataset, front: str, split: str, scored: Sequence[NDArray[np.int64]], remedy: str
+) -> None:
+    """Refuse examples that nothing could be scored on, those with a weight of 0 left out."""
+    y = np.concatenate([dataset.train.y, dataset.validation.y])
+    weights = _joined(dataset)
+    if dataset.weighed and weights is not None:
+        scored = [rows[weights[rows] > 0] for rows in scored]
+        if not all(map(len, scored)):
+            raise SpecError(
+                f"{front}the weights of {split} are all 0, and nothing could be scored on it; "
+                f"{remedy}"
+            )
+    if dataset.classes is None and not all(np.ptp(y[rows]) for rows in scored):
+        which = "" if weights is None else " with a weight"
+        raise SpecError(
+            f"{front}the targets{which} of {split} are all equal then, and R² needs targets that "
+            f"differ; {remedy}"
+        )
+    _check_classes(dataset, split, scored, y)
 
 
 def _grouped(
@@ -126,13 +157,12 @@ def _grouped(
 
 
 def _check_classes(
-    dataset: Dataset, validated: Sequence[NDArray[np.int64]], y: NDArray[np.generic]
+    dataset: Dataset, split: str, validated: Sequence[NDArray[np.int64]], y: NDArray[np.generic]
 ) -> None:
     """Refuse a metric that needs examples of every class where a split has none of one."""
     metric, labels = dataset.metric, dataset.labels
     if not metric.every_class or labels is None:
         return
-    split = "a fold" if len(validated) > 1 else "the validation split"
     there = set[int].intersection(*(set(y[rows].tolist()) for rows in validated))
     lacking = [(split, label) for number, label in enumerate(labels) if number not in there]
     lacking += [("the test split", label) for label in dataset.untested]

@@ -368,6 +368,15 @@ def test_weights_stay_with_their_examples(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.validation.weight, YT + 0.5)
 
 
+def test_what_has_no_weight_is_not_tested_on(tmp_path: Path) -> None:
+    heavy = {"sample_weight": np.ones(600), "sample_weight_test": np.where(YT == 1, 0, 2)}
+    assert load(written(tmp_path, **heavy)).untested == (1,)
+    numbers = {"y_train": X[:, 0], "y_test": XT[:, 0]}
+    heavy["sample_weight_test"] = np.arange(300) == 7
+    with pytest.raises(DataCorrupt, match="y_test holds where sample_weight_test is above 0 one"):
+        load(written(tmp_path, **numbers, **heavy))
+
+
 @pytest.mark.parametrize(
     ("changed", "note"),
     [

@@ -45,6 +45,14 @@ def test_it_is_what_leaving_out_one_example_shows(
     assert found.var() == pytest.approx(jackknifed.var(), rel=0.15)
 
 
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "macro_f1"])
+def test_a_class_without_weight_has_no_part_in_it(name: str) -> None:
+    y, said = answers(METRICS[name], 3)
+    weights = np.where(y == 1, 0.0, 1.0)
+    found = influence(METRICS[name], y, said, weights)
+    assert found.mean() == pytest.approx(METRICS[name].score(y, said, weights))
+
+
 @pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
 def test_answers_that_are_no_numbers_blame_nobody(metric: Metric) -> None:
     y, said = answers(metric, 3)

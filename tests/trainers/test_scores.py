@@ -207,3 +207,41 @@ def test_a_split_that_lacks_a_class_is_refused(name: str) -> None:
     with pytest.raises(SpecError, match=r"and the test split has none of 1"):
         check_folds(replace(dataset, untested=(1,)), 1, 0)
     check_folds(without(dataset, 2).scored_by("balanced_accuracy"), 1, 0)
+
+
+def weighing(dataset: Dataset, **weights: NDArray[Any]) -> Dataset:
+    """Return a data set whose splits have these weights; where they are not given they are 1."""
+    train, validation = (
+        replace(part, weight=weights.get(name, np.ones(len(part))).astype(np.float32))
+        for name, part in (("train", dataset.train), ("validation", dataset.validation))
+    )
+    return replace(dataset, train=train, validation=validation, weighed=True)
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_weights_that_leave_nothing_to_score_are_refused(task: Task) -> None:
+    dataset = data(task)
+    none = weighing(dataset, validation=np.zeros(310))
+    with pytest.raises(SpecError, match=r"^the weights of the validation split are all 0, and "):
+        check_folds(none, 1, 0)
+    with pytest.raises(SpecError, match=r"^the weights of the validation split are all 0, and "):
+        check_folds(none, 3, 0)  # the winner is confirmed on it
+    check_folds(replace(none, weighed=False), 1, 0)
+    check_folds(replace(none, weighed=False), 3, 0)
+    one = weighing(dataset, train=np.zeros(100), validation=np.arange(310) == 7)
+    with pytest.raises(SpecError, match=r"^folds is 3, but all weights above 0 are in one fold"):
+        check_folds(one, 3, 0)
+    some = weighing(dataset, train=np.zeros(100), validation=np.arange(310) < 9)
+    with pytest.raises(
+        SpecError, match=r"^folds is 40, but the weights of a fold are all 0, .*; take fewer folds$"
+    ):
+        check_folds(some, 40, 0)
+
+
+def test_examples_without_weight_are_none_of_their_class_and_no_targets() -> None:
+    dataset = scored_by("roc_auc")
+    without_two = weighing(dataset, validation=dataset.validation.y != 2)
+    with pytest.raises(SpecError, match=r"and the validation split has none of 2; supply more"):
+        check_folds(without_two, 1, 0)
+    with pytest.raises(SpecError, match=r"^the targets with a weight of the validation split are"):
+        check_folds(weighing(data(Task.REGRESSION), validation=np.arange(310) == 7), 1, 0)
