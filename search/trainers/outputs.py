@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -130,11 +131,23 @@ class Outputs:
                     f"a regression needs one output, and the model has {units}: end it "
                     "with Dense(1)"
                 )
+            if loss_of(model)[1]:
+                raise ModelError(
+                    "the loss says from_logits=True, and a regression's predictions are what the "
+                    "model itself gives: end it with Dense(1, 'sigmoid'), and say from_logits=False"
+                )
             return cls(Meaning.NUMBER, None)
         (loss, from_logits), end = loss_of(model), last_activation(model)
         if units == 1:
+            if computed := _computes_loss(model):  # whatever it is compiled with
+                loss, from_logits = None, False
             meaning = _one_unit(classes, loss, from_logits, end)
-            if (meaning := meaning or _untold(model, end)) is None:
+            if (meaning := meaning or _untold(model, end)) is None and computed:
+                raise ModelError(
+                    f"it cannot be told what the model's one output means to its own {computed}: "
+                    "leave that out, or give the model two outputs by Dense(2, 'softmax')"
+                )
+            if meaning is None:
                 raise ModelError(
                     "it cannot be told what the model's one output means: compile it with "
                     "keras.losses.BinaryCrossentropy(from_logits=...), or end it with "
@@ -258,13 +271,22 @@ def _untold(model: "keras.Model", activation: str | None) -> Meaning | None:
     """
     if not model.compiled:
         return Meaning.LOGIT if activation == "linear" else None
-    loss, _ = _loss_itself(model)
+    loss: Any = _loss_itself(model)[0]
+    if _computes_loss(model) == "compute_loss":
+        loss = partial(_computed, model)
+    elif _computes_loss(model):
+        return None
     if activation in REACH or not callable(loss) or isinstance(loss, type):
         return None
     try:
         return _wanted_by(loss)
     except Exception:  # it may want more than one example, say
         return None
+
+
+def _computed(model: "keras.Model", true: Any, said: Any) -> Any:
+    """Return what an author's compute_loss makes of answers, however few arguments it takes."""
+    return model._compute_loss(x=None, y=true, y_pred=said, sample_weight=None, training=False)
 
 
 # What a loss is asked about, beside the same below 0. Beyond, float32 no longer tells logits apart.
@@ -350,6 +372,19 @@ def loss_of(model: "keras.Model") -> tuple[str | None, bool]:
     return None, False
 
 
+# Where an author may train a model for another loss than it is compiled with.
+_COMPUTES = ("train_step", "make_train_function", "compute_loss")
+
+
+def _computes_loss(model: "keras.Model") -> str | None:
+    """Return by which method an author computes the loss, or trains, in another way than Keras."""
+    for name in _COMPUTES:
+        own = next((kind for kind in type(model).__mro__ if name in vars(kind)), None)
+        if name in vars(model) or (own and not _is_of_keras(own)):
+            return name
+    return None
+
+
 def _loss_itself(model: "keras.Model") -> tuple[Any, dict[str, Any]]:
     """Return a model's one loss, and the keywords that a partial function gives it."""
     loss: Any = getattr(model, "loss", None)
@@ -383,7 +418,8 @@ def _plain(name: str) -> str:
 def last_activation(model: "keras.Model") -> str | None:
     """Return the name of the function that a model's outputs come from; None if it hides it.
 
-    Layers that only copy or rearrange are passed. A subclassed model hides it.
+    Layers that only copy or rearrange are passed. A subclassed model hides it, and so does a layer
+    of the author's own.
     """
     try:
         (tensor,) = model.outputs
@@ -391,17 +427,21 @@ def last_activation(model: "keras.Model") -> str | None:
         return None
     while True:
         layer, node, _ = tensor._keras_history
-        if type(layer).__name__ not in _PASSED:
+        if type(layer).__name__ not in _PASSED or not _is_of_keras(type(layer)):
             break
         (tensor,) = layer._inbound_nodes[node].input_tensors[:1]
     if getattr(layer, "outputs", None):
         return last_activation(layer)
-    if type(layer).__name__ == "InputLayer":
-        return None
+    if type(layer).__name__ == "InputLayer" or not _is_of_keras(type(layer)):
+        return None  # what an author's layer calls its activation need not be its last step
     if (function := getattr(layer, "activation", None)) is not None:
         name = getattr(function, "__name__", None) or type(function).__name__
         return _plain(name)
     return _plain(type(layer).__name__)
+
+
+def _is_of_keras(kind: type) -> bool:
+    return kind.__module__.startswith("keras.")
 
 
 _PASSED = {

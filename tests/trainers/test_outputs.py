@@ -24,6 +24,11 @@ def model(*ends: Any, loss: Any = None) -> keras.Model:
     return built
 
 
+def compiled(built: keras.Model, loss: Any) -> keras.Model:
+    built.compile(loss=loss)
+    return built
+
+
 def one(activation: str | None, loss: Any = None) -> keras.Model:
     return model(LAYERS.Dense(1, activation), loss=loss)
 
@@ -92,6 +97,28 @@ class Hidden(keras.Model):  # type: ignore[misc]
         return self.end(x)
 
 
+class Own(keras.layers.Dense):  # type: ignore[misc]
+    """A layer of one's own, whose activation is not its last step."""
+
+    def call(self, x: Any) -> Any:
+        return super().call(x) * 3 - 1
+
+
+class Computed(Hidden):
+    """A model that is trained for another loss than it is compiled with."""
+
+    def compute_loss(self, x: Any, y: Any, y_pred: Any, *_others: Any) -> Any:
+        del x
+        return keras.ops.mean(LOSSES.binary_crossentropy(y, y_pred, from_logits=True))
+
+
+class Stepped(Hidden):
+    """A model that is trained in its author's way."""
+
+    def train_step(self, *_data: Any) -> Any:
+        raise NotImplementedError
+
+
 MEANINGS: list[tuple[Callable[[], keras.Model], Meaning]] = [
     (lambda: one("sigmoid", "binary_crossentropy"), Meaning.PROBABILITY),
     (lambda: one("sigmoid", "BinaryCrossentropy"), Meaning.PROBABILITY),
@@ -121,6 +148,7 @@ MEANINGS: list[tuple[Callable[[], keras.Model], Meaning]] = [
     (lambda: model(LAYERS.Dense(2, "softmax"), loss=OneHot()), Meaning.SHARES),
     (lambda: model(Hidden(units=2, activation="softmax")), Meaning.SHARES),
     (lambda: model(Hidden(units=1), loss=mine), Meaning.PROBABILITY),
+    (lambda: compiled(Computed(units=1), "binary_crossentropy"), Meaning.LOGIT),
     (lambda: model(LAYERS.Dense(2), loss=SPARSE(from_logits=True)), Meaning.LOGITS),
     (lambda: model(LAYERS.Dense(2), loss=mine), Meaning.LOGITS),
     (lambda: model(LAYERS.Dense(5)), Meaning.LOGITS),
@@ -148,6 +176,8 @@ REFUSED: list[tuple[Callable[[], keras.Model], str]] = [
     (lambda: model(LAYERS.Dense(2), loss="mse"), "sparse_categorical"),
     (lambda: model(LAYERS.Dense(2), loss=SPARSE()), r"from_logits=True\)$"),
     (lambda: model(LAYERS.Dense(2, "softmax"), loss=SPARSE(from_logits=True)), "leave out one"),
+    (lambda: compiled(Stepped(units=1), "binary_crossentropy"), "to its own train_step: leave"),
+    (lambda: model(Own(1, "sigmoid")), "cannot be told"),
     (lambda: model(LAYERS.Dense(4), LAYERS.Reshape((2, 2))), "shape"),
 ]
 
@@ -157,6 +187,17 @@ def test_what_cannot_be_told_is_refused(build: Callable[[], keras.Model], said: 
     built = build()
     with pytest.raises(ModelError, match=said):
         Outputs.of(built, 2, built(np.zeros((4, 3), np.float32)))
+
+
+def test_logits_are_no_predictions_of_a_regression() -> None:
+    said = np.zeros((4, 1), np.float32)
+    assert Outputs.of(one("sigmoid", LOSSES.BinaryCrossentropy()), None, said).classes is None
+    for loss in (
+        LOSSES.BinaryCrossentropy(from_logits=True),
+        partial(LOSSES.binary_crossentropy, from_logits=True),
+    ):
+        with pytest.raises(ModelError, match=r"end it with Dense\(1, 'sigmoid'\), and say from_"):
+            Outputs.of(one(None, loss), None, said)
 
 
 def test_the_meaning_outlives_the_file() -> None:
