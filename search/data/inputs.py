@@ -28,13 +28,17 @@ def converted(x: Array) -> Array:
     return x if is_given(x) else x.astype(np.float32)
 
 
-def new_rows(rows: Any, sizes: Sequence[int | None] | None, first: int = 0) -> Array:
+def new_rows(
+    rows: Any, sizes: Sequence[int | None] | None, first: int = 0, given: str | None = None
+) -> Array:
     """Return new rows as a model is given them.
 
     Args:
         rows: ``[row, ...]``, an array or what NumPy makes one of.
         sizes: of a row that the model takes, None where one may be any; None if it does not say.
         first: the number of the first row, for messages.
+        given: the type of what was learned from: a model may compute otherwise with bytes, which
+            end at 0 and 255, than with floats; None where it is not known.
 
     Raises:
         DataCorrupt: they are none that could have been learned from.
@@ -54,7 +58,25 @@ def new_rows(rows: Any, sizes: Sequence[int | None] | None, first: int = 0) -> A
             f"row {first + int(place[0])} of {_NEW} holds {x[place]:g}, and networks are given "
             f"numbers up to {LARGEST:g}; fill it in as in training, or leave the row out"
         )
-    return found
+    return found if given is None else _of_type(found, np.dtype(given), first)
+
+
+def _of_type(x: Array, given: np.dtype[Any], first: int) -> Array:
+    """Return rows of the type that was learned from.
+
+    Raises:
+        DataCorrupt: it has no such numbers.
+
+    """
+    if given != np.uint8 or x.dtype == given:
+        return x.astype(given)
+    if len(wrong := np.argwhere((x < 0) | (x > 255) | (x != np.floor(x)))):
+        place = tuple(wrong[0])
+        raise DataCorrupt(
+            f"row {first + int(place[0])} of {_NEW} holds {x[place]:g}, and the model was trained "
+            "on bytes (uint8): give it whole numbers from 0 to 255, as in training"
+        )
+    return x.astype(given)
 
 
 def _in_shape(x: Array, sizes: list[int | None]) -> Array:

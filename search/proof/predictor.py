@@ -30,6 +30,7 @@ class Predictor:
     model: "keras.Model"
     labels: tuple[Label, ...] | None  # the classes; None of a regression
     columns: Sequence[Column] | None = None  # of a table; None where the inputs are arrays
+    inputs: str | None = None  # the type of the arrays that were learned from; None if not known
     reading: Mapping[str, Any] = field(default_factory=dict)  # what was found out of its file
 
     @classmethod
@@ -46,6 +47,7 @@ class Predictor:
             model=loaded(content),
             labels=None if labels is None else tuple(labels),
             columns=None if columns is None else tuple(map(Column.from_json, columns)),
+            inputs=frozen.get("data.inputs"),
             reading=frozen.get("data.reading", {}),
         )
 
@@ -97,7 +99,7 @@ class Predictor:
 
     def _given(self, rows: Any, first: int) -> Any:
         if self.columns is None:
-            return new_rows(rows, self._sizes, first)
+            return new_rows(rows, self._sizes, first, self.inputs)
         import pandas as pd
 
         if not isinstance(rows, pd.DataFrame):

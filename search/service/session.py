@@ -247,6 +247,7 @@ class Session:
             "data.labels": None if dataset.labels is None else list(dataset.labels),
             "data.digests": dict(dataset.digests),
             "data.notes": list(dataset.notes),
+            "data.inputs": str(dataset.validation.x.dtype),
             "data.columns": None if dataset.table is None else dataset.table.described(),
             "data.reading": {} if dataset.table is None else dict(dataset.table.read_as),
         }

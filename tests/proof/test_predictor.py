@@ -49,6 +49,27 @@ def test_rows_of_any_type_are_given_as_in_training(kind: str) -> None:
     pd.testing.assert_frame_equal(PREDICTOR.predict(WHOLE.astype(kind)), SAID)
 
 
+def test_rows_are_of_the_type_that_was_learned_from() -> None:
+    """Bytes start again at 0 behind 255."""
+    rows = np.arange(250).reshape(-1, 1)
+
+    @keras.saving.register_keras_serializable("tests")
+    class Turning(keras.Model):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return keras.ops.cast(x - 128, "float32")
+
+    for inputs, first in (("uint8", 128), ("float32", -128)):
+        predictor = Predictor(model=Turning(), labels=None, inputs=inputs)
+        for kind in ("u1", "i8", "f4", ">f8"):
+            said = predictor.predict(rows.astype(kind))["prediction"]
+            assert (said[0], said[249]) == (first, 121)
+    predictor = Predictor(model=Turning(), labels=None, inputs="uint8")
+    for wrong in (256, -1, 0.5):
+        said = f"row 0 of the array of new rows holds {wrong}, and the model was trained on bytes"
+        with pytest.raises(DataCorrupt, match=re.escape(said)):
+            predictor.predict(np.array([[wrong]]))
+
+
 def test_rows_may_be_lists_frames_or_masked_nowhere() -> None:
     frame = pd.DataFrame(WHOLE, index=range(40, 0, -1))
     assert PREDICTOR.predict(frame).index.tolist() == frame.index.tolist()
