@@ -165,8 +165,9 @@ class _Reached:
         if name not in self.parts:
             content = path.read_bytes()
             self.parts[name] = _digest(content)
-            for module in _imported(content):
-                for other in _files_of(module, self._file.parent):
+            for level, module in _imported(content):
+                folder = [self._file.parent, *path.parents][level]
+                for other in _files_of(module, folder):
                     self._add_file(other)
         return True
 
@@ -225,20 +226,18 @@ def _imports(code: CodeType) -> Iterator[str]:
                 yield step.argval
 
 
-def _imported(content: bytes) -> Iterator[str]:
-    """Yield the names of the modules that a file imports."""
+def _imported(content: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the names of the modules that a file imports, each behind the dots before it."""
     try:
         tree = ast.parse(content)
     except SyntaxError:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (alias.name for alias in node.names)
+            front = f"{node.module}." if node.module else ""
+            yield from ((node.level, f"{front}{alias.name}") for alias in node.names)
 
 
 def _files_of(module: str, folder: Path) -> Iterator[Path]:
@@ -320,10 +319,20 @@ def _made_of(thing: Any) -> Mapping[str, Any] | None:
         return {"func": thing.func, "args": thing.args, "keywords": thing.keywords}
     with suppress(Exception):
         if isinstance(config := thing.get_config(), Mapping):
-            return {**_lasting(config), "given": getattr(thing, "_fn_kwargs", None)}
+            given = {"given": getattr(thing, "_fn_kwargs", None)}
+            return {**_lasting(config), **given, **_learned(thing)}
     with suppress(Exception):
         return None if _said_of(thing) else dict(vars(thing))
     return None
+
+
+def _learned(layer: Any) -> Mapping[str, Any]:
+    """Return what a layer brings along that no training changes: frozen, or adapted to data.
+
+    All else is drawn at random, in each process anew.
+    """
+    weights = [one.numpy() for one in _got(layer, "non_trainable_weights") or ()]
+    return {"weights": weights} if weights else {}
 
 
 def _lasting(config: Any) -> Any:

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from search.study.files import load_study
+from search.study.source import parts_of
 
 STUDY = """
 import numpy as np
@@ -51,11 +54,17 @@ def width():
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
-    for module in ("blocks", "parts", "parts.inner"):
+    for module in (
+        *("blocks", "parts", "parts.inner", "parts.deep", "parts.deep.own", "parts.beside"),
+    ):
         monkeypatch.delitem(sys.modules, module, raising=False)
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "__init__.py").write_text("")
-    (tmp_path / "parts" / "inner.py").write_text("DEPTH = 1\n")
+    (tmp_path / "parts" / "inner.py").write_text("from .deep import own\nDEPTH = 1\n")
+    (tmp_path / "parts" / "deep").mkdir()
+    (tmp_path / "parts" / "deep" / "__init__.py").write_text("from . import own\n")
+    (tmp_path / "parts" / "deep" / "own.py").write_text("from ..beside import HIGH\nLOW = 3\n")
+    (tmp_path / "parts" / "beside.py").write_text("HIGH = 4\n")
     (tmp_path / "blocks.py").write_text(BLOCKS)
     (tmp_path / "stranger.py").write_text("x = 1\n")
     (tmp_path / "mine.py").write_text(STUDY)
@@ -89,6 +98,8 @@ def changed(folder: Path, file: str, old: str, new: str) -> set[str]:
         ("mine.py", "inner(), width()", "width()", {"model.build"}),
         ("blocks.py", "return 3", "return 4", {"model.blocks.py"}),
         ("parts/inner.py", "1", "2", {"model.parts/inner.py"}),
+        ("parts/deep/own.py", "3", "5", {"model.parts/deep/own.py"}),
+        ("parts/beside.py", "4", "5", {"model.parts/beside.py"}),
         ("mine.py", "TRIALS = 4", "TRIALS = 9\n# a remark", set()),
         ("mine.py", "return 1", "return 2", set()),
         ("stranger.py", "1", "2", set()),
@@ -179,3 +190,24 @@ def test_objects_are_described_alike_in_each_process(folder: Path) -> None:
         for seed in "12"
     }
     assert len(said) == 1
+
+
+class Frozen:
+    """A layer as far as it is looked at: what has weights that no training changes."""
+
+    def __init__(self, *weights: float) -> None:
+        self.non_trainable_weights = [SimpleNamespace(numpy=lambda: np.array(weights))]
+
+    def get_config(self) -> dict[str, Any]:
+        return {"units": 1}
+
+
+def test_weights_that_no_training_changes_are_part_of_a_model() -> None:
+    def parts(layer: Any) -> dict[str, str]:
+        def build(_config: Any) -> Any:
+            return layer
+
+        return parts_of(build)
+
+    assert parts(Frozen(1, 2)) == parts(Frozen(1, 2))
+    assert parts(Frozen(1, 2)) != parts(Frozen(1, 3))
