@@ -139,15 +139,10 @@ class Outputs:
             return cls(Meaning.NUMBER, None)
         (loss, from_logits), end = loss_of(model), last_activation(model)
         if units == 1:
-            if computed := _computes_loss(model):  # whatever it is compiled with
+            if _computes_loss(model):  # whatever it is compiled with
                 loss, from_logits = None, False
             meaning = _one_unit(classes, loss, from_logits, end)
-            if (meaning := meaning or _untold(model, end)) is None and computed:
-                raise ModelError(
-                    f"it cannot be told what the model's one output means to its own {computed}: "
-                    "leave that out, or give the model two outputs by Dense(2, 'softmax')"
-                )
-            if meaning is None:
+            if (meaning := meaning or _untold(model, end)) is None:
                 raise ModelError(
                     "it cannot be told what the model's one output means: compile it with "
                     "keras.losses.BinaryCrossentropy(from_logits=...), or end it with "
@@ -272,10 +267,8 @@ def _untold(model: "keras.Model", activation: str | None) -> Meaning | None:
     if not model.compiled:
         return Meaning.LOGIT if activation == "linear" else None
     loss: Any = _loss_itself(model)[0]
-    if _computes_loss(model) == "compute_loss":
+    if _computes_loss(model):
         loss = partial(_computed, model)
-    elif _computes_loss(model):
-        return None
     if activation in REACH or not callable(loss) or isinstance(loss, type):
         return None
     try:
@@ -285,8 +278,8 @@ def _untold(model: "keras.Model", activation: str | None) -> Meaning | None:
 
 
 def _computed(model: "keras.Model", true: Any, said: Any) -> Any:
-    """Return what an author's compute_loss makes of answers, however few arguments it takes."""
-    return model._compute_loss(x=None, y=true, y_pred=said, sample_weight=None, training=False)
+    """Return what an author's compute_loss makes of answers."""
+    return model.compute_loss(x=None, y=true, y_pred=said)
 
 
 # What a loss is asked about, beside the same below 0. Beyond, float32 no longer tells logits apart.
@@ -372,17 +365,10 @@ def loss_of(model: "keras.Model") -> tuple[str | None, bool]:
     return None, False
 
 
-# Where an author may train a model for another loss than it is compiled with.
-_COMPUTES = ("train_step", "make_train_function", "compute_loss")
-
-
-def _computes_loss(model: "keras.Model") -> str | None:
-    """Return by which method an author computes the loss, or trains, in another way than Keras."""
-    for name in _COMPUTES:
-        own = next((kind for kind in type(model).__mro__ if name in vars(kind)), None)
-        if name in vars(model) or (own and not _is_of_keras(own)):
-            return name
-    return None
+def _computes_loss(model: "keras.Model") -> bool:
+    """Say whether an author computes the loss in another way than it is compiled."""
+    own = next(kind for kind in type(model).__mro__ if "compute_loss" in vars(kind))
+    return "compute_loss" in vars(model) or not _is_of_keras(own)
 
 
 def _loss_itself(model: "keras.Model") -> tuple[Any, dict[str, Any]]:

@@ -65,8 +65,8 @@ def test_rows_are_of_the_type_that_was_learned_from() -> None:
             assert (said[0], said[249]) == (first, 121)
     predictor = Predictor(model=Turning(), labels=None, inputs="uint8")
     for wrong in (256, -1, 0.5):
-        said = f"row 0 of the array of new rows holds {wrong}, and the model was trained on bytes"
-        with pytest.raises(DataCorrupt, match=re.escape(said)):
+        told = f"row 0 of the array of new rows holds {wrong}, and the model was trained on bytes"
+        with pytest.raises(DataCorrupt, match=re.escape(told)):
             predictor.predict(np.array([[wrong]]))
 
 
