@@ -18,6 +18,7 @@ from search.service import machine
 from search.service.importances import importances
 from search.store import attributes
 from search.store.artifacts import Artifacts
+from search.store.damage import understood
 from search.store.keys import health_prefix, importance_key, mistakes_key
 from search.store.leases import Leases
 from search.study.metric import METRICS
@@ -70,14 +71,15 @@ def collect(
 def with_evidence(result: Result, artifacts: Artifacts) -> Result:
     """Return a result together with what only the report shows: health and mistakes."""
     prefix = health_prefix(result.name)
-    health = {
-        int(key.removeprefix(prefix)): Health.from_json(json.loads(content))
-        for key, content in sorted(artifacts.all(prefix).items())
-    }
-    stored = artifacts.get(mistakes_key(result.name))
-    found = None if stored is None else mistakes.read(stored, result.task)
+    looks, stored = artifacts.all(prefix), artifacts.get(mistakes_key(result.name))
     kept = artifacts.get(importance_key(result.name))
-    weighed = None if kept is None else Importance.from_bytes(kept)
+    with understood(result.name):
+        health = {
+            int(key.removeprefix(prefix)): Health.from_json(json.loads(content))
+            for key, content in sorted(looks.items())
+        }
+        found = None if stored is None else mistakes.read(stored, result.task)
+        weighed = None if kept is None else Importance.from_bytes(kept)
     if result.proof is None or (found is not None and found.trial != result.proof.trial):
         found = weighed = None  # of a winner whose proof was not kept
     return replace(

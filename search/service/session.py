@@ -33,8 +33,9 @@ from search.service.trials import TrialQueue
 from search.store import Store
 from search.store.address import Address
 from search.store.artifacts import Artifacts
+from search.store.damage import understood
 from search.store.leases import Leases, StoredStudy
-from search.store.patience import STORE_ERRORS, understood
+from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
 from search.study.metric import METRICS, Metric, metric_for
 from search.study.mlp import MLP
@@ -413,9 +414,7 @@ class Session:
 
     def evidence(self) -> Result:
         """Read all that the report shows, which is much more than the result alone."""
-        result = self.result()
-        with understood(self.name):
-            return with_evidence(result, self.artifacts)
+        return with_evidence(self.result(), self.artifacts)
 
     def predictor(self) -> "Predictor":
         """Return the winner, ready to say what new rows are.

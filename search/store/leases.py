@@ -27,8 +27,9 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Float
 
+from search.store.damage import understood
 from search.store.database import Database
-from search.store.patience import STORE_ERRORS, lost, read_transaction, understood
+from search.store.patience import STORE_ERRORS, lost, read_transaction
 from search.store.process import host, named, process, seen_gone
 from search.store.tables import checkpoints, studies, tickets, workers
 

@@ -16,7 +16,6 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
-from search.errors import StudyDamaged, reason_of
 from search.store.timing import Timing
 
 T = TypeVar("T")
@@ -37,8 +36,6 @@ _FOR_GOOD = (
     "not permitted to log in",
     "does not support SSL",
 )
-# What comes of reading what another program, or a damaged disk, has written.
-_MISREAD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 # What is said of a table or a database that was dropped, and of a file that was written over.
 _LOST = ("does not exist", "no such table", "is malformed", "is not a database")
 
@@ -202,29 +199,6 @@ def transient(error: BaseException) -> bool:
 def lost(error: BaseException) -> bool:
     """Say whether a database, or what a store has in it, is no longer there."""
     return any(text in reason(error) for text in _LOST)
-
-
-@contextlib.contextmanager
-def understood(what: str) -> Iterator[None]:
-    """Say of what cannot be read as this program writes it that it is damaged.
-
-    Args:
-        what: is read, in words.
-
-    Raises:
-        StudyDamaged: it cannot be read so.
-
-    """
-    try:
-        yield
-    except _MISREAD as error:
-        if lost(error):  # Optuna says so by a KeyError
-            raise
-        raise StudyDamaged(
-            f"what the store holds of {what} is not what this program writes there "
-            f"({reason_of(error)}); put back a copy of the store, or start another study with "
-            "--name"
-        ) from error
 
 
 def reason(error: BaseException) -> str:

@@ -27,8 +27,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 
+from search.store.damage import understood
 from search.store.known import Suspects
-from search.store.patience import read_transaction, understood
+from search.store.patience import read_transaction
 from search.store.statements import (
     ATTRIBUTES,
     CREATE,

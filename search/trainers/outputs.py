@@ -5,7 +5,7 @@ split, the confusion. So no two of them can take one output for different answer
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -185,6 +185,16 @@ class Outputs:
         second = values if self.meaning is Meaning.PROBABILITY else _logistic(values)
         return np.concatenate([1 - second, second], axis=-1)
 
+    def sure(self, units: int) -> NDArray[np.float64]:
+        """Return what a model gives that is all but sure of each class, ``[class, unit]``."""
+        low, high = (0.1, 0.9) if self.meaning in (Meaning.PROBABILITY, Meaning.SHARES) else (-2, 2)
+        if units == 1:
+            return np.array([[low], [high]])
+        if self.meaning is Meaning.SHARES:
+            low /= units - 1
+        assert self.classes is not None, "a regression has none"
+        return np.where(np.eye(self.classes, units) > 0, high, float(low))
+
     def answers(self, said: NDArray[Any]) -> NDArray[np.float64]:
         """Return what `search.study.metric.Metric.score` takes: probabilities or predictions."""
         return self.numbers(said) if self.classes is None else self.probabilities(said)
@@ -266,15 +276,21 @@ def _untold(model: "keras.Model", activation: str | None) -> Meaning | None:
     """
     if not model.compiled:
         return Meaning.LOGIT if activation == "linear" else None
-    loss: Any = _loss_itself(model)[0]
-    if _computes_loss(model):
-        loss = partial(_computed, model)
-    if activation in REACH or not callable(loss) or isinstance(loss, type):
+    if activation in REACH or (loss := own_loss(model)) is None:
         return None
     try:
         return _wanted_by(loss)
     except Exception:  # it may want more than one example, say
         return None
+
+
+def own_loss(model: "keras.Model") -> Callable[[Any, Any], Any] | None:
+    """Return a loss of the author's own; None where a model has one of Keras' or none."""
+    if _computes_loss(model):
+        return partial(_computed, model)
+    loss = model.loss if callable(getattr(model, "loss", None)) else _loss_itself(model)[0]
+    own = loss_of(model)[0] is None and callable(loss) and not isinstance(loss, type)
+    return loss if own else None
 
 
 def _computed(model: "keras.Model", true: Any, said: Any) -> Any:
@@ -292,15 +308,11 @@ def _wanted_by(loss: Any) -> Meaning | None:
     That is 0 and 1 where it wants the class itself, so that the border is 0.5. Where it wants
     opposite numbers, or the farther from 0 the better, the border is 0.
     """
-    from keras import ops
-
-    def cost(true: float, said: float) -> float:
-        tensors = (ops.convert_to_tensor([[one]], "float32") for one in (true, said))
-        return float(ops.convert_to_numpy(loss(*tensors)).sum())
+    from search.trainers.asked import cost
 
     upwards = sorted([*_TRIED, 0.0, *(-one for one in _TRIED)])
     tried = (0.0, upwards[::-1]), (1.0, upwards)  # of what costs the same the nearest to the others
-    costs = [[cost(true, said) for said in row] for true, row in tried]
+    costs = [[cost(loss, true, [said]) for said in row] for true, row in tried]
     if not np.isfinite(costs).all():
         return None
     first, second = (row[np.argmin(one)] for one, (_, row) in zip(costs, tried, strict=True))

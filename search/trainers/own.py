@@ -1,6 +1,7 @@
 """A model of the study's own: built, understood, and compiled where its author did not."""
 
 import contextlib
+import io
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.afresh import check_afresh
+from search.trainers.asked import Loss, wanted_for, wants_others
 from search.trainers.model import Problem
 from search.trainers.outputs import (
     EVERYWHERE,
@@ -31,6 +33,7 @@ from search.trainers.outputs import (
     answers_of,
     close,
     last_activation,
+    own_loss,
 )
 from search.trainers.schedules import is_constant
 
@@ -147,6 +150,7 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
         )
     _check_reach(model, outputs, problem, few.x)
     if model.compiled:
+        _check_wants(model, outputs, problem, int(said.shape[-1]))
         _check_left_alone(recipe.training)
         problem = _measured(model, _raw(problem), few, said)
         return OwnModel(model, recipe, problem, outputs)
@@ -235,6 +239,9 @@ def _check_predicts(model: keras.Model, few: NDArray[Any], said: Any) -> None:
         return
     trained = keras.ops.convert_to_numpy(said).astype(np.float64)
     predicted = answers_of(model, few)
+    if changed == ["predict"]:  # which whoever loads the model calls, and shows its progress
+        with contextlib.redirect_stdout(io.StringIO()):
+            predicted = np.asarray(model.predict(few))
     if predicted.shape != trained.shape or not close(trained, predicted):
         raise ModelError(
             f"its {changed[0]} gives other answers than the model itself, which is what is "
@@ -243,7 +250,7 @@ def _check_predicts(model: keras.Model, few: NDArray[Any], said: Any) -> None:
 
 
 # Where an author may change what a model predicts.
-_PREDICTS = ("predict_step", "predict_on_batch", "make_predict_function")
+_PREDICTS = ("predict_step", "predict_on_batch", "make_predict_function", "predict")
 
 
 def _is_changed(model: keras.Model, name: str) -> bool:
@@ -275,6 +282,47 @@ def _check_reach(model: keras.Model, outputs: Outputs, problem: Problem, few: ND
             f"its last layer gives numbers from {low:g} to {high:g}, and most targets lie between "
             f"{least:g} and {most:g}: end it with Dense(1), or scale the targets to these"
         )
+
+
+def _check_wants(model: keras.Model, outputs: Outputs, problem: Problem, units: int) -> None:
+    """Refuse a loss of the author's own that wants the outputs to say something else.
+
+    Raises:
+        ModelError: it is such a loss.
+
+    """
+    if (loss := own_loss(model)) is None:
+        return
+    try:
+        flaw = (
+            _flaw_of_target(loss, *problem.target_range)
+            if outputs.classes is None
+            else _flaw_of_classes(loss, outputs, units)
+        )
+    except Exception:  # it may want more than one example, say, and then nothing can be told
+        return
+    if flaw:
+        raise ModelError(flaw)
+
+
+def _flaw_of_classes(loss: Loss, outputs: Outputs, units: int) -> str:
+    if not wants_others(loss, outputs.sure(units)):
+        return ""
+    return (
+        f"its output is read as {outputs.meaning}, and its own loss costs least where that says "
+        "another class than the right one: let call() return what is to be read so"
+    )
+
+
+def _flaw_of_target(loss: Loss, low: float, high: float) -> str:
+    wanted = wanted_for(loss, high, low, high)
+    if low == high or abs(wanted - high) <= (high - low) / 2:
+        return ""
+    return (
+        f"its own loss costs least where it predicts {wanted:.4g} for a target of {high:.4g}, and "
+        "predictions are scored in the unit of the targets: let call() return them in it, or "
+        "bring the targets in the file into the loss's"
+    )
 
 
 def _reach(model: keras.Model, few: NDArray[Any]) -> tuple[float, float]:

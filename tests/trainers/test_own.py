@@ -14,6 +14,7 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
+from search.trainers.asked import wanted_for
 from search.trainers.model import Problem
 from search.trainers.own import OwnModel, own_model
 
@@ -135,6 +136,13 @@ class PredictingAlike(Predicting):
         return said
 
 
+class Clipping(Hiding):
+    """A model whose owner gets something else from it than it is scored by."""
+
+    def predict(self, *arguments: Any, **settings: Any) -> Any:
+        return np.clip(super().predict(*arguments, **settings), -0.01, 0.01)
+
+
 def test_a_model_that_predicts_otherwise_than_it_is_trained_is_refused() -> None:
     def build(kind: type[Hiding]) -> keras.Model:
         model = kind(LAYERS.Dense(4, "relu"), LAYERS.Dense(1))
@@ -143,6 +151,8 @@ def test_a_model_that_predicts_otherwise_than_it_is_trained_is_refused() -> None
 
     with pytest.raises(ModelError, match="its predict_step gives other answers than the model"):
         made(lambda: build(Predicting), 2)
+    with pytest.raises(ModelError, match="its predict gives other answers than the model itself"):
+        made(lambda: build(Clipping), 2)
     made(lambda: build(PredictingAlike), 2)
 
 
@@ -260,3 +270,78 @@ def test_who_copies_a_configuration_leaves_the_study_s_settings_to_it(copied: st
 def test_what_is_asked_of_a_copy_is_asked_for(way: str) -> None:
     asked = f"{{'units': 3 if {way.format('learning_rate')} else 4}}"
     assert rate_of(asked) == pytest.approx(Training(epochs=1).learning_rate)
+
+
+def two(loss: Any, end: str = "softmax") -> Callable[[], keras.Model]:
+    return lambda: with_loss(LAYERS.Dense(2, end), loss)
+
+
+def one(loss: Any, end: str | None = None) -> Callable[[], keras.Model]:
+    return lambda: with_loss(LAYERS.Dense(1, end), loss)
+
+
+def with_loss(end: keras.layers.Layer, loss: Any) -> keras.Model:
+    model = keras.Sequential([keras.Input((8,)), end])
+    model.compile("sgd", loss, jit_compile=False)
+    return model
+
+
+def of_the_other(y: Any, said: Any) -> Any:
+    return LOSSES.binary_crossentropy(1 - y, said)
+
+
+def of_distances(y: Any, said: Any) -> Any:
+    return LOSSES.sparse_categorical_crossentropy(y, -said, from_logits=True)
+
+
+def of_odds_alone(y: Any, said: Any) -> Any:
+    return LOSSES.binary_crossentropy(y[..., None], said[..., :1], from_logits=True)
+
+
+def of_shares(y: Any, said: Any) -> Any:
+    return LOSSES.sparse_categorical_crossentropy(y, said)
+
+
+def focal(y: Any, said: Any) -> Any:
+    right = keras.ops.where(y == 1, said, 1 - said)
+    return -keras.ops.mean((1 - right) ** 2 * keras.ops.log(right + 1e-7), axis=-1)
+
+
+def hundredths(y: Any, said: Any) -> Any:
+    return keras.ops.mean((y / 100 - said) ** 2, axis=-1)
+
+
+def logarithmic(y: Any, said: Any) -> Any:
+    return keras.ops.mean((keras.ops.log1p(y) - said) ** 2, axis=-1)
+
+
+def pinball(y: Any, said: Any) -> Any:
+    return keras.ops.mean(keras.ops.maximum(0.9 * (y - said), 0.1 * (said - y)), axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("build", "classes", "told"),
+    [
+        (one(of_the_other, "sigmoid"), 2, "says another class than the right one"),
+        (two(of_distances, "linear"), 2, "says another class than the right one"),
+        (two(of_odds_alone, "linear"), 2, "says another class than the right one"),
+        (one(hundredths), None, "scored in the unit of the targets"),
+        (one(focal, "sigmoid"), 2, ""),
+        (two(of_shares), 2, ""),
+        (one(pinball), None, ""),
+        (one(LOSSES.Huber()), None, ""),
+    ],
+)
+def test_a_loss_that_wants_other_answers_is_refused(
+    build: Callable[[], keras.Model], classes: int | None, told: str
+) -> None:
+    if not told:
+        made(build, classes)
+        return
+    with pytest.raises(ModelError, match=told):
+        made(build, classes)
+
+
+def test_a_loss_of_the_logarithm_is_refused() -> None:
+    assert wanted_for(logarithmic, 20_000.0, 5_000.0, 20_000.0) == pytest.approx(np.log1p(20_000.0))
+    assert wanted_for(pinball, 20_000.0, 5_000.0, 20_000.0) == 20_000.0

@@ -1,0 +1,60 @@
+"""What a loss of the author's own wants, found out by asking what it makes of a few answers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+Loss: TypeAlias = Callable[[Any, Any], Any]
+
+MOST_CLASSES = 3  # that a loss is asked about
+TARGETS = 9  # numbers between the least and the largest target that it is asked about
+# Numbers of which losses have logarithms or standardized targets, rather than targets, be told.
+SMALL = (0.0, 1.0, -1.0, 2.0, -2.0)
+
+
+def cost(loss: Loss, true: float, said: Sequence[float]) -> float:
+    """Return what a loss makes of one example: the right answer, and what a model's units give."""
+    right = [[true]] if len(said) == 1 else [true]
+    tensors = (keras.ops.convert_to_tensor(one, "float32") for one in (right, [said]))
+    return float(keras.ops.convert_to_numpy(loss(*tensors)).sum())
+
+
+def wants_others(loss: Loss, sure: NDArray[np.float64]) -> bool:
+    """Say whether, whichever class is right, it costs least to be sure of another.
+
+    Args:
+        loss: of the author's own.
+        sure: what a model gives that is sure of each class, ``[class, unit]``.
+
+    """
+    asked = range(min(MOST_CLASSES, len(sure)))
+    costs = np.array([[cost(loss, true, sure[one].tolist()) for one in asked] for true in asked])
+    own = costs.diagonal()
+    return bool(np.isfinite(costs).all() and (own > costs.min(axis=1)).all())
+
+
+def wanted_for(loss: Loss, target: float, low: float, high: float) -> float:
+    """Return the number that costs least where a target is right: itself, unless another does.
+
+    Args:
+        loss: of the author's own.
+        target: that is right.
+        low: the least that most targets are.
+        high: the largest.
+
+    """
+    tried = [target, *np.linspace(low, high, TARGETS).tolist(), *SMALL, _logarithm(target)]
+    costs = np.array([cost(loss, target, [one]) for one in tried])
+    if not np.isfinite(costs[0]):
+        return target
+    costs = np.where(np.isfinite(costs), costs, np.inf)
+    least = int(costs.argmin())
+    # Where it makes next to no difference, nothing follows.
+    return tried[least] if costs[0] - costs[least] > 1e-3 * abs(costs[0]) else target
+
+
+def _logarithm(target: float) -> float:
+    return float(np.sign(target) * np.log1p(abs(target)))
