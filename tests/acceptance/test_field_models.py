@@ -535,13 +535,17 @@ def test_a_model_that_cannot_serve_is_refused_before_there_is_a_store(
     case.refused(*said)
 
 
-def test_a_refusal_is_all_that_a_terminal_hears_beside_the_study_itself(case: Case) -> None:
+def test_a_refusal_is_all_that_a_terminal_hears_beside_the_study_itself(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # by which somebody asks for more
     code = "import sys\nprint('said by the study', file=sys.stderr)\n" + sequential(
         "layers.Dense(2, 'softmax')"
     )
     case.write(blobs(3), code)
     done = Folder(case.folder, interpreter=True).run("search.run", "--study", "case.py")
     assert done.returncode == 2
+    assert done.stderr.count("\n") == 2, done.stderr
     said, refusal = done.stderr.splitlines()
     assert said == "said by the study"
     assert refusal.startswith("error: model: the model has 2 outputs for 3 classes")
