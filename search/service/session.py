@@ -159,6 +159,7 @@ class Session:
             self._agree(file, settings, stored)
             if (self._settings, self.spec.budget) == (stored.settings, stored.trials):
                 self._make_out()
+                self._name_values(stored.frozen)
                 return  # of many workers that join, none waits for all the others
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
@@ -170,8 +171,11 @@ class Session:
             self.leases.create(
                 StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
             )
-            study = open_study(self.store, self.name, self.spec, seed=0)
-            self.store.name_values(study, METRICS[frozen["data.metric"]].stored_title)
+            self._name_values(frozen)
+
+    def _name_values(self, frozen: Mapping[str, Any]) -> None:
+        study = open_study(self.store, self.name, self.spec, seed=0)
+        self.store.name_values(study, METRICS[frozen["data.metric"]].stored_title)
 
     def _agree(
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
