@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 Loss: TypeAlias = Callable[[Any, Any], Any]
 
 MOST_CLASSES = 3  # that a loss is asked about
-TARGETS = 9  # numbers between the least and the largest target that it is asked about
+NUMBERS_TRIED = 9  # numbers between the least and the largest target that it is asked about
 # Numbers of which losses have logarithms or standardized targets, rather than targets, be told.
-SMALL = (0.0, 1.0, -1.0, 2.0, -2.0)
+NEAR_ZERO = (0.0, 1.0, -1.0, 2.0, -2.0)
 
 
 def cost(loss: Loss, true: float, said: Sequence[float]) -> float:
@@ -46,7 +46,12 @@ def wanted_for(loss: Loss, target: float, low: float, high: float) -> float:
         high: the largest.
 
     """
-    tried = [target, *np.linspace(low, high, TARGETS).tolist(), *SMALL, _logarithm(target)]
+    tried = [
+        target,
+        *np.linspace(low, high, NUMBERS_TRIED).tolist(),
+        *NEAR_ZERO,
+        _logarithm(target),
+    ]
     costs = np.array([cost(loss, target, [one]) for one in tried])
     if not np.isfinite(costs[0]):
         return target
