@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-Loss: TypeAlias = Callable[[Any, Any], Any]
+AskedLoss: TypeAlias = Callable[[Any, Any], Any]
 
 MOST_CLASSES = 3  # that a loss is asked about
 NUMBERS_TRIED = 9  # numbers between the least and the largest target that it is asked about
@@ -15,14 +15,14 @@ NUMBERS_TRIED = 9  # numbers between the least and the largest target that it is
 NEAR_ZERO = (0.0, 1.0, -1.0, 2.0, -2.0)
 
 
-def cost(loss: Loss, true: float, said: Sequence[float]) -> float:
+def cost(loss: AskedLoss, true: float, said: Sequence[float]) -> float:
     """Return what a loss makes of one example: the right answer, and what a model's units give."""
     right = [[true]] if len(said) == 1 else [true]
     tensors = (keras.ops.convert_to_tensor(one, "float32") for one in (right, [said]))
     return float(keras.ops.convert_to_numpy(loss(*tensors)).sum())
 
 
-def wants_others(loss: Loss, sure: NDArray[np.float64]) -> bool:
+def wants_others(loss: AskedLoss, sure: NDArray[np.float64]) -> bool:
     """Say whether, whichever class is right, it costs least to be sure of another.
 
     Args:
@@ -36,7 +36,7 @@ def wants_others(loss: Loss, sure: NDArray[np.float64]) -> bool:
     return bool(np.isfinite(costs).all() and (own > costs.min(axis=1)).all())
 
 
-def wanted_for(loss: Loss, target: float, low: float, high: float) -> float:
+def wanted_for(loss: AskedLoss, target: float, low: float, high: float) -> float:
     """Return the number that costs least where a target is right: itself, unless another does.
 
     Args:

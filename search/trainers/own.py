@@ -20,7 +20,7 @@ from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.afresh import check_afresh
-from search.trainers.asked import Loss, wanted_for, wants_others
+from search.trainers.asked import AskedLoss, wanted_for, wants_others
 from search.trainers.model import Problem
 from search.trainers.outputs import (
     EVERYWHERE,
@@ -305,7 +305,7 @@ def _check_wants(model: keras.Model, outputs: Outputs, problem: Problem, units: 
         raise ModelError(flaw)
 
 
-def _flaw_of_classes(loss: Loss, outputs: Outputs, units: int) -> str:
+def _flaw_of_classes(loss: AskedLoss, outputs: Outputs, units: int) -> str:
     if not wants_others(loss, outputs.sure(units)):
         return ""
     return (
@@ -314,7 +314,7 @@ def _flaw_of_classes(loss: Loss, outputs: Outputs, units: int) -> str:
     )
 
 
-def _flaw_of_target(loss: Loss, low: float, high: float) -> str:
+def _flaw_of_target(loss: AskedLoss, low: float, high: float) -> str:
     wanted = wanted_for(loss, high, low, high)
     if low == high or abs(wanted - high) <= (high - low) / 2:
         return ""
