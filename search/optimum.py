@@ -281,7 +281,7 @@ class Optimum:
             raise UsageError(
                 f"{self._result.name} has no winner yet; call optimize(...) again to prove one"
             )
-        from search.service.session import hushed
+        from search.study.hush import hushed
 
         with hushed():
             from search.proof.predictor import Predictor

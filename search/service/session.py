@@ -2,11 +2,9 @@
 
 import contextlib
 import errno
-import logging
 import os
 import shlex
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -37,6 +35,7 @@ from search.store.damage import understood
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
+from search.study.hush import hushed
 from search.study.metric import METRICS, Metric, metric_for
 from search.study.mlp import MLP
 from search.study.seeds import derive
@@ -114,6 +113,8 @@ class Session:
                 else:
                     self._open(file, settings)
                 self.study = open_study(self.store, self.name, self.spec, seed=0)
+                if create:
+                    self.store.name_values(self.study, self.metric.stored_title)
             refused.pop_all()
         self.ledger = Ledger(self.study, self.artifacts)
 
@@ -153,13 +154,12 @@ class Session:
         stored = self.leases.stored()
         if stored is None:
             self._try_out()  # it may take long, and others wait while the database is held
-        elif self.store.has(self.name) and (self._in_memory or self.spec.budget > stored.trials):
-            _ = self.dataset  # others are not to stay beside it, nor to let its budget grow
-        if stored is not None and self.store.has(self.name):
+        elif self.store.has(self.name):
+            if self._in_memory or self.spec.budget > stored.trials:
+                _ = self.dataset  # others are not to stay beside it, nor to let its budget grow
             self._agree(file, settings, stored)
             if (self._settings, self.spec.budget) == (stored.settings, stored.trials):
                 self._make_out()
-                self._name_values(stored.frozen)
                 return  # of many workers that join, none waits for all the others
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
@@ -171,11 +171,7 @@ class Session:
             self.leases.create(
                 StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
             )
-            self._name_values(frozen)
-
-    def _name_values(self, frozen: Mapping[str, Any]) -> None:
-        study = open_study(self.store, self.name, self.spec, seed=0)
-        self.store.name_values(study, METRICS[frozen["data.metric"]].stored_title)
+            open_study(self.store, self.name, self.spec, seed=0)
 
     def _agree(
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
@@ -495,19 +491,3 @@ class _Called(contextlib.AbstractContextManager[None]):
             for path, name in self._names.items():
                 said = said.replace(path, name)
             error.args = (said,)
-
-
-@contextlib.contextmanager
-def hushed() -> Iterator[None]:
-    """Keep TensorFlow's libraries from telling the user about themselves while they load."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        # Only now, since it sets a level of its own where somebody types at it.
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -135,7 +135,7 @@ class Leases:
             return None
         with understood(self._study):
             frozen, settings = dict(json.loads(row.frozen)), dict(json.loads(row.settings))
-            if row.trials != max(int(row.trials), 0):
+            if not isinstance(row.trials, int) or row.trials < 0:
                 raise ValueError(f"a budget of {row.trials} trials")
             return StoredStudy(frozen, settings, row.trials, str(row.source))
 

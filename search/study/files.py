@@ -1,16 +1,15 @@
 """Studies as files: found by name or path, and run to get the study."""
 
 import contextlib
-import os
 import re
 import runpy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from search.errors import SearchError, SpecError, StudyNotFound, Terminated, reason_of
+from search.study.hush import libraries_hushed
 from search.study.spec import StudySpec
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -36,7 +35,7 @@ def load_study(name_or_path: str) -> StudySpec:
     """
     path = find_study(name_or_path)
     try:
-        with _importing(path.resolve().parent), _libraries_hushed():
+        with _importing(path.resolve().parent), libraries_hushed():
             study = runpy.run_path(str(path)).get("STUDY")
     except SearchError as error:
         raise type(error)(f"{path}: {error}") from error
@@ -50,36 +49,6 @@ def load_study(name_or_path: str) -> StudySpec:
     if not isinstance(study, StudySpec):
         raise SpecError(f"{path} defines no study; it must say STUDY = StudySpec(...)")
     return study
-
-
-@contextmanager
-def _libraries_hushed() -> Iterator[None]:
-    """Keep from the terminal what libraries that a study imports say past Python's own streams.
-
-    TensorFlow does, of itself, before it can be told not to. What Python says is shown.
-    """
-    if sys.stderr is None or not _is_descriptor(sys.stderr, 2):
-        yield
-        return
-    sys.stderr.flush()
-    kept, nowhere, before = os.dup(2), os.open(os.devnull, os.O_WRONLY), sys.stderr
-    os.dup2(nowhere, 2)
-    sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
-    try:
-        yield
-    finally:
-        sys.stderr.flush()  # and not closed: a log of the study's own may have taken it
-        sys.stderr = before
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _is_descriptor(stream: TextIO, number: int) -> bool:
-    try:
-        return stream.fileno() == number
-    except (AttributeError, OSError, ValueError):  # a test's, or a notebook's
-        return False
 
 
 @contextmanager

@@ -13,6 +13,8 @@ MOST_CLASSES = 3  # that a loss is asked about
 NUMBERS_TRIED = 9  # numbers between the least and the largest target that it is asked about
 # Numbers of which losses have logarithms or standardized targets, rather than targets, be told.
 NEAR_ZERO = (0.0, 1.0, -1.0, 2.0, -2.0)
+# Numbers for two classes, beside the same below 0. Beyond, float32 no longer tells logits apart.
+FOR_TWO = (0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
 
 
 def cost(loss: AskedLoss, true: float, said: Sequence[float]) -> float:
@@ -20,6 +22,17 @@ def cost(loss: AskedLoss, true: float, said: Sequence[float]) -> float:
     right = [[true]] if len(said) == 1 else [true]
     tensors = (keras.ops.convert_to_tensor(one, "float32") for one in (right, [said]))
     return float(keras.ops.convert_to_numpy(loss(*tensors)).sum())
+
+
+def wanted_for_two(loss: AskedLoss) -> tuple[float, float]:
+    """Return which number of one unit costs least for each of two classes; NaN where none does."""
+    upwards = sorted([*FOR_TWO, 0.0, *(-one for one in FOR_TWO)])
+    tried = (0.0, upwards[::-1]), (1.0, upwards)  # of what costs the same the nearest to the others
+    costs = [[cost(loss, true, [said]) for said in row] for true, row in tried]
+    if not np.isfinite(costs).all():
+        return np.nan, np.nan
+    first, second = (row[np.argmin(one)] for one, (_, row) in zip(costs, tried, strict=True))
+    return first, second
 
 
 def wants_others(loss: AskedLoss, sure: NDArray[np.float64]) -> bool:

@@ -5,7 +5,7 @@ split, the confusion. So no two of them can take one output for different answer
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # who only reads what was found needs no Keras
     import keras
 
     from search.data.splits import Given
+    from search.trainers.asked import AskedLoss
 
 DOUBT = 1e-3  # between two probabilities that another machine's rounding may turn around
 
@@ -284,7 +285,7 @@ def _untold(model: "keras.Model", activation: str | None) -> Meaning | None:
         return None
 
 
-def own_loss(model: "keras.Model") -> Callable[[Any, Any], Any] | None:
+def own_loss(model: "keras.Model") -> "AskedLoss | None":
     """Return a loss of the author's own; None where a model has one of Keras' or none."""
     if _computes_loss(model):
         return partial(_computed, model)
@@ -298,24 +299,15 @@ def _computed(model: "keras.Model", true: Any, said: Any) -> Any:
     return model.compute_loss(x=None, y=true, y_pred=said)
 
 
-# What a loss is asked about, beside the same below 0. Beyond, float32 no longer tells logits apart.
-_TRIED = (0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
-
-
-def _wanted_by(loss: Any) -> Meaning | None:
+def _wanted_by(loss: "AskedLoss") -> Meaning | None:
     """Return what one unit means to a loss, by what costs least for each of the classes.
 
     That is 0 and 1 where it wants the class itself, so that the border is 0.5. Where it wants
     opposite numbers, or the farther from 0 the better, the border is 0.
     """
-    from search.trainers.asked import cost
+    from search.trainers.asked import wanted_for_two
 
-    upwards = sorted([*_TRIED, 0.0, *(-one for one in _TRIED)])
-    tried = (0.0, upwards[::-1]), (1.0, upwards)  # of what costs the same the nearest to the others
-    costs = [[cost(loss, true, [said]) for said in row] for true, row in tried]
-    if not np.isfinite(costs).all():
-        return None
-    first, second = (row[np.argmin(one)] for one, (_, row) in zip(costs, tried, strict=True))
+    first, second = wanted_for_two(loss)
     if (first, second) == (0, 1):
         return Meaning.PROBABILITY
     return Meaning.LOGIT if first == -second < 0 else None

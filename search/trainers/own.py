@@ -315,8 +315,10 @@ def _flaw_of_classes(loss: AskedLoss, outputs: Outputs, units: int) -> str:
 
 
 def _flaw_of_target(loss: AskedLoss, low: float, high: float) -> str:
+    if low == high:
+        return ""
     wanted = wanted_for(loss, high, low, high)
-    if low == high or abs(wanted - high) <= (high - low) / 2:
+    if abs(wanted - high) <= (high - low) / 2:
         return ""
     return (
         f"its own loss costs least where it predicts {wanted:.4g} for a target of {high:.4g}, and "

@@ -49,9 +49,10 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
             untouched.check()
         unit = 1.0 if few.classes else float(dataset.train.y.std())
         model = trainer.model(0)
-        _check_alone(model, few.validation, unit)
-        _check_finished(model, trainer.answers(0, few.validation), few, unit)
-        _check_kept(model, few.validation.given, unit)
+        said = answers_of(model, few.validation.given)
+        _check_alone(model, said, few.validation, unit)
+        _check_finished(model, said, trainer.answers(0, few.validation), few, unit)
+        _check_kept(model, said, few.validation.given, unit)
         if dataset.raw is not None:
             _check_raw(model, dataset.raw, unit)
         _check_heeded(spec, heeded, few)
@@ -102,14 +103,15 @@ def _few(dataset: Dataset, batch: int) -> Dataset:
     return replace(dataset, train=train, validation=validation)
 
 
-def _check_finished(model: keras.Model, trained: NDArray[Any], few: Dataset, unit: float) -> None:
+def _check_finished(
+    model: keras.Model, said: NDArray[Any], trained: NDArray[Any], few: Dataset, unit: float
+) -> None:
     """Make sure that a finished model says what the network said that was trained.
 
     Raises:
         ModelError: it does not.
 
     """
-    said = answers_of(model, few.validation.given)
     if not close(trained, Outputs.of(model, few.classes, said).answers(said), unit):
         raise ModelError(
             "with answers in the unit of the targets it says otherwise than it was trained to; "
@@ -117,7 +119,7 @@ def _check_finished(model: keras.Model, trained: NDArray[Any], few: Dataset, uni
         )
 
 
-def _check_alone(model: keras.Model, few: Split, unit: float) -> None:
+def _check_alone(model: keras.Model, said: NDArray[Any], few: Split, unit: float) -> None:
     """Make sure that what a model says of an example depends on that example alone.
 
     Otherwise its score is one of many, and whoever loads the model finds another one.
@@ -126,7 +128,6 @@ def _check_alone(model: keras.Model, few: Split, unit: float) -> None:
         ModelError: it depends on chance, on what was asked before, or on the other examples.
 
     """
-    said = answers_of(model, few.given)
     if not close(said, answers_of(model, few.given), unit):
         raise ModelError(
             "asked again it says otherwise of the same examples: leave out training=True, "
@@ -140,7 +141,7 @@ def _check_alone(model: keras.Model, few: Split, unit: float) -> None:
         )
 
 
-def _check_kept(model: keras.Model, x: Given, unit: float) -> None:
+def _check_kept(model: keras.Model, said: NDArray[Any], x: Given, unit: float) -> None:
     """Make sure that a model survives its file.
 
     Raises:
@@ -157,7 +158,7 @@ def _check_kept(model: keras.Model, x: Given, unit: float) -> None:
         again = loaded(content)
     except Exception as error:
         raise ModelError(_unloadable(reason_of(error))) from error
-    if not close(answers_of(model, x), answers_of(again, x), unit):
+    if not close(said, answers_of(again, x), unit):
         raise ModelError(
             "loaded from its file it answers otherwise; what training changes must be a weight "
             "(self.add_weight), and what the constructor takes must be in get_config()"
