@@ -218,7 +218,7 @@ class FitTrainer:
             # Layers of the study's own may draw from global state: tie it to this epoch of this
             # trial. In an MLP only dropout draws, and the state of that is a variable. TensorFlow
             # forgets all its kernels over this, which would double the time of a look.
-            keras.utils.set_random_seed(derive(running.seed, "epoch", epoch))
+            networks.draw_from(derive(running.seed, "epoch", epoch))
         if running.tally:
             running.tally.reset()
         weight = self._dataset.validation_weight

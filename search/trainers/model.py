@@ -6,7 +6,9 @@ their standard deviation there. Its loss is their mean squared error, so learnin
 penalties mean the same whatever the targets' unit. `finished` adds the layer that leads back.
 """
 
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +19,7 @@ from scipy import integrate, stats
 
 from search.backend import models_use_xla
 from search.data.splits import Dataset, Split
+from search.study.hush import hushed
 from search.study.metric import ACCURACY, Metric
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
@@ -126,10 +129,17 @@ class Problem:
         return numbers * self.target_scale + self.target_mean
 
 
+def draw_from(seed: int) -> None:
+    """Set the seed of whatever draws from global state, Keras' and that of its backend."""
+    # On JAX, Keras looks for TensorFlow here, which speaks of itself while it loads.
+    with nullcontext() if "tensorflow" in sys.modules else hushed():
+        keras.utils.set_random_seed(seed)
+
+
 def build(recipe: Recipe, problem: Problem, seed: int) -> keras.Sequential:
     """Return the untrained network of a configuration; equal seeds give equal weights."""
     assert isinstance(recipe.model, MLP), "search.trainers.own builds the others"
-    keras.utils.set_random_seed(derive(seed, "model"))
+    draw_from(derive(seed, "model"))
     return _mlp(recipe.model, problem, seed)
 
 

@@ -189,7 +189,7 @@ def _answering(recipe: Recipe, config: Config, seed: int, few: Split) -> tuple[k
 
 
 def _built(recipe: Recipe, config: Config, seed: int) -> keras.Model:
-    keras.utils.set_random_seed(derive(seed, "model"))
+    networks.draw_from(derive(seed, "model"))
     try:
         model: object = recipe.model(config)  # type: ignore[operator]  # it is no MLP
     except SystemExit as error:
