@@ -1,11 +1,8 @@
 """A study opened in a store: all that one process needs to work on it or to read it."""
 
 import contextlib
-import errno
 import os
 import shlex
-import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -13,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from search.cli import DEFAULT_STORAGE, Options, asked_backend
+from search.cli import DEFAULT_STORAGE, Options
 from search.errors import (
     DataCorrupt,
     SpecChanged,
@@ -25,11 +22,11 @@ from search.proof.ledger import Ledger
 from search.proof.proof import Proof
 from search.result.result import Result, TrialRow
 from search.service.collect import collect, with_evidence
+from search.service.folder import check_folder, make_folder
 from search.service.samplers import open_study
-from search.service.size import check_size
 from search.service.trials import TrialQueue
+from search.service.tryout import try_out
 from search.store import Store
-from search.store.address import Address
 from search.store.artifacts import Artifacts
 from search.store.damage import understood
 from search.store.leases import Leases, StoredStudy
@@ -37,15 +34,9 @@ from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
 from search.study.hush import hushed
 from search.study.metric import METRICS, Metric, metric_for
-from search.study.mlp import MLP
 from search.study.seeds import derive
 from search.study.spec import StudySpec
-from search.study.stackable import check_lanes
 from search.study.task import Task
-from search.trainers.folds import check_folds
-from search.trainers.weights import check_weights
-
-ENDS = ("", "-journal", "-wal", "-shm", "-lock")  # of the names of a SQLite store's files
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
@@ -97,7 +88,7 @@ class Session:
             file = replace(file, name=options.name)
         self.name = file.name
         self._model = _of_model(file)  # before a rehearsal, in which what it is made of may change
-        self._tried = False  # whether a model of the study's own has been rehearsed
+        self._tried = False  # whether all that a search needs has been tried
         self._in_memory = False  # whether the study's data were, in whole or in part
         self.spec = file.with_settings(settings)  # complains before a store is created
         with contextlib.ExitStack() as refused:
@@ -159,14 +150,14 @@ class Session:
                 _ = self.dataset  # others are not to stay beside it, nor to let its budget grow
             self._agree(file, settings, stored)
             if (self._settings, self.spec.budget) == (stored.settings, stored.trials):
-                self._make_out()
+                make_folder(self.out)
                 return  # of many workers that join, none waits for all the others
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
                 self.leases.forget()
             stored = self.leases.stored()
             self._agree(file, settings, stored)
-            self._make_out()
+            make_folder(self.out)
             frozen = stored.frozen if stored is not None else self._frozen()
             self.leases.create(
                 StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
@@ -191,53 +182,6 @@ class Session:
                 )
             # Another process has let it grow since.
             self.spec = replace(self.spec, trials=stored.trials)
-
-    def _make_out(self) -> None:
-        with self._of_out():
-            self.out.mkdir(parents=True, exist_ok=True)
-
-    def _check_out(self) -> None:
-        """Refuse a folder that could not be made, and make none: others may be about to.
-
-        Whether one may be made somewhere is found out by making another.
-        """
-        self._check_name_of_out()
-        with self._of_out():
-            for path in (self.out, *self.out.parents):
-                with contextlib.suppress(FileNotFoundError):
-                    if not stat.S_ISDIR(path.stat().st_mode):
-                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-                    there = path
-                    break
-                if path.is_symlink():
-                    raise FileExistsError(errno.EEXIST, "it is a link that leads nowhere")
-            with tempfile.TemporaryDirectory(dir=there):
-                pass
-
-    def _check_name_of_out(self) -> None:
-        """Refuse what no report can say, and the place of a file that is the store's own."""
-        for path in (str(self.out), self.options.study or ""):
-            try:
-                path.encode()
-            except UnicodeEncodeError as error:
-                raise UsageError(f"{path!r} is no name in UTF-8; give it another") from error
-        address = Address.parse(self.options.storage)
-        if address.sqlite:
-            store, out = address.file.absolute(), self.out.absolute()
-            if out.parent == store.parent and out.name in {f"{store.name}{end}" for end in ENDS}:
-                raise UsageError(
-                    f"{self.out} is the place of a file of the store {address.shown}; name another "
-                    "with --out, or the study by --name"
-                )
-
-    @contextlib.contextmanager
-    def _of_out(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UsageError(
-                f"{self.out} cannot hold the results: {error.strerror}; name another with --out"
-            ) from error
 
     def _frozen(self) -> Mapping[str, Any]:
         dataset = self._loaded
@@ -275,30 +219,11 @@ class Session:
                 )
 
     def _try_out(self) -> None:
-        """Refuse what could not be searched: load the data, and try a model of the study's own."""
-        check_folds(self._loaded, self.spec.folds, self.spec.seed)
-        check_weights(self.spec, self._loaded)
-        self._check_text()
-        check_size(self.spec, self._loaded)
-        check_lanes(self.spec, *self._asked)
-        self._check_out()
-        if not isinstance(self.spec.model, MLP) and not self._tried:
-            with contextlib.nullcontext() if self.options.verbose else hushed():
-                from search.trainers.rehearsal import rehearse
-            rehearse(self.spec, self._loaded)
+        """Refuse what could not be searched; once, for a new store and for the study in it."""
+        if not self._tried:
+            check_folder(self.out, self.options)
+            try_out(self.spec, self._loaded, *self._asked, self.options.verbose)
             self._tried = True
-
-    def _check_text(self) -> None:
-        """Refuse columns of text where a finished model could not take them."""
-        name, asked = asked_backend()
-        table = self._loaded.table
-        if name == "tensorflow" or table is None:
-            return
-        if text := [column.name for column in table.encoding.columns if column.text]:
-            raise UsageError(
-                f"{asked}, on which Keras has no text, and the column {text[0]!r} holds some; set "
-                "KERAS_BACKEND=tensorflow"
-            )
 
     @cached_property
     def metric(self) -> Metric:
