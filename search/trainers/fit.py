@@ -127,8 +127,12 @@ class FitTrainer:
         self._running = None  # until the epoch has gone well
         if not running.course.epochs:
             self._look(running)
-        if running.course.add(*self._scores(running, *self._fit(running))):
+        seen, logs, reached = self._fit(running)
+        if running.course.add(*self._scores(running, logs, seen)):
             running.kept = running.model.get_weights()
+        # An author's own fit may have left the callback out; then nothing is known to go back to.
+        for variable, value in zip(running.model.trainable_variables, reached, strict=False):
+            variable.assign(value)
         self._look(running)
         self._running = running
         return {0: running.course.last}
@@ -201,14 +205,25 @@ class FitTrainer:
     def _batch(self, running: _Running) -> int:
         return min(running.recipe.training.batch_size, len(self._dataset.train))
 
-    def _fit(self, running: _Running) -> tuple[dict[str, float], Split]:
-        """Train for an epoch; return what Keras reports of it, and the first examples it saw."""
+    def _fit(self, running: _Running) -> tuple[Split, dict[str, float], list[NDArray[Any]]]:
+        """Train for an epoch.
+
+        Keras ends each `keras.Model.fit` by what its optimizer calls the final values of the
+        weights: one with ``use_ema=True`` leaves their averages. These are what a trial would come
+        to if it ended here, so they are what is judged and kept; training goes on from the others.
+
+        Returns:
+            The first examples that the model saw, what Keras reports of the epoch, and the
+            trainable weights that the last step led to.
+
+        """
         train, validation = self._dataset.train, self._dataset.validation
         epoch = running.course.epochs
         batch = self._batch(running)
         order = data_order(running.seed, epoch, len(train))[: len(train) // batch * batch]
         shuffled = train.take(order)
-        callbacks = []
+        reached: list[NDArray[Any]] = []
+        callbacks = [_at_the_end(running.model, reached)]
         if not is_constant(running.recipe.training):
             rates = running.course.rates(len(order) // batch)
             running.model.optimizer.learning_rate = rates[0]
@@ -221,24 +236,31 @@ class FitTrainer:
             networks.draw_from(derive(running.seed, "epoch", epoch))
         if running.tally:
             running.tally.reset()
-        weight = self._dataset.validation_weight
-        beside = () if weight is None else (weight,)
         history = running.model.fit(
             shuffled.x,
             running.problem.wanted(shuffled),
             sample_weight=None if running.weight is None else running.weight[order],
             batch_size=batch,
             shuffle=False,
-            validation_data=(validation.x, running.problem.wanted(validation), *beside),
-            validation_batch_size=VALIDATION_BATCH,
             verbose=0,
             callbacks=callbacks,
         )
-        last = {name: values[-1] for name, values in history.history.items()}
+        # On JAX they are the very arrays of the optimizer now, which would go with what is judged.
+        for variable in running.model.trainable_variables:
+            variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
+        reported = {name: values[-1] for name, values in history.history.items()}
+        judged = running.model.evaluate(
+            validation.x,
+            running.problem.wanted(validation),
+            sample_weight=self._dataset.validation_weight,
+            batch_size=VALIDATION_BATCH,
+            verbose=0,
+            return_dict=True,
+        )
+        reported |= {f"val_{name}": value for name, value in judged.items()}
         # A metric of the author's may be many numbers, one for each class say.
-        logs = {name: float(value) for name, value in last.items() if np.ndim(value) == 0}
-        few = len(validation)
-        return logs, shuffled.part(slice(few))
+        logs = {name: float(value) for name, value in reported.items() if np.ndim(value) == 0}
+        return shuffled.part(slice(len(validation))), logs, reached
 
     def _in(self, lane: int) -> _Running:
         """Return the trial that is being trained."""
@@ -269,6 +291,15 @@ class FitTrainer:
         outcome = running.course.outcome()
         self._running = None
         return outcome
+
+
+def _at_the_end(model: keras.Model, reached: list[NDArray[Any]]) -> keras.callbacks.Callback:
+    """Return what puts the weights that an epoch leads to into a list, before they are final."""
+
+    def end(epoch: int, logs: object) -> None:  # noqa: ARG001 (Keras gives them by position)
+        reached[:] = map(keras.ops.convert_to_numpy, model.trainable_variables)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=end)
 
 
 def _each_step(model: keras.Model, rates: NDArray[np.float64]) -> keras.callbacks.Callback:

@@ -92,6 +92,39 @@ def test_a_model_of_the_studys_own_continues_too(dataset: Dataset) -> None:
     check(dataset, build, Training(epochs=3, batch_size=32, best_weights=False))
 
 
+@pytest.mark.parametrize("every", [None, 2])
+def test_averages_of_weights_are_those_of_one_fit_of_keras(
+    dataset: Dataset, every: int | None
+) -> None:
+    """All examples are one batch, so that their order makes no difference."""
+
+    def averaging(_config: Config) -> keras.Model:
+        end = LAYERS.Dense(10, "softmax", kernel_initializer="zeros")
+        model = keras.Sequential([keras.Input((20,)), end])
+        optimizer = keras.optimizers.AdamW(
+            0.1, use_ema=True, ema_momentum=0.8, ema_overwrite_frequency=every
+        )
+        model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+        return model
+
+    trainer = FitTrainer(dataset, never)
+    trainer.start(
+        0,
+        Recipe(Config({}), averaging, Training(epochs=5, batch_size=300, best_weights=False)),
+        3,
+    )
+    outcome, weights = to_end(trainer)
+    plain, (train, validation) = averaging(Config({})), (dataset.train, dataset.validation)
+    for epochs in (3, 5):
+        plain.set_weights([np.zeros((20, 10)), np.zeros(10)])
+        plain.compile(averaging(Config({})).optimizer, plain.loss, jit_compile=False)
+        plain.fit(train.x, train.y, batch_size=300, epochs=epochs, shuffle=False, verbose=0)
+        loss = plain.evaluate(validation.x, validation.y, batch_size=300, verbose=0)
+        assert outcome.curve[epochs - 1].val_loss == pytest.approx(loss, rel=1e-4)
+    for own, expected in zip(weights, plain.get_weights(), strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-5)
+
+
 class _Moved:
     """A registry that keeps what it holds elsewhere."""
 
