@@ -1,9 +1,10 @@
 """A rehearsal of a study's own model, before anything is stored: whatever is to fail fails now.
 
 One model is built from one configuration, trained on one batch, saved, loaded back and compared.
-Another one is built before, and must stay what it is.
+Another one is built before, and must stay what it is; one of another seed must be another.
 """
 
+import logging
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -15,15 +16,19 @@ from numpy.typing import NDArray
 from search.data.splits import Dataset, Given, Split
 from search.errors import ModelError, SpecError, UsageError, reason_of
 from search.health.cadence import never
-from search.study.recipe import setting_names
+from search.study.recipe import Recipe, setting_names
+from search.study.seeds import derive
 from search.study.spec import StudySpec
 from search.study.training import Training
 from search.trainers.afresh import Untouched
+from search.trainers.chance import Drawn
 from search.trainers.files import loaded, saved
 from search.trainers.fit import GLANCE, FitTrainer
 from search.trainers.model import Problem
 from search.trainers.outputs import Outputs, answers_of, close
 from search.trainers.own import attempt
+
+_logger = logging.getLogger(__name__)
 
 CONFIGURATIONS = 24  # corners of the space, and as many mixtures of them, that may be tried
 _REGISTER = "@keras.saving.register_keras_serializable()"
@@ -42,6 +47,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
     try:
         other, heeded = attempt(recipe, spec.seed, few.validation)
         untouched = Untouched(other) if other else None
+        note = _check_chance(other, recipe, spec.seed, few) if other else ""
         trainer = FitTrainer(few, never, Problem.of(dataset))
         trainer.start(0, recipe, spec.seed)
         trainer.epoch()
@@ -56,6 +62,8 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         if dataset.raw is not None:
             _check_raw(model, dataset.raw, unit)
         _check_heeded(spec, heeded, few)
+        if note:
+            _logger.warning("%s", note)
     except UsageError:
         raise
     except ModelError as error:
@@ -94,6 +102,27 @@ def _check_heeded(spec: StudySpec, heeded: set[str], few: Dataset) -> None:
             f"space: build(config) asks for {min(left)} in no configuration that was tried, and no "
             "trial depends on it; ask for it at the top of build, or leave it out of the space"
         )
+
+
+def _check_chance(model: keras.Model, recipe: Recipe, seed: int, few: Dataset) -> str:
+    """Make sure that another seed makes another network of a configuration.
+
+    Args:
+        model: of the seed, built this moment.
+        recipe: of the configuration.
+        seed: that it was built with.
+        few: examples.
+
+    Returns:
+        What the user had better know; nothing where there is nothing.
+
+    Raises:
+        ModelError: it makes the same one.
+
+    """
+    drawn = Drawn.just(model)
+    other, _ = attempt(recipe, derive(seed, "another"), few.validation)
+    return "" if other is None else drawn.check(Drawn.just(other))
 
 
 def _few(dataset: Dataset, batch: int) -> Dataset:

@@ -194,3 +194,86 @@ def test_a_model_whose_answers_are_not_of_the_example_alone_is_refused(
     dataset = of_file(tmp_path, x, (x.sum(axis=1) > 0).astype(np.int64))
     with pytest.raises(SpecError, match=re.escape(told)):
         tried(build, dataset)
+
+
+# -- whether another seed makes another network --------------------------------------------------
+
+UNSEEDED = keras.initializers.GlorotUniform()  # which draws the same again whenever it is asked
+GIVEN = np.random.RandomState(0).normal(size=(3, 2)).astype(np.float32)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Weighing(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that shows nobody what draws its weights."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.kernel = self.add_weight((shape[-1], 2), initializer="glorot_uniform")
+        self.given = self.add_weight((2,), initializer=lambda shape, dtype: OPS.ones(shape, dtype))
+
+    def call(self, x: Any) -> Any:
+        return OPS.softmax(OPS.matmul(x, self.kernel) * self.given)
+
+
+def ending(*parts: keras.layers.Layer) -> keras.Model:
+    return compiled(keras.Sequential([keras.Input((3,)), *parts]))
+
+
+def with_a_seed(_config: Config) -> keras.Model:
+    keras.utils.set_random_seed(7)
+    return ending(LAYERS.Dense(4, name="first"), LAYERS.Dense(2, "softmax"))
+
+
+def hiding_its_draws(_config: Config) -> keras.Model:
+    keras.utils.set_random_seed(7)
+    return ending(Weighing(name="first"))
+
+
+def in_part(_config: Config) -> keras.Model:
+    drawn = keras.initializers.HeNormal(seed=1)
+    first = LAYERS.Dense(4, kernel_initializer=drawn, name="first")
+    return ending(first, LAYERS.Dense(2, "softmax"))
+
+
+def from_outside(_config: Config) -> keras.Model:
+    return ending(LAYERS.Dense(2, "softmax", kernel_initializer=UNSEEDED, name="first"))
+
+
+def loaded_whole(_config: Config) -> keras.Model:
+    model = ending(LAYERS.Dense(2, "softmax"))
+    model.layers[0].kernel.assign(GIVEN)
+    return model
+
+
+def of_zeros(_config: Config) -> keras.Model:
+    keras.utils.set_random_seed(7)
+    return ending(LAYERS.Dense(2, "softmax", kernel_initializer="zeros"))
+
+
+def loaded_in_part(_config: Config) -> keras.Model:
+    model = ending(LAYERS.Dense(2), LAYERS.Dropout(0.5, seed=1), LAYERS.Dense(2, "softmax"))
+    model.layers[0].kernel.assign(GIVEN)
+    return model
+
+
+@pytest.mark.parametrize("build", [with_a_seed, hiding_its_draws, in_part, from_outside])
+def test_a_model_that_is_the_same_with_every_seed_is_refused(
+    build: Callable[[Config], keras.Model], tmp_path: Path
+) -> None:
+    with pytest.raises(
+        SpecError, match=r"^model: every seed draws the same \S*first/.* leave keras"
+    ):
+        tried(build, of_file(tmp_path, whole("float32", 9), np.arange(ROWS) % 2))
+
+
+@pytest.mark.parametrize(
+    ("build", "told"), [(loaded_whole, True), (of_zeros, True), (loaded_in_part, False)]
+)
+def test_that_nothing_is_drawn_is_told_in_a_line(
+    build: Callable[[Config], keras.Model],
+    told: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried(build, of_file(tmp_path, whole("float32", 9), np.arange(ROWS) % 2))
+    said = [one.getMessage() for one in caplog.records if "with the same weights" in one.message]
+    assert len(said) == told
