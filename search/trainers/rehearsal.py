@@ -31,6 +31,7 @@ from search.trainers.own import attempt
 _logger = logging.getLogger(__name__)
 
 CONFIGURATIONS = 24  # corners of the space, and as many mixtures of them, that may be tried
+UNTOLD = 0.01  # of a step, by which rounding may turn it
 _REGISTER = "@keras.saving.register_keras_serializable()"
 
 
@@ -62,6 +63,8 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         if dataset.raw is not None:
             _check_raw(model, dataset.raw, unit)
         _check_heeded(spec, heeded, few)
+        if other and (what := _weights(spec, dataset)):
+            _check_weighed(other, recipe, spec.seed, few, what)
         if note:
             _logger.warning("%s", note)
     except UsageError:
@@ -70,7 +73,8 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         raise SpecError(f"model: {error}") from error
     except Exception as error:
         raise SpecError(
-            f"model: build(config) must give a model that can be trained; {_hint(error)}with the "
+            f"model: build(config) must give a model that can be trained; "
+            f"{_hint(error, _weights(spec, dataset))}with the "
             f"first configuration, {dict(recipe.config)}, it says {reason_of(error)}"
         ) from error
 
@@ -123,6 +127,56 @@ def _check_chance(model: keras.Model, recipe: Recipe, seed: int, few: Dataset) -
     drawn = Drawn.just(model)
     other, _ = attempt(recipe, derive(seed, "another"), few.validation)
     return "" if other is None else drawn.check(Drawn.just(other))
+
+
+def _weights(spec: StudySpec, dataset: Dataset) -> str:
+    """Return what gives examples weights, in words; nothing where nothing does."""
+    if any(spec.recipe(one).training.class_weight for one in spec.search_space.corners()):
+        return "class_weight"
+    return "" if dataset.train.weight is None else "the weights of the examples"
+
+
+def _check_weighed(
+    untrained: keras.Model, recipe: Recipe, seed: int, few: Dataset, what: str
+) -> None:
+    """Make sure that it matters to a model's training which of the examples have weight.
+
+    It is trained on a batch of which one half has none, and then the other half. By a loss that is
+    one number of a batch, or a step that leaves the weights out, it comes to the same.
+
+    Args:
+        untrained: the model, as it is before.
+        recipe: of its configuration.
+        seed: that it was built with.
+        few: examples, a batch of them to train on.
+        what: gives them weights, in words.
+
+    Raises:
+        ModelError: it makes no difference.
+
+    """
+    halves = (np.arange(len(few.train)) % 2).astype(np.float32)
+    recipe = replace(recipe, training=replace(recipe.training, class_weight=None))
+    before, after = _trained(untrained), []
+    for weight in (halves, 1 - halves):
+        part = replace(few, train=replace(few.train, weight=weight))
+        trainer = FitTrainer(part, never, Problem.of(few))
+        trainer.start(0, recipe, seed)
+        trainer.epoch()
+        after.append(_trained(trainer.model(0)))
+    moved, apart = (float(np.linalg.norm(after[0] - one)) for one in (before, after[1]))
+    if apart < UNTOLD * moved:
+        raise ModelError(
+            f"{what} would change nothing: it is trained alike whichever examples have weight; let "
+            "its loss return a number for each example, and its compute_loss or train_step heed "
+            f"sample_weight, or leave {what} out"
+        )
+
+
+def _trained(model: keras.Model) -> NDArray[np.float64]:
+    """Return all that is trained of a model, one behind another."""
+    values = (keras.ops.convert_to_numpy(one).ravel() for one in model.trainable_variables)
+    return np.concatenate([one.astype(np.float64) for one in values])
 
 
 def _few(dataset: Dataset, batch: int) -> Dataset:
@@ -231,8 +285,19 @@ def _unloadable(reason: str) -> str:
     return f"it cannot be loaded from its file; mend get_config() and build(): {reason}"
 
 
-def _hint(error: Exception) -> str:
-    """Say what most often is the matter."""
+def _hint(error: Exception, weights: str) -> str:
+    """Say what most often is the matter.
+
+    Args:
+        error: that came.
+        weights: what gives the examples weights, in words.
+
+    """
+    if weights and "too many values to unpack" in str(error):
+        return (
+            "its train_step is given inputs, answers and, by "
+            f"{weights}, weights: let it take x, y, sample_weight and heed the last; "
+        )
     if isinstance(error, TypeError) and "positional argument" in str(error):
         return "build takes one argument, the configuration; "
     if "stateful" in str(error):

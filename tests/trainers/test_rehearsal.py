@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ LAYERS, OPS = keras.layers, keras.ops
 ROWS = 200
 
 
-def tried(build: Callable[[Config], keras.Model], dataset: Dataset) -> None:
+def tried(build: Callable[[Config], keras.Model], dataset: Dataset, **training: Any) -> None:
     rehearse(
         StudySpec(
             name="rehearsed",
@@ -31,7 +32,7 @@ def tried(build: Callable[[Config], keras.Model], dataset: Dataset) -> None:
             space={"key": [1]},
             model=build,
             trials=1,
-            training=Training(epochs=1, batch_size=32),
+            training=Training(epochs=1, batch_size=32, **training),
         ),
         dataset,
     )
@@ -277,3 +278,57 @@ def test_that_nothing_is_drawn_is_told_in_a_line(
     tried(build, of_file(tmp_path, whole("float32", 9), np.arange(ROWS) % 2))
     said = [one.getMessage() for one in caplog.records if "with the same weights" in one.message]
     assert len(said) == told
+
+
+# -- whether it matters which examples have weight -----------------------------------------------
+
+
+@keras.saving.register_keras_serializable("tests")
+def one_number(y: Any, said: Any) -> Any:
+    return OPS.mean(keras.losses.sparse_categorical_crossentropy(y, said))
+
+
+@keras.saving.register_keras_serializable("tests")
+def a_number_each(y: Any, said: Any) -> Any:
+    return keras.losses.sparse_categorical_crossentropy(y, said)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Computing(keras.Sequential):  # type: ignore[misc]
+    """A model that computes its loss without weights."""
+
+    def compute_loss(self, *given: Any, y: Any = None, y_pred: Any = None, **_: Any) -> Any:
+        return one_number(*(given[1:3] or (y, y_pred)))
+
+
+class Unpacking(keras.Sequential):  # type: ignore[misc]
+    """A model whose step knows of no weights."""
+
+    def train_step(self, *given: Any) -> Any:
+        _, _ = given[-1]
+
+
+def with_loss(loss: Any, kind: type[keras.Sequential] = keras.Sequential) -> keras.Model:
+    model = kind([keras.Input((3,)), LAYERS.Dense(2, "softmax")])
+    model.compile("adam", loss, jit_compile=False)
+    return model
+
+
+@pytest.mark.parametrize("which", ["class_weight", "the weights of the examples"])
+def test_weights_that_change_nothing_are_refused(which: str, tmp_path: Path) -> None:
+    dataset = of_file(tmp_path, whole("float32", 9), np.arange(ROWS) % 2)
+    training: dict[str, Any] = {"class_weight": {1: 9.0}} if which == "class_weight" else {}
+    if not training:
+        weight = np.linspace(1, 2, len(dataset.train), dtype=np.float32)
+        dataset = replace(dataset, train=replace(dataset.train, weight=weight))
+    for build in (
+        lambda _: with_loss(one_number),
+        lambda _: with_loss("sparse_categorical_crossentropy", Computing),
+    ):
+        with pytest.raises(SpecError, match=f"^model: {which} would change nothing: .* leave"):
+            tried(build, dataset, **training)
+    with pytest.raises(SpecError, match=f"by {which}, weights: let it take x, y, sample_weight"):
+        tried(
+            lambda _: with_loss("sparse_categorical_crossentropy", Unpacking), dataset, **training
+        )
+    tried(lambda _: with_loss(a_number_each), dataset, **training)
