@@ -1,6 +1,7 @@
 """Models as people write them: what is proven of them is what plain Keras says of their file."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rich.console import Console
+from sklearn.metrics import f1_score
 
 from search.cli import Options
 from search.errors import DataCorrupt, SearchError, SpecChanged, SpecError
+from search.proof.mistakes import Mistakes
 from search.result.result import Result
 from search.result.state import State
 from search.result.tables import best_json
@@ -35,7 +38,7 @@ layers, ops = keras.layers, keras.ops
 
 STUDY = StudySpec(
     name="case", data="case.npz", space={space}, model=build, trials=1,
-    training=Training({training}), pruner="none", confirm=Confirm(candidates=1, seeds=2),
+    training=Training({training}), pruner="none", confirm=Confirm(candidates=1, seeds=2), {more}
 )
 """
 SEQUENTIAL = """
@@ -107,9 +110,10 @@ class Case:
         code: str,
         space: str = '{"key": [1]}',
         training: str = "epochs=4, batch_size=32, learning_rate=0.05, momentum=0.9",
+        more: str = "",
     ) -> None:
         np.savez(self.folder / "case.npz", **arrays)  # type: ignore[arg-type]
-        text = STUDY.format(code=code, space=space, training=training)
+        text = STUDY.format(code=code, space=space, training=training, more=more)
         (self.folder / "case.py").write_text(text)
 
     def session(self, create: bool = True, kind: str = "auto", lanes: int | None = None) -> Session:
@@ -160,16 +164,30 @@ def seed_score(result: Result) -> float:
     return result.proof.per_seed[result.proof.seeds.index(result.proof.model_seed)]
 
 
-def right(guess: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[..., float]:
+Guess = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def right(guess: Guess) -> Callable[..., float]:
     def share(said: NDArray[Any], y: NDArray[Any]) -> float:
         return float((guess(said) == y).mean())
 
     return share
 
 
-halves = right(lambda said: said[:, 0] > 0.5)
-signs = right(lambda said: said[:, 0] > 0)
-largest = right(lambda said: said.argmax(axis=1))
+def over_half(said: NDArray[Any]) -> NDArray[Any]:
+    return (said[:, 0] > 0.5).astype(int)
+
+
+def above_zero(said: NDArray[Any]) -> NDArray[Any]:
+    return (said[:, 0] > 0).astype(int)
+
+
+def of_most(said: NDArray[Any]) -> NDArray[Any]:
+    return said.argmax(axis=1)
+
+
+halves, signs, largest = right(over_half), right(above_zero), right(of_most)
+GUESSES = {"sigmoid": over_half, "logit": above_zero}
 
 
 def r2(said: NDArray[Any], y: NDArray[Any]) -> float:
@@ -213,12 +231,47 @@ ENDS: dict[str, tuple[str, str, int, Callable[..., float]]] = {
 
 
 # Each end once, and each way to write a model with one unit of each task. That of two classes most
-# people have, a sigmoid, is written in the way that hides it: only the loss says what it means.
+# people have, a sigmoid, is written as most people write it, and in the way that hides it: there
+# only the loss says what it means.
 PAIRS = [
     *(("functional", "logit"), ("functional", "linear")),
-    *(("sequential", "softmax"), ("sequential", "bounded")),
+    *(("sequential", "sigmoid"), ("sequential", "softmax"), ("sequential", "bounded")),
     *(("subclass", "sigmoid"), ("subclass", "logits and one more"), ("subclass", "softplus")),
 ]
+
+
+def of_all_that_is_told(
+    case: Case, arrays: dict[str, NDArray[Any]], guess: Guess, first: int
+) -> None:
+    """Assert that macro F1, the page's confusion and predictions are of the same guesses.
+
+    Args:
+        case: a study that is done.
+        arrays: its data, with labels from 0.
+        guess: what people guess of the outputs.
+        first: the label of the first class.
+
+    """
+    session = case.session(create=False)
+    result, data = session.evidence(), session.dataset
+    assert result.proof is not None
+    guesses = {}
+    for seed, key in session.ledger.models.items():
+        (case.folder / "one.keras").write_bytes(session.artifacts.get(key) or b"")
+        model = keras.models.load_model(case.folder / "one.keras")
+        guesses[seed] = guess(model.predict(arrays["x_test"], verbose=0))
+        if seed == result.proof.model_seed:
+            seen = guess(model.predict(data.validation.x, verbose=0))
+    y = arrays["y_test"]
+    f1 = [f1_score(y, one, average="macro") for one in guesses.values()]
+    assert result.proof.f1 == pytest.approx(np.mean(f1))
+    assert isinstance(result.mistakes, Mistakes)
+    pairs = zip(data.validation.y.tolist(), seen.tolist(), strict=True)
+    confusion = {(true, guessed): count for true, guessed, count in result.mistakes.confusion}
+    assert confusion == Counter(pairs)
+    told = session.predictor().predict(arrays["x_test"])["prediction"]
+    assert told.tolist() == (first + guesses[result.proof.model_seed]).tolist()
+    session.store.close()
 
 
 @pytest.mark.parametrize(("way", "end"), PAIRS)
@@ -228,7 +281,9 @@ def test_the_proof_is_what_plain_keras_gives(case: Case, way: str, end: str) -> 
     if way != "functional":
         compiled = without_xla(compiled)
     code = WAYS[way].format(end=last, compiled=compiled)
-    case.write(arrays, code, training="epochs=2, batch_size=10")
+    first = 1 if end == "softmax" else 0  # M9: whose labels are not the numbers of outputs
+    labels = {key: arrays[key] + first for key in ("y_train", "y_test")}
+    case.write(arrays | labels, code, training="epochs=2, batch_size=10", more="target=0.7")
     result, model = case.run()
     assert model is not None
     said = model.predict(arrays["x_test"], verbose=0)
@@ -238,7 +293,9 @@ def test_the_proof_is_what_plain_keras_gives(case: Case, way: str, end: str) -> 
     if end == "sigmoid":
         evaluated = model.evaluate(arrays["x_test"], arrays["y_test"], verbose=0)
         assert round(evaluated[1] * 300) == round(seed_score(result) * 300)
+        assert result.target_met, "M1: it is judged by what plain Keras gives"
     if classes:
+        of_all_that_is_told(case, arrays, GUESSES.get(end, of_most), first)
         share = float((arrays["y_test"] == np.bincount(arrays["y_train"]).argmax()).mean())
         assert best_json(result)["test"]["baselines"]["largest_class"]["score"] == share
 
@@ -403,6 +460,7 @@ class Twice(layers.Layer):
     def call(self, x):
         return 2 * x
 """
+REGISTERED = "\n@keras.saving.register_keras_serializable()"
 MANY = """
 def build(config):
     {first} = keras.Input((8,)), keras.Input((8,))
@@ -448,6 +506,27 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "def mine(x):\n    return ops.relu(x)\n"
         + sequential(f"layers.Activation(mine), {SOFTMAX}", SPARSE),
         ("decorate", "mine"),
+    ),
+    "model": (
+        SUBCLASS.format(end=SOFTMAX, compiled=SPARSE).removeprefix(REGISTERED),
+        ("decorate", "Mine"),
+    ),
+    "loss": (
+        "class Mine(keras.losses.SparseCategoricalCrossentropy):\n    pass\n"
+        + sequential(SOFTMAX, SPARSE.replace(f"'{CROSS}'", "Mine()")),
+        ("decorate", "Mine"),
+    ),
+    "metric": (
+        "def mine(y, said):\n    return ops.mean(said)\n"
+        + sequential(SOFTMAX, SPARSE.replace("[]", "[mine]")),
+        ("decorate", "mine"),
+    ),
+    "initializer": (
+        "class Mine(keras.initializers.Initializer):\n"
+        "    def __call__(self, shape, dtype=None):\n"
+        "        return keras.random.normal(shape, dtype=dtype, seed=1)\n"
+        + sequential("layers.Dense(3, 'softmax', kernel_initializer=Mine())", SPARSE),
+        ("decorate", "Mine"),
     ),
     "schedule": (sequential(SOFTMAX, SPARSE), ("sets schedule", "optimizer")),
     "state outside the weights": (
@@ -601,14 +680,23 @@ def test_a_key_may_be_for_some_configurations_alone(case: Case) -> None:
 # -- what is left to the study, and what is not --------------------------------------------------
 
 
-def test_a_model_that_is_not_compiled_gets_the_loss_of_its_outputs(case: Case) -> None:
-    arrays = blobs(2)
+@pytest.mark.parametrize(
+    ("arrays", "loss", "score"),
+    [
+        (blobs(2), "binary_crossentropy", halves),  # M2
+        (curve(), "mse", r2),  # M19: of targets that such a unit can say
+    ],
+)
+def test_a_model_that_is_not_compiled_gets_the_loss_of_its_outputs(
+    case: Case, arrays: dict[str, NDArray[Any]], loss: str, score: Callable[..., float]
+) -> None:
     case.write(arrays, sequential(BINARY))
     result, model = case.run()
     assert model is not None
-    assert model.loss == "binary_crossentropy"
-    said = model.predict(arrays["x_test"], verbose=0)
-    assert seed_score(result) == halves(said, arrays["y_test"]) > 0.9
+    assert model.loss == loss
+    expected = score(model.predict(arrays["x_test"], verbose=0), arrays["y_test"])
+    assert seed_score(result) == pytest.approx(expected, abs=1e-6 if score is r2 else 0)
+    assert expected > 0.9
 
 
 def test_the_keys_of_a_model_are_its_authors(case: Case) -> None:
