@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from search import data
 from search.store import Store
 from search.store.leases import Leases
-from tests.acceptance.process import Folder
+from tests.acceptance.process import LIMIT, Folder, environment
 
 SMALL = ("--study", "blobs", "--trials", "5", "--epochs", "3")
 
@@ -27,9 +27,23 @@ def folder(tmp_path: Path) -> Folder:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """A folder in which a small study has run to its end."""
+    """A folder in which a small study has run to its end, beside a search.py of its user's own.
+
+    There the console script is needed: `python -m search.run` would find the user's file.
+    """
     folder = Folder(tmp_path_factory.mktemp("done"), interpreter=True)
-    ran = folder.run("search.run", *SMALL)
+    users_own = folder.path / "search.py"
+    users_own.write_text("raise SystemExit('the file of the user')\n")
+    ran = subprocess.run(
+        [Path(sys.executable).with_name("hyperparameter-search"), "run", *SMALL],
+        cwd=folder.path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    users_own.unlink()
     assert (ran.returncode, ran.stdout.count("The target of 90.00 % is met")) == (0, 1), ran.stderr
     return folder
 

@@ -45,6 +45,13 @@ def test_a_definition_becomes_plain_parameters(definition: Any, parameters: Any)
     assert Space({"x": definition}).parameters == parameters
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.float32, np.bool_, np.str_])
+def test_a_choice_of_numpy_s_is_python_s(kind: Any) -> None:
+    (dimension,) = Space({"x": [kind(1), kind(0)]}).parameters.values()
+    assert isinstance(dimension, Choice)
+    assert {type(one) for one in dimension.choices} == {type(kind(1).item())}
+
+
 SPACE: dict[str, Any] = {
     "choice": ["a", None, 3],
     "uniform": stats.uniform(-1, 3),
