@@ -1,4 +1,7 @@
-"""What a table gives away: columns that alone tell the label, and test rows known from training."""
+"""What a table's score may say less than it seems to, and why.
+
+Columns that alone tell the label, test rows known from training, and values that training lacks.
+"""
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from search.data.columns import NAMED
 from search.data.encoding import Encoding
 from search.study.table import Column, ColumnKind
 
@@ -18,6 +22,7 @@ SURE = 0.999  # share of the label, or of its variance, from which a column give
 FEWER = 0.1  # mistakes for each of whoever always says the most frequent class
 LOOKED_AT = 4000  # rows
 FEWEST_ROWS = 40
+UNMET = 0.1  # share of a split's rows whose values training lacks, from which that is said
 
 
 def hints(
@@ -37,6 +42,11 @@ def hints(
             f"{known} of the {len(test)} test rows also stand in training or validation, label and "
             "all: the score says that much less of rows that are new; leave out what is twice"
         )
+    for name, split in (("validation", validation), ("test", test)):
+        lines = [line for column in columns if (line := _unmet(column, train, name, split))]
+        yield from lines[:NAMED]
+        if (more := len(lines) - NAMED) > 0:
+            yield f"and so it is with {more:,} more columns of the {name} rows"
     if names := [column.name for column in columns if _tells(column, train)]:
         one = len(names) == 1
         yield (
@@ -57,6 +67,51 @@ def _hashes(split: "Split") -> NDArray[np.integer[Any]]:
     # In float32 as networks answer, whatever a file has rounded the targets to.
     frame = pd.DataFrame(dict(enumerate([*columns, split.y.astype(np.float32)])))
     return pd.util.hash_pandas_object(frame, index=False).to_numpy()
+
+
+def _unmet(column: Column, train: "Split", name: str, split: "Split") -> str | None:
+    """Say how many rows hold what training lacks; None where they are few.
+
+    Dates are left alone: those of a split by time are later than all of training, as they should be.
+
+    Args:
+        column: of the table.
+        train: the training split.
+        name: of the other split.
+        split: that other one.
+
+    """
+    if column.kind in (ColumnKind.DROP, ColumnKind.DATE):
+        return None
+    assert train.columns is not None, "it is of a table"
+    assert split.columns is not None, "so is this"
+    known, values = (pd.Series(one.columns[column.name]) for one in (train, split))
+    if column.text:
+        known, values = known.replace("", None), values.replace("", None)
+    known, there = known.dropna(), values.dropna()
+    if not len(known):
+        return None
+    if not len(there):
+        return (
+            f"{column.name} is empty in all {len(values)} {name} rows, and training has values of "
+            "it: the score says that much less of rows that have some"
+        )
+    if column.kind is ColumnKind.CATEGORY:
+        new = there[~there.isin(known)]
+        what = "values that training lacks"
+        then = "networks take all of these for one"
+    else:
+        new = there[(there < known.min()) | (there > known.max())]
+        what = f"numbers beyond those of training ({known.min():g} to {known.max():g})"
+        then = "networks never learned there"
+    if len(new) < UNMET * len(values):
+        return None
+    odd = new.iloc[0]
+    shown = repr(odd) if column.text else f"{odd:g}"
+    return (
+        f"{column.name} has {what} in {len(new)} of the {len(values)} {name} rows, like {shown}: "
+        f"{then}, and the score says that much less of values that were learned"
+    )
 
 
 def _tells(column: Column, train: "Split") -> bool:

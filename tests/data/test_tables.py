@@ -569,6 +569,31 @@ def test_what_is_told_has_an_end() -> None:
     assert line.endswith("c29 and 470 more")
 
 
+@pytest.mark.parametrize(
+    ("learned", "met", "said"),
+    [
+        ("yes", "YES", "has values that training lacks in 40 of the 40 {} rows, like 'YES'"),
+        (3, 8, "has values that training lacks in 40 of the 40 {} rows, like 8"),
+        (0.5, 99.5, "has numbers beyond those of training (0 to 0.5) in 40 of the 40 {} rows"),
+        (0.5, None, "is empty in all 40 {} rows, and training has values of it"),
+        ("yes", None, "is empty in all 40 {} rows"),
+        ("yes", "no", None),
+        (0.5, 0.25, None),
+    ],
+)
+def test_values_that_training_lacks_are_said(learned: Any, met: Any, said: str | None) -> None:
+    no = "no" if isinstance(learned, str) else learned * 0
+    frame = PEOPLE.assign(asked=[learned if row % 3 else no for row in range(ROWS)])
+    if isinstance(learned, float):
+        frame.loc[::3, "asked"] = NUMBERS[::3] / NUMBERS.max() * learned
+    other = frame[:40].assign(asked=met)
+    for part, settings in (("test", {"test": other}), ("validation", {"validation": other})):
+        notes = [note for note in load(of(frame, **settings)).notes if "asked" in note]
+        lines = [note for note in notes if not note.startswith(("taken for", "left out"))]
+        assert len(lines) == (said is not None)
+        assert all(said.format(part) in line for line in lines if said)
+
+
 def test_classes_that_differ_in_spaces_or_capitals_are_said() -> None:
     frame = PEOPLE.assign(income=PEOPLE["income"].where(PEOPLE.index % 2 == 0, " High"))
     assert "has the classes ' High', 'high', which differ in spaces" in "\n".join(
