@@ -15,7 +15,9 @@ from sqlalchemy.engine import URL
 from search.errors import UsageError
 
 EXAMPLES = "sqlite:///runs/search.db or postgresql+psycopg://user@host/database"
-BUSY_SECONDS = 60  # how long a SQLite writer waits for the others before it gives up
+# How long a SQLite writer waits for the others before `search.store.patience` has it try again:
+# while it waits it heeds no signal.
+BUSY_SECONDS = 1
 HIDDEN = "***"
 SHOWN_LENGTH = 300
 _SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)  # in an option's name

@@ -196,7 +196,8 @@ class Database:
             # Before others work on it. SQLite lets nobody wait who changes the journal's mode.
             self.patience(self._log_ahead)
         storage = self.patience(lambda: self._connected(create=True))
-        self._create_tables(storage.engine)  # the number comes last, and says that all is there
+        # The number comes last, and says that all is there.
+        self.patience(lambda: self._create_tables(storage.engine))
         storage.engine.dispose()
 
     def _log_ahead(self) -> None:

@@ -63,7 +63,8 @@ class Patience:
         self.restored = -float("inf")  # when the database came back, by the monotonic clock
         self._lock = threading.Lock()
         self._away_since: float | None = None
-        self._asking: dict[int, float] = {}  # thread -> since when it waits for an answer
+        # thread -> since when it waits for an answer, and what it was told meanwhile
+        self._asking: dict[int, tuple[float, BaseException | None]] = {}
         self._answered = -float("inf")  # when the last answer came
         self._watch: threading.Thread | None = None
 
@@ -101,16 +102,29 @@ class Patience:
     def __call__(self, do: Callable[[], T]) -> T:
         """Return what ``do`` returns; raise what it raises, unless waiting may help."""
         began, pause = time.monotonic(), PAUSE_SECONDS[0]
+        asked: tuple[float, BaseException | None] | None = None  # while others write
         self._watched()
         while True:
             self._check()
-            tried = self._asking[threading.get_ident()] = time.monotonic()
+            tried = time.monotonic()
+            self._asking[threading.get_ident()] = asked or (tried, None)
             try:
                 result = do()
             except STORE_ERRORS as error:
                 waited = time.monotonic() - began
-                if not transient(error) or waited > self._timing.limit or self._hurried():
+                if not transient(error) or waited > self._timing.limit:
                     raise
+                taken = _taken(error)
+                # Others who write are at it for a moment, which is no reason to fail.
+                if self._hurried() and not (taken and waited < self._timing.silence):
+                    raise
+                if taken:
+                    asked = asked or (tried, error)
+                    if waited >= self._timing.silence:
+                        self._away(error, asked[0])
+                    time.sleep(PAUSE_SECONDS[0])  # no longer, or who came later would be first
+                    continue
+                asked = None
                 self._away(error, tried)
                 time.sleep(pause)
                 pause = min(2 * pause, PAUSE_SECONDS[1])
@@ -123,7 +137,7 @@ class Patience:
 
     def silent(self) -> bool:
         """Say whether a question is open for long, and none was answered since it was asked."""
-        asked = min([*self._asking.values()], default=float("inf"))
+        asked = min([since for since, _ in [*self._asking.values()]], default=float("inf"))
         return max(asked, self._answered) < time.monotonic() - self._timing.silence
 
     @property
@@ -141,8 +155,9 @@ class Patience:
     def notice(self) -> None:
         """Notice a server that took a question and never answers: nothing fails then."""
         if self.silent():
-            waiting = TimeoutError(f"no answer for {self._timing.silence:.0f} s")
-            self._away(waiting, time.monotonic())
+            told = next((error for _, error in [*self._asking.values()] if error), None)
+            silence = TimeoutError(f"no answer for {self._timing.silence:.0f} s")
+            self._away(told or silence, time.monotonic())
             if self._hurried():
                 self._abandon()
 
@@ -185,7 +200,7 @@ def transient(error: BaseException) -> bool:
             return True
         if isinstance(cause, sqlalchemy.exc.DBAPIError):
             if "sqlite3" in type(cause.orig).__module__:
-                return "database is locked" in str(cause.orig)
+                return _taken(cause)
             away = sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError
             state = getattr(cause.orig, "sqlstate", None)
             if state == _FULL:
@@ -194,6 +209,11 @@ def transient(error: BaseException) -> bool:
                 return False
             return cause.connection_invalidated or isinstance(cause, away) or state in _AGAIN
     return False
+
+
+def _taken(error: BaseException) -> bool:
+    """Say whether other processes were writing to a file of SQLite for as long as it waits."""
+    return any("database is locked" in str(getattr(cause, "orig", "")) for cause in _causes(error))
 
 
 def lost(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +48,8 @@ class Fleet:
         self, workers: int, sleep: float, silence: float = Timing.silence, **variables: str
     ) -> None:
         words = ("--study", "tiny.py", "--no-confirm", "--lanes", "2", "--quiet")
-        for number in range(workers):
+        for number in range(len(self._processes), len(self._processes) + workers):
+            (self._folder / f"said-{number}").touch()
             self._processes.append(
                 simulated.start(
                     Simulation(sleep=sleep, silence=silence),
@@ -240,6 +242,25 @@ def test_a_termination_waits_for_no_answer_that_does_not_come(
         postgres.thaw()
     fleet.start(workers=1, sleep=0)
     fleet.wait_for(24)
+
+
+def test_a_termination_waits_for_nobody_who_keeps_the_file(tmp_path: Path) -> None:
+    """While SQLite itself waits it heeds no signal."""
+    with fleet_on(tmp_path, f"sqlite:///{tmp_path}/store.db", trials=24) as fleet:
+        fleet.start(workers=1, sleep=0.05, silence=1)
+        fleet.wait_for(3)
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            fleet.start(workers=1, sleep=0.05, silence=1)  # and one more, which cannot join
+            wait_until(
+                lambda: all(f"{AWAY} (database is locked)" in text for text in fleet.said()),
+                "both notice",
+            )
+            began = time.monotonic()
+            assert fleet.terminate() == [128 + signal.SIGTERM] * 2, fleet.said()
+            assert time.monotonic() - began < 30
+        fleet.start(workers=1, sleep=0)
+        fleet.wait_for(24)
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,10 @@ SPEC = specs.SPEC.with_settings({"epochs": 2, "trials": 5})
 
 def gone() -> DBAPIError:
     return DBAPIError("COMMIT", None, Exception("gone"), connection_invalidated=True)
+
+
+def locked() -> DBAPIError:
+    return OperationalError("BEGIN", None, sqlite3.OperationalError("database is locked"))
 
 
 class Flaky:
@@ -96,6 +101,27 @@ def test_a_hurry_ends_with_its_block() -> None:
     with patience.hurried(lambda: True):
         pass
     assert patience(Flaky(gone())) == "answer"
+
+
+def test_others_who_write_are_waited_for_in_a_hurry_too_and_not_spoken_of() -> None:
+    patience = Patience()
+    said: list[str] = []
+    with patience.telling(said.append), patience.hurried(lambda: True):
+        assert patience(Flaky(locked(), locked())) == "answer"
+    assert said == []
+
+
+def test_others_who_write_for_long_are_said_once_and_left_by_who_is_in_a_hurry() -> None:
+    patience = Patience(Timing(silence=0.0))
+    said: list[str] = []
+    with patience.telling(said.append):
+        assert patience(Flaky(locked(), locked())) == "answer"
+        with pytest.raises(DBAPIError), patience.hurried(lambda: True):
+            patience(Flaky(locked()))
+    assert said == [
+        "The store does not answer; waiting for it (database is locked).",
+        "The store answers again after 0 s; going on.",
+    ]
 
 
 def test_patience_has_an_end() -> None:

@@ -97,7 +97,7 @@ def test_sqlite_is_opened_so_that_writers_wait_for_one_another(tmp_path: Path) -
     store = Store(f"sqlite:///{tmp_path}/store.db", create=True)
     with store.database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
-        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 60_000
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 1_000
     store.close()
 
 
