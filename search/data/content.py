@@ -19,6 +19,7 @@ from numpy.lib import format as npy
 
 from search.data.formats import Array
 from search.errors import DataCorrupt, UsageError, reason_of
+from search.rights import CLOSED_FOLDER
 from search.study.table import Table
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def keep_files(files: tuple[Held, ...]) -> Callable[[], None]:
         for one in files:
             folder = one.path.parent
             made += [each for each in (*reversed(folder.parents), folder) if not each.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(CLOSED_FOLDER, parents=True, exist_ok=True)
             if not one.path.exists():
                 made.append(one.path)
                 _whole(one)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from search.errors import SearchError, UsageError
+from search.rights import CLOSED_FILE
 from search.service import machine
 
 REPLACEMENTS = 3  # of one worker in a row, without a trial done; then its machine is at fault
@@ -182,7 +183,7 @@ def opened_log(log: Path) -> BinaryIO:
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(log, flags, 0o666)
+        descriptor = os.open(log, flags, CLOSED_FILE)
     except OSError as error:
         raise UsageError(f"{log} cannot be written: {error.strerror}; move it away") from error
     opened = os.fdopen(descriptor, "ab")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from search.cli import Options
 from search.errors import UsageError
+from search.rights import CLOSED_FOLDER
 from search.store.address import Address
 
 ENDS = ("", "-journal", "-wal", "-shm", "-lock")  # of the names of a SQLite store's files
@@ -23,7 +24,7 @@ def make_folder(out: Path) -> None:
 
     """
     with _refused(out):
-        out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(CLOSED_FOLDER, parents=True, exist_ok=True)
 
 
 def check_folder(out: Path, options: Options) -> None:

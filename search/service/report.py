@@ -16,6 +16,7 @@ from search.errors import SearchError, printable, reason_of
 from search.result.markdown import markdown
 from search.result.tables import best_json, trials_csv
 from search.result.words import sentences
+from search.rights import CLOSED_FILE, CLOSED_FOLDER
 
 if TYPE_CHECKING:
     from search.result.result import Result
@@ -133,7 +134,7 @@ class Written:
     def add(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
+            self.out.mkdir(CLOSED_FOLDER, parents=True, exist_ok=True)
             with in_its_place(self.out / name) as file:
                 file.write(content)
             self.files.append(name)
@@ -169,7 +170,7 @@ def in_its_place(file: Path) -> Iterator[IO[bytes]]:
     beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        with os.fdopen(os.open(beside, flags, 0o666), "wb") as opened:
+        with os.fdopen(os.open(beside, flags, CLOSED_FILE), "wb") as opened:
             yield opened
         beside.replace(file)
     finally:

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
 from search.errors import StoreError, StoreGone, StoreNotFound
+from search.rights import CLOSED_FOLDER
 from search.store import tables
 from search.store.address import Address
-from search.store.file import StoreFile, give_identity
+from search.store.file import StoreFile, give_identity, make_file
 from search.store.lock import Lock, lock_of
 from search.store.patience import STORE_ERRORS, Patience, lost, reading_only, reason
 from search.store.statements import OPTUNA_SCHEMA
@@ -156,7 +157,8 @@ class Database:
                     f"there are no studies in {self.shown_url}; search.run creates one"
                 )
             if self.sqlite:
-                self._address.file.absolute().parent.mkdir(parents=True, exist_ok=True)
+                folder = self._address.file.absolute().parent
+                folder.mkdir(CLOSED_FOLDER, parents=True, exist_ok=True)
             # Optuna creates its tables without a lock, and of several processes that start on an
             # empty database most would die of "table already exists".
             with self.exclusive():
@@ -193,6 +195,7 @@ class Database:
         # Asked of a database that needs no file, for to ask this one is to create its tables.
         _check_optuna(RDBStorage("sqlite:///:memory:"))
         if self.sqlite:
+            make_file(self._address.file)
             # Before others work on it. SQLite lets nobody wait who changes the journal's mode.
             self.patience(self._log_ahead)
         storage = self.patience(lambda: self._connected(create=True))

@@ -5,6 +5,7 @@ deleted, and in one that another was written over, from which it then takes the 
 not have: the two become one damaged store.
 """
 
+import contextlib
 import os
 import secrets
 from functools import cache
@@ -12,12 +13,20 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from search.rights import CLOSED_FILE
 from search.store.lock import is_there
 
 # Of the head of a file, https://www.sqlite.org/fileformat.html: big-endian numbers of four bytes.
 _HEAD = 100
 _CHANGES = 24  # grows with each change of the first page, also where it was made in the log
 _IDENTITY = 60  # what SQLite calls the user's version, and leaves to the user
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file where there is none; SQLite gives what it puts beside it equal rights."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, flags, CLOSED_FILE))
 
 
 def give_identity(connection: sa.Connection) -> None:

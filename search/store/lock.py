@@ -10,6 +10,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from search.rights import CLOSED_FILE
 from search.store.address import Address
 
 _NUMBER = 0x5EA2C4  # PostgreSQL's advisory locks are numbers
@@ -41,7 +42,7 @@ class FileLock:
         """Take the lock; False while somebody else has it."""
         # Not for everybody to open: whoever can, can hold it.
         descriptor = os.open(
-            self._path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o660
+            self._path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, CLOSED_FILE
         )
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -131,7 +131,8 @@ def _check_chance(model: keras.Model, recipe: Recipe, seed: int, few: Dataset) -
 
 def _weights(spec: StudySpec, dataset: Dataset) -> str:
     """Return what gives examples weights, in words; nothing where nothing does."""
-    if any(spec.recipe(one).training.class_weight for one in spec.search_space.corners()):
+    corners = islice(spec.search_space.corners(), CONFIGURATIONS)
+    if any(spec.recipe(one).training.class_weight for one in corners):
         return "class_weight"
     return "" if dataset.train.weight is None else "the weights of the examples"
 
