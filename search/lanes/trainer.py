@@ -261,7 +261,7 @@ class LanesTrainer:
         if self._problem.classes is None:
             answers = self._problem.in_unit(told[:, 0].astype(np.float64))
         else:
-            answers = softmax(told.astype(np.float64))
+            answers = softmax(told)  # in float32, as the finished model has it
         return self._problem.metric.score(y, answers, weight)
 
     def _nothing(self, group: Group) -> Work:

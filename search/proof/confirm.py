@@ -225,7 +225,7 @@ class Confirmation:
             )
         outputs = Outputs.of(model, self._dataset.classes, said)
         metric, text = self._dataset.metric, self._dataset.metric.text
-        now = metric.score(split.y, outputs.answers(said), self._dataset.validation_weight)
+        now = metric.score(split.y, outputs.answers(said, metric), self._dataset.validation_weight)
         score = max(now, metric.worst)  # as what was trained was recorded
         if abs(score - trained) > outputs.slack(said, split.y, metric, score):
             raise SearchError(
@@ -246,7 +246,8 @@ class Confirmation:
         """Return the fields of `Proof` that say what the models' answers are worth."""
         outputs = models[0].outputs
         scored = Scored(self._dataset.metric, test.y, test.weight, self._settings.confidence)
-        said = np.stack([outputs.answers(answers_of(one.model, test.given)) for one in models])
+        answers = (answers_of(one.model, test.given) for one in models)
+        said = np.stack([outputs.answers(one, self._dataset.metric) for one in answers])
         values, baselines = scored.values(said), {}
         for one in beside:
             try:

@@ -64,13 +64,13 @@ def importance(model: "keras.Model", dataset: "Dataset") -> Importance:
     weight = None if dataset.validation_weight is None else split.weight
     said = answers_of(model, split.columns)
     outputs = Outputs.of(model, dataset.classes, said)
-    score = dataset.metric.score(split.y, outputs.answers(said), weight)
+    score = dataset.metric.score(split.y, outputs.answers(said, dataset.metric), weight)
     # All shuffles of a column in one call, since calls cost more than rows.
     many = {name: np.tile(values, SHUFFLES) for name, values in split.columns.items()}
     falls = {}
     for name, values in split.columns.items():
         shuffled = np.concatenate([random.permutation(values) for _ in range(SHUFFLES)])
-        answers = outputs.answers(answers_of(model, {**many, name: shuffled}))
+        answers = outputs.answers(answers_of(model, {**many, name: shuffled}), dataset.metric)
         scores = [
             dataset.metric.score(split.y, part, weight) for part in np.split(answers, SHUFFLES)
         ]

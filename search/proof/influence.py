@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.formulas import Weights, likeliest
+from search.study.formulas import Weights, costs, likeliest
 from search.study.metric import Metric, Reads
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -98,9 +98,7 @@ def _below(these: Floats, others: Floats, share: Floats) -> Floats:
 
 
 def _log_loss(y: Labels, said: Floats, share: Floats) -> Floats:
-    tiny = np.finfo(said.dtype).eps
-    likely = said[np.arange(len(y)), y] / said.sum(axis=1)
-    return _of_mean(-np.log(np.clip(likely, tiny, 1 - tiny)), share)
+    return _of_mean(costs(y, said), share)
 
 
 def _r2(y: Floats, said: Floats, share: Floats) -> Floats:

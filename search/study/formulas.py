@@ -107,10 +107,20 @@ def _area(positive: NDArray[np.bool_], values: NDArray[Any], weights: Weights) -
 
 
 def _log_loss(y: NDArray[Any], said: NDArray[Any], weights: Weights | None) -> float:
-    """Return the mean cross-entropy; no probability is taken for 0."""
+    """Return the mean cross-entropy."""
+    return float(np.average(costs(y, said), weights=weights))
+
+
+def costs(y: NDArray[np.integer[Any]], said: NDArray[Any]) -> NDArray[np.float64]:
+    """Return what the probabilities of the right classes cost, in nats, ``[example]``.
+
+    None is taken for 0 or 1, but for the nearest to these of its type: a float32 cannot say of a
+    sigmoid that saturates more than 16 nats, a float64 more than 36.
+    """
+    least = np.finfo(said.dtype).eps
     shares = said[np.arange(len(y)), y] / said.sum(axis=-1)
-    least = float(np.finfo(np.float64).eps)
-    return float(np.average(-np.log(shares.clip(least, 1 - least)), weights=weights))
+    spent: NDArray[np.float64] = -np.log(shares.clip(least, 1 - least).astype(np.float64))
+    return spent
 
 
 def _r2(y: NDArray[Any], said: NDArray[Any], weights: Weights | None) -> float:

@@ -40,6 +40,7 @@ class Metric:
     worst: float  # the score of a trial that diverged; no trial has a lower one
     error: bool = False  # a person wants it small; its score is the negative
     in_unit: bool = False  # of the targets; then `worst` is of targets with deviation 1
+    ranks: bool = False  # only which example has more of a class counts, not how much
     every_class: bool = False  # it has no value where an example of a class is missing
     factor: int = 1  # what a person reads is so many times the number
     digits: int | None = None  # so many are written behind the point; None = as `amount` does
@@ -65,7 +66,8 @@ class Metric:
         Args:
             y: labels from 0, or targets in their unit, ``[example]``.
             said: probabilities, ``[example, class]``, of which the largest is the guess, the first
-                where several are; of a regression predictions in the targets' unit, ``[example]``.
+                where several are, or for a score that ranks any numbers in their order; of a
+                regression predictions in the targets' unit, ``[example]``.
                 What is no number counts as wrong, and costs a score that is not of guesses all.
             weights: of the examples, ``[example]``, as scikit-learn's ``sample_weight``.
 
@@ -206,6 +208,7 @@ ROC_AUC = Metric(
     name="roc_auc",
     title="ROC AUC",
     reads=Reads.PROBABILITIES,
+    ranks=True,
     worst=0.0,
     every_class=True,
     digits=4,

@@ -174,11 +174,11 @@ class FitTrainer:
         self, running: _Running, metric: Metric, split: Split, weight: Weights | None = None
     ) -> float:
         """Score the answers that the model gives now."""
-        return metric.score(split.y, self._answers(running, split), weight)
+        return metric.score(split.y, self._answers(running, split, metric), weight)
 
-    def _answers(self, running: _Running, split: Split) -> NDArray[np.float64]:
-        """Return probabilities, or predictions in the unit of the targets."""
-        answers = running.outputs.answers(answers_of(running.model, split.x))
+    def _answers(self, running: _Running, split: Split, metric: Metric) -> NDArray[Any]:
+        """Return what a metric scores, predictions in the unit of the targets."""
+        answers = running.outputs.answers(answers_of(running.model, split.x), metric)
         return running.problem.in_unit(answers) if self._problem.classes is None else answers
 
     def _look(self, running: _Running) -> None:
@@ -281,9 +281,9 @@ class FitTrainer:
             running.model.set_weights(running.kept)
         return networks.finished(running.model, running.problem)
 
-    def answers(self, lane: int, split: Split) -> NDArray[np.float64]:
-        """Return what the trial's network itself says: probabilities, or numbers in their unit."""
-        return self._answers(self._in(lane), split)
+    def answers(self, lane: int, split: Split) -> NDArray[Any]:
+        """Return what is scored of what the trial's network itself says."""
+        return self._answers(self._in(lane), split, self._problem.metric)
 
     def stop(self, lane: int) -> Outcome:
         """End the trial and free lane 0."""

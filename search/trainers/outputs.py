@@ -92,6 +92,7 @@ class Meaning(StrEnum):
 
 
 _OF_CLASSES = (Meaning.SHARES, Meaning.LOGITS)
+_FREE = (Meaning.LOGIT, Meaning.LOGITS)  # which any number may be
 
 
 @dataclass(frozen=True)
@@ -196,9 +197,28 @@ class Outputs:
         assert self.classes is not None, "a regression has none"
         return np.where(np.eye(self.classes, units) > 0, high, float(low))
 
-    def answers(self, said: NDArray[Any]) -> NDArray[np.float64]:
-        """Return what `search.study.metric.Metric.score` takes: probabilities or predictions."""
-        return self.numbers(said) if self.classes is None else self.probabilities(said)
+    def odds(self, said: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the logarithms of the classes' odds, ``[..., example, class]``, of logits.
+
+        They order examples as probabilities do, which are all 1 or 0 where logits are large.
+        """
+        values = said.astype(np.float64)
+        return np.concatenate([-values, values], -1) if values.shape[-1] == 1 else _odds(values)
+
+    def answers(self, said: NDArray[Any], metric: Metric) -> NDArray[Any]:
+        """Return what the ``score`` of a metric takes: probabilities, their odds, or predictions.
+
+        Probabilities that a model itself gives are scored in its type, at least float32: they tell
+        as little apart as its owner can.
+        """
+        if self.classes is None:
+            return self.numbers(said)
+        if metric.ranks and self.meaning in _FREE:
+            return self.odds(said)
+        shares = self.probabilities(said)
+        if metric.reads is Reads.GUESSES or self.meaning in _FREE:
+            return shares
+        return shares.astype(np.result_type(said.dtype, np.float32))
 
     def slack(self, said: NDArray[Any], y: NDArray[Any], metric: Metric, score: float) -> float:
         """Return by how much two machines' rounding may let the score of these outputs differ.
@@ -448,12 +468,27 @@ def _shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the probabilities of the classes, ``[..., class]``."""
+def softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    """Return the probabilities of the classes, ``[..., class]``, in the type of the logits."""
     with np.errstate(invalid="ignore"):  # of a network that diverged
         powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+        shares: NDArray[Any] = powers / powers.sum(axis=-1, keepdims=True)
     return shares
+
+
+def _odds(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much more likely than all others each class is, as a logarithm."""
+    first = logits.argmax(axis=-1)[..., None]
+    top = np.take_along_axis(logits, first, -1)
+    others = logits.copy()
+    np.put_along_axis(others, first, -np.inf, -1)
+    second = others.max(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of the first, or one that diverged
+        powers = np.exp(logits - top)
+        odds = logits - top - np.log(powers.sum(axis=-1, keepdims=True) - powers)
+        rest = second + np.log(np.exp(others - second).sum(axis=-1, keepdims=True))
+    np.put_along_axis(odds, first, top - rest, -1)
+    return odds
 
 
 def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:

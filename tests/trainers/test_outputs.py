@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import log_loss, roc_auc_score
 
 from search.errors import ModelError
-from search.study.metric import ACCURACY, BALANCED_ACCURACY, LOG_LOSS, R2, RMSE
+from search.proof.influence import influence
+from search.study.metric import ACCURACY, BALANCED_ACCURACY, LOG_LOSS, R2, RMSE, ROC_AUC
 from search.trainers.outputs import Meaning, Outputs, last_activation, loss_of
 
 LAYERS, LOSSES = keras.layers, keras.losses
@@ -260,19 +262,52 @@ def test_the_log_loss_is_that_of_keras() -> None:
         assert LOG_LOSS.score(y, shares) == pytest.approx(-expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("units", [1, 2, 3])
+def test_logits_are_ranked_where_probabilities_are_all_the_same(units: int) -> None:
+    random = np.random.RandomState(0)
+    said = (1000 * random.normal(size=(60, units))).astype(np.float32)
+    y = random.randint(max(units, 2), size=60)
+    wide = said.astype(np.float64)
+    if units == 1:
+        expected = roc_auc_score(y, wide[:, 0])
+    elif units == 2:
+        expected = roc_auc_score(y, wide[:, 1] - wide[:, 0])
+    else:  # beside so large ones the softmax of the others is their largest
+        others = [np.delete(wide, one, axis=1).max(axis=1) for one in range(3)]
+        expected = np.mean([roc_auc_score(y == k, wide[:, k] - others[k]) for k in range(3)])
+    found = outputs(Meaning.LOGIT if units == 1 else Meaning.LOGITS, max(units, 2))
+    assert ROC_AUC.score(y, found.answers(said, ROC_AUC)) == pytest.approx(expected)
+    calm = found.answers(said / 1000, ROC_AUC)
+    shares = found.probabilities(said / 1000)
+    np.testing.assert_allclose(calm, np.log(shares / (1 - shares)), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("units", [1, 3])
+def test_what_saturates_costs_as_much_as_its_type_can_say(units: int) -> None:
+    said = np.array([[0.0, 1.0, 0.0], [0.25, 0.25, 0.5]], np.float32)[:, -units:]
+    y = np.array([2, 0]) if units == 3 else np.array([1, 0])
+    found = outputs(Meaning.SHARES if units == 3 else Meaning.PROBABILITY, max(units, 2))
+    shares = said if units == 3 else np.concatenate([1 - said, said], axis=1)
+    expected = log_loss(y, shares, labels=range(max(units, 2)))
+    assert expected < 16
+    answers = found.answers(said, LOG_LOSS)
+    assert -LOG_LOSS.score(y, answers) == pytest.approx(expected, rel=1e-6)
+    assert influence(LOG_LOSS, y, answers, None).mean() == pytest.approx(-expected, rel=1e-6)
+
+
 def test_scores() -> None:
     y = np.array([0, 1, 1])
 
     def accuracy(found: Outputs, said: NDArray[Any]) -> float:
-        return ACCURACY.score(y, found.answers(said))
+        return ACCURACY.score(y, found.answers(said, ACCURACY))
 
     assert accuracy(outputs(Meaning.PROBABILITY), np.array([[0.1], [0.9], [0.2]])) == 2 / 3
     assert accuracy(outputs(Meaning.LOGITS, 3), np.eye(4)[[0, 1, 3]]) == 2 / 3
     number = outputs(Meaning.NUMBER, None)
     targets = np.array([1.0, 2.0, 3.0])
     predicted = np.array([[1.0], [2.0], [2.0]], np.float16)
-    assert R2.score(targets, number.answers(predicted)) == 0.5
-    assert R2.score(targets, number.answers(np.full((3, 1), np.nan))) == -1
+    assert R2.score(targets, number.answers(predicted, R2)) == 0.5
+    assert R2.score(targets, number.answers(np.full((3, 1), np.nan), R2)) == -1
 
 
 def test_only_what_rounding_may_turn_around_is_slack() -> None:
