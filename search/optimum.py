@@ -253,8 +253,11 @@ class Optimum:
         import numpy as np
 
         found = self._predictor.predict(x)["prediction"].tolist()
-        # No values have no type of their own.
-        like = None if found else np.array(self._predictor.labels or (0.0,)).dtype
+        labels = self._predictor.labels or (0.0,)
+        # No values have no type of their own, and small whole numbers beside large ones are floats.
+        like: Any = None if found else np.array(labels).dtype
+        if all(type(one) is int for one in (*labels, *found)) and max(labels) > np.iinfo("q").max:
+            like = np.uint64
         said: NDArray[np.generic] = np.array(found, like)
         return said
 

@@ -140,18 +140,33 @@ def array_of(name: str, value: Any) -> Array:
         raise DataCorrupt(
             f"{name} does not become an array of NumPy: {reason_of(error)}; make it one first"
         ) from error
-    if array.dtype.kind == "V" and array.dtype.type is not np.void:  # bfloat16 and smaller ones
+    if array.dtype.kind == "V" and not issubclass(array.dtype.type, np.void):  # bfloat16 and such
         return array.astype(np.float32)
     if array.dtype.kind == "T":  # NumPy's own strings, which no archive holds
         array = array.astype(object)
+    if array.dtype.kind in "US" and not hasattr(value, "dtype"):
+        array = np.array(value, dtype=object)  # of a list NumPy makes text of all that is in it
     if not array.dtype.hasobject:
         return array
-    if all(isinstance(one, str) for one in array.flat):  # as pandas keeps text
-        return array.astype(str)
+    for kind in (str, bytes):  # as pandas keeps text
+        if all(isinstance(one, kind) for one in array.flat):
+            return array.astype(kind)
+    if missing := [one for one in array.flat if _is_missing(one)]:
+        raise DataCorrupt(
+            f"{name} lacks {len(missing):,} of {array.size:,} values, where it has {missing[0]!r}; "
+            "leave these examples out, or fill in what is missing"
+        )
     kinds = sorted({type(one).__name__ for one in array.flat})
     raise DataCorrupt(
         f"{name} holds objects ({', '.join(kinds[:3])}); make all of it numbers, or all text"
     )
+
+
+def _is_missing(value: object) -> bool:
+    """Say whether a value stands for one that is not there, as Python and pandas write it."""
+    if isinstance(value, float):
+        return value != value  # NaN alone
+    return type(value).__name__ in ("NoneType", "NAType", "NaTType")
 
 
 def _digest_of_arrays(arrays: Mapping[str, Array]) -> str:

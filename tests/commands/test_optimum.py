@@ -86,6 +86,18 @@ def test_it_predicts_in_the_users_words(optimum: Optimum) -> None:
     assert np.array_equal(kept.predict(X, verbose=0), optimum.model().predict(X, verbose=0))
 
 
+def test_labels_beyond_64_bits_with_a_sign_come_back_whole(
+    optimum: Optimum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = (5, 2**64 - 2, 2**64 - 1)
+    named = replace(optimum._predictor, labels=labels)
+    monkeypatch.setitem(vars(optimum), "_predictor", named)
+    for rows in (X, X[:0]):
+        said = optimum.predict(rows)
+        assert said.dtype == np.uint64
+        assert set(said.tolist()) <= set(labels)
+
+
 def test_a_notebook_shows_the_report_apart_from_itself(optimum: Optimum) -> None:
     shown = optimum._repr_html_()
     assert shown.startswith('<iframe title="The report of kinds" sandbox="allow-scripts"')

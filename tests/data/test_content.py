@@ -48,6 +48,12 @@ def test_text_of_numpy_s_own_type_is_text(tmp_path: Path) -> None:
     assert load(kept(tmp_path, y_train=y, y_test=TEXT[Y[:20]])).labels == ("cat", "dog")
 
 
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_a_list_of_text_is_text(tmp_path: Path, kind: type) -> None:
+    path = kept(tmp_path, y_train=TEXT[Y].astype(kind).tolist(), y_test=TEXT[Y[:20]].tolist())
+    assert load(path).labels == ("cat", "dog")
+
+
 @pytest.mark.parametrize("name", ["file", "allow_pickle", "arr_0", "a/b"])
 def test_an_array_may_have_any_name(tmp_path: Path, name: str) -> None:
     with np.load(kept(tmp_path, **{name: Y})) as arrays:
@@ -60,7 +66,23 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "ragged": ({"x_train": [[1, 2], [1]]}, "^x_train is no array: its examples differ in shape"),
     "a mapping": ({"x_train": {"a": 1}}, r"^x_train holds objects \(dict\)"),
     "records of objects": ({"x_train": np.zeros(40, [("a", "O")])}, "^x_train holds objects"),
-    "text that is missing": ({"y_train": np.array(["a", None], MISSING)}, r"objects \(NoneType, "),
+    "text that is missing": (
+        {"y_train": np.array(["a", None], MISSING)},
+        "^y_train lacks 1 of 2 values, where it has None; leave these examples out",
+    ),
+    "text that is missing in a list": (
+        {"y_train": [*["a", np.nan] * 20]},
+        "^y_train lacks 20 of 40 values, where it has nan; leave these examples out",
+    ),
+    "numbers that are missing in a list": ({"y_train": [1, None]}, "^y_train lacks 1 of 2 values"),
+    "text and numbers in a list": (
+        {"y_train": [*["a", 1] * 20]},
+        r"^y_train holds objects \(int, str\); make all of it numbers, or all text",
+    ),
+    "records": (
+        {"x_train": np.rec.fromarrays(X.T, names=["a", "b", "c"])},
+        "x_train holds .* put the fields of its records side by side as columns",
+    ),
     "dates": ({"x_train": Y.astype("M8[D]")[:, None]}, "x_train holds datetime64.*the days since"),
     "durations": ({"x_train": Y.astype("m8[s]")[:, None]}, "x_train holds timedelta64.* seconds"),
 }
