@@ -610,10 +610,39 @@ def test_what_gives_the_label_away_is_said() -> None:
     assert "of the 96 test rows also stand in training" in "\n".join(load(of(twice)).notes)
 
 
+_Z = np.random.default_rng(1).normal(size=300)
+_CODES = np.random.default_rng(2).integers(0, 150, 1500)
+_WORDS = [f"c{code}" for code in _CODES]
+LEAKS: dict[str, tuple[Any, Any, bool]] = {  # a column, a label, whether the one tells the other
+    "few rows": (1.1 * _Z[:100] + 3, _Z[:100], True),
+    "strong": (_Z[:100] + 0.1 * _Z[100:200], _Z[:100], False),
+    "a long tail": (2 * np.exp(2 * _Z), np.exp(2 * _Z), True),
+    "a strong long tail": (np.exp(2 * _Z + 0.2 * _Z[::-1]), np.exp(2 * _Z), False),
+    "mostly 0": (3 + _Z * (_Z > 0.5), _Z * (_Z > 0.5), True),
+    "whether it is 0": (_Z > 0.5, _Z * (_Z > 0.5), False),
+    "gaps": (np.where(_Z > -1, _Z, np.nan), _Z, True),
+    "a border": (_Z, _Z > 0, True),
+    "a strong border": (_Z + 0.3 * _Z[::-1], _Z > 0, False),
+    "many words": (_WORDS, _CODES % 2, True),
+    "many strong words": (_WORDS, (_CODES + (np.arange(1500) % 50 == 0)) % 2, False),
+    "a number for each word": (_WORDS, _CODES * 0.1, True),
+    "gaps that tell": (np.where(_Z > 0.5, _Z, np.nan), _Z > 0.5, True),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_column_that_tells_the_label_is_told_from_a_strong_one(name: str) -> None:
+    values, label, tells = LEAKS[name]
+    noise = np.random.default_rng(3).normal(size=len(label))
+    frame = pd.DataFrame({"noise": noise, "sold": values, "income": label})
+    said = [note for note in load(of(frame)).notes if "the label alone" in note]
+    assert [note.partition(" tells")[0] for note in said] == ["sold"] * tells
+
+
 def test_columns_of_noise_tell_no_rare_class() -> None:
     rows = 4000
     noise = pd.DataFrame({name: RANDOM.normal(size=rows) for name in "abc"})
-    rare = (np.arange(rows) % 800 == 0).astype(int)
+    rare = (np.arange(rows) % 100 == 0).astype(int)
     notes = " ".join(load(of(noise.assign(income=rare))).notes)
     assert "the label alone" not in notes
     told_by = noise.assign(income=rare, a=noise["a"] + 100 * rare)
