@@ -35,6 +35,27 @@ def wanted_for_two(loss: AskedLoss) -> tuple[float, float]:
     return first, second
 
 
+def is_of_softmax(loss: AskedLoss, classes: int, units: int) -> bool:
+    """Say whether a loss reads units as logits: what is added to all of them changes nothing.
+
+    Args:
+        loss: of the author's own.
+        classes: that are told apart.
+        units: of the model.
+
+    """
+    said = np.linspace(-0.7, 0.9, units)
+    asked = range(min(MOST_CLASSES, classes))
+    costs = [[cost(loss, one, (said + more).tolist()) for more in (0.0, 1.5)] for one in asked]
+    return bool(np.allclose(*np.transpose(costs), rtol=1e-3, atol=1e-3, equal_nan=True))
+
+
+def wants_ever_more(loss: AskedLoss) -> bool:
+    """Say whether a loss reads one unit as a logit: the farther from 0, the less it costs."""
+    first, second = wanted_for_two(loss)
+    return bool(-first == second == FOR_TWO[-1])
+
+
 def wants_others(loss: AskedLoss, sure: NDArray[np.float64]) -> bool:
     """Say whether, whichever class is right, it costs least to be sure of another.
 

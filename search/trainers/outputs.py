@@ -30,7 +30,7 @@ _HALVED = {
     *("binarycrossentropy", "bce", "binaryfocalcrossentropy"),
     *("meansquarederror", "mse", "meanabsoluteerror", "mae", "huber", "logcosh"),
 }
-_SIGNED = {"hinge", "squaredhinge"}  # labels are -1 and 1 to them
+SIGNING = {"hinge", "squaredhinge"}  # labels are -1 and 1 to them
 _SPARSE = {"sparsecategoricalcrossentropy"}
 _SIGMOIDS = {"sigmoid", "hardsigmoid", "softmax"}
 
@@ -270,7 +270,7 @@ def _one_unit(
         raise ModelError(
             f"the model has 1 output for {classes} classes: end it with Dense({classes}, 'softmax')"
         )
-    if loss in _SIGNED:
+    if loss in SIGNING:
         if activation in _SIGMOIDS:
             raise ModelError(
                 f"the loss {loss} wants numbers below 0 for the first class, and the model ends in "

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from search.backend import defaults
 from search.data.splits import Split
 from search.errors import ModelError, SpecError, reason_of
+from search.study.metric import Reads
 from search.study.recipe import Recipe, setting_names
 from search.study.seeds import derive
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.afresh import check_afresh
-from search.trainers.asked import AskedLoss, wanted_for, wants_others
+from search.trainers.asked import AskedLoss, is_of_softmax, wanted_for, wants_ever_more, wants_others
 from search.trainers.model import Problem
 from search.trainers.outputs import (
     EVERYWHERE,
@@ -28,11 +29,13 @@ from search.trainers.outputs import (
     REACH,
     SHARES,
     SIGNED,
+    SIGNING,
     Meaning,
     Outputs,
     answers_of,
     close,
     last_activation,
+    loss_of,
     own_loss,
 )
 from search.trainers.schedules import is_constant
@@ -150,6 +153,7 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
         )
     _check_reach(model, outputs, problem, few.x)
     if model.compiled:
+        _check_probabilities(model, outputs, problem, int(said.shape[-1]))
         _check_wants(model, outputs, problem, int(said.shape[-1]))
         _check_left_alone(recipe.training)
         problem = _measured(model, _raw(problem), few, said)
@@ -282,6 +286,46 @@ def _check_reach(model: keras.Model, outputs: Outputs, problem: Problem, few: ND
             f"its last layer gives numbers from {low:g} to {high:g}, and most targets lie between "
             f"{least:g} and {most:g}: end it with Dense(1), or scale the targets to these"
         )
+
+
+def _check_probabilities(
+    model: keras.Model, outputs: Outputs, problem: Problem, units: int
+) -> None:
+    """Refuse a metric of probabilities where the outputs, as their loss has them, are none.
+
+    Of one unit each metric that only ranks can be told.
+
+    Raises:
+        ModelError: it is such a metric.
+
+    """
+    metric, meaning = problem.metric, outputs.meaning
+    if metric.reads is not Reads.PROBABILITIES or (units == 1 and metric.ranks):
+        return
+    try:
+        probable = _has_probabilities(model, meaning, problem.classes or 0, units)
+    except Exception:  # it may want more than one example, say, and then nothing can be told
+        return
+    if not probable:
+        end = "Dense(1, 'sigmoid')" if units == 1 else f"Dense({units}, 'softmax')"
+        raise ModelError(
+            f"metric is {metric.name}, which needs probabilities, and the loss takes the outputs "
+            f"for something else: end the model with {end} and a loss that takes that, or let the "
+            "metric be accuracy, balanced_accuracy or macro_f1"
+        )
+
+
+def _has_probabilities(model: keras.Model, meaning: Meaning, classes: int, units: int) -> bool:
+    """Say whether outputs are to a model's loss what they are read as."""
+    loss, end = own_loss(model), last_activation(model)
+    match meaning:
+        case Meaning.PROBABILITY:
+            return end != "linear" and REACH.get(str(end), SHARES) == SHARES
+        case Meaning.LOGIT:
+            return loss_of(model)[0] not in SIGNING and (loss is None or wants_ever_more(loss))
+        case Meaning.LOGITS:
+            return loss is None or is_of_softmax(loss, classes, units)
+    return loss is None or end in (None, "softmax")  # others have no sum of 1, and are none alone
 
 
 def _check_wants(model: keras.Model, outputs: Outputs, problem: Problem, units: int) -> None:

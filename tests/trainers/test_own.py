@@ -342,6 +342,68 @@ def test_a_loss_that_wants_other_answers_is_refused(
         made(build, classes)
 
 
+def evidential(y: Any, said: Any) -> Any:
+    shares = (said + 1) / keras.ops.sum(said + 1, axis=-1, keepdims=True)
+    return LOSSES.sparse_categorical_crossentropy(y, shares)
+
+
+def each_alone(y: Any, said: Any) -> Any:
+    true = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y, (-1,)), "int32"), 3)
+    return keras.ops.mean(LOSSES.binary_crossentropy(true, said, from_logits=True))
+
+
+def brier(y: Any, said: Any) -> Any:
+    true = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y, (-1,)), "int32"), 3)
+    return keras.ops.mean((true - said) ** 2)
+
+
+def smooth(y: Any, said: Any) -> Any:
+    return 2 * LOSSES.sparse_categorical_crossentropy(y, said, from_logits=True)
+
+
+def margin(y: Any, said: Any) -> Any:
+    return LOSSES.hinge(y, said)
+
+
+@pytest.mark.parametrize(
+    ("loss", "units", "end", "probable"),
+    [
+        (evidential, 3, "softplus", False),
+        (each_alone, 3, None, False),
+        (brier, 3, None, False),
+        (brier, 3, "softmax", True),
+        (brier, 3, "sigmoid", False),
+        (smooth, 3, None, True),
+        ("hinge", 1, "tanh", False),
+        (margin, 1, None, False),
+        ("mse", 1, None, False),
+        (focal, 1, "sigmoid", True),
+        (LOGITS, 1, None, True),
+    ],
+)
+def test_probabilities_that_a_loss_does_not_know_are_not_scored(
+    loss: Any, units: int, end: str | None, probable: bool
+) -> None:
+    classes = 2 if units == 1 else 3
+    dataset, ranked = (data(classes).scored_by(name) for name in ("log_loss", "roc_auc"))
+
+    def build() -> keras.Model:
+        return with_loss(LAYERS.Dense(units, end), loss)
+
+    def trial(dataset: Dataset) -> OwnModel:
+        recipe = Recipe(Config({}), lambda _config: build(), Training(epochs=1))
+        return own_model(recipe, Problem.of(dataset), 0, dataset.validation)
+
+    made(build, classes)
+    if probable:
+        trial(dataset)
+    else:
+        with pytest.raises(ModelError, match="^metric is log_loss, which needs probabilities"):
+            trial(dataset)
+    if classes == 2:
+        trial(ranked)
+
+
 def test_a_loss_of_the_logarithm_is_refused() -> None:
     assert wanted_for(logarithmic, 20_000.0, 5_000.0, 20_000.0) == pytest.approx(np.log1p(20_000.0))
     assert wanted_for(pinball, 20_000.0, 5_000.0, 20_000.0) == 20_000.0
