@@ -22,7 +22,14 @@ from typing import Any, TypeVar
 
 import click
 
-from search.errors import SearchError, Terminated, UsageError, one_line, reason_of
+from search.errors import (
+    LONGEST_LINE,
+    SearchError,
+    Terminated,
+    UsageError,
+    one_line,
+    reason_of,
+)
 
 DEFAULT_STORAGE = "sqlite:///runs/search.db"
 
@@ -200,7 +207,7 @@ def main(command: click.Command) -> None:
     except (KeyboardInterrupt, click.Abort):
         status = _complain("interrupted; run the command again to continue", 130)
     except SearchError as error:
-        status = _complain(str(error), error.exit_status)
+        status = _complain(str(error), error.exit_status, error.longest)
         if verbose:
             traceback.print_exc()
     except Exception as error:
@@ -300,8 +307,8 @@ def _heed_signals() -> None:
         signal.signal(signal.SIGHUP, _terminate)
 
 
-def _complain(message: str, status: int) -> int:
+def _complain(message: str, status: int, longest: int = LONGEST_LINE) -> int:
     # A terminal that was closed hears nothing any more.
     with contextlib.suppress(OSError):
-        click.echo("error: " + one_line(message), err=True)
+        click.echo("error: " + one_line(message, longest), err=True)
     return status

@@ -4,6 +4,7 @@ SearchError                  exit status 1
 ├── UsageError               exit status 2: the user can mend it by changing the command or a file
 │   ├── SpaceError
 │   ├── SpecError
+│   │   └── ModelRefused
 │   ├── StoreNotFound
 │   ├── StudyNotFound
 │   ├── SpecChanged
@@ -13,7 +14,7 @@ SearchError                  exit status 1
 ├── DataError
 │   └── DataUnavailable
 ├── LanesExhausted               the caller halves the lanes and goes on
-├── ModelError                   costs a trial; before a study's first trial it is a SpecError
+├── ModelError                   costs a trial; before a study's first trial it is a ModelRefused
 ├── StoreError
 │   ├── StoreGone
 │   └── StudyDamaged
@@ -27,6 +28,7 @@ import re
 
 LONGEST_LINE = 1000  # characters of a message; the middle of a longer one is left out
 REASON = 500  # characters of what another program says
+WHOLE = 4000  # or of what Keras says of somebody's model, which ends in the shapes that do not fit
 _PREAMBLE = r"Exception encountered when calling [\w.]+\(\)\.\s*"  # of Keras
 
 
@@ -54,10 +56,10 @@ def printable(text: str) -> str:
     return text if text.isprintable() else _escaped(text)
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: BaseException, longest: int = REASON) -> str:
     """Return an exception's kind and what it says, in one line; Keras' preamble is left out."""
     said = re.sub(_PREAMBLE, "", one_line(error, 100 * REASON))
-    said = one_line(said, REASON)
+    said = one_line(said, longest)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
@@ -77,6 +79,7 @@ class SearchError(Exception):
     """The search failed."""
 
     exit_status = 1
+    longest = LONGEST_LINE
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)
@@ -94,6 +97,12 @@ class SpaceError(UsageError):
 
 class SpecError(UsageError):
     """The study's specification is not usable."""
+
+
+class ModelRefused(SpecError):
+    """The study's own model cannot be trained, judged or kept."""
+
+    longest = LONGEST_LINE + WHOLE
 
 
 class StoreNotFound(UsageError):

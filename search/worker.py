@@ -57,7 +57,7 @@ def _work_on_all(options: Options, plan: "Plan", wait: bool) -> int:
             except (UsageError, StudyDamaged) as error:
                 # What is wrong with one study is no reason to leave the others.
                 if name not in skipped:
-                    click.echo(one_line(f"{name} is skipped: {error}"), err=True)
+                    click.echo(one_line(f"{name} is skipped: {error}", error.longest), err=True)
                 skipped[name] = error
                 continue
             if interrupted is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import plotly.offline
 
+from search.errors import REASON, one_line
 from search.page import choices, gradients, history, parallel, parameters, verdicts
 from search.page.confusion import confusion
 from search.proof.mistakes import Deviations, Mistakes
@@ -173,7 +174,7 @@ def _ends(result: Result) -> list[tuple[str, str, int]]:
     """Return how trials ended: state, reason and how many, the most frequent first."""
     counts: dict[tuple[str, str], int] = {}
     for row in result.trials:
-        key = (row.state, row.reason or "")
+        key = (row.state, one_line(row.reason or "", REASON))
         counts[key] = counts.get(key, 0) + 1
     return [(*key, number) for key, number in sorted(counts.items(), key=lambda one: -one[1])]
 
@@ -219,7 +220,7 @@ def _cells(result: Result, row: TrialRow, judged: bool) -> list[TrialCell]:
         *verdict,
         TrialCell(str(row.epochs), row.epochs),
         TrialCell("" if row.seconds is None else f"{row.seconds:.1f}", row.seconds),
-        TrialCell(row.reason or ""),
+        TrialCell(one_line(row.reason or "", REASON)),
     ]
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from search.errors import printable
+from search.errors import REASON, one_line, printable
 from search.result.beside import Line, lines, unit
 from search.result.columns import column_lines
 from search.result.factors import factors, judged, kinds, verdicts
@@ -107,7 +107,7 @@ def _reasons(result: "Result") -> str:
     reasons = Counter((row.state, row.reason or "") for row in result.trials)
     lines = ["| state | reason | trials |", "|---|---|---|"]
     for (state, reason), count in reasons.most_common():
-        lines.append(f"| {state} | {escaped(reason)} | {count} |")
+        lines.append(f"| {state} | {escaped(one_line(reason, REASON))} | {count} |")
     return "\n".join(lines)
 
 

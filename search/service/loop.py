@@ -10,7 +10,15 @@ from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
-from search.errors import LanesExhausted, SearchError, StoreGone, TrialLost, UsageError, reason_of
+from search.errors import (
+    WHOLE,
+    LanesExhausted,
+    SearchError,
+    StoreGone,
+    TrialLost,
+    UsageError,
+    reason_of,
+)
 from search.service.trials import Assignment, TrialQueue
 from search.trainers import checkpoint as checkpoints
 from search.trainers.contract import EpochResult, Trainer
@@ -218,7 +226,7 @@ class Loop:
         except (UsageError, LanesExhausted):
             raise  # the study's definition or the trainer is at fault, not these trials
         except Exception as error:
-            reason = reason_of(error)
+            reason = reason_of(error, WHOLE)
             for lane in lanes:
                 self._fail(lane, reason)
             self._failures.append(type(error).__name__)

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.errors import printable
+from search.errors import REASON, one_line, printable
 from search.result.wording import clock, describe
 from search.store.attributes import END, FAILURE
 from search.study.metric import ACCURACY, Metric
@@ -228,7 +228,8 @@ def _is_live(console: Console) -> bool:
 
 def _sentence(trial: "FrozenTrial", config: Config, best: Best | None, metric: Metric) -> str:
     if trial.state.name == "FAIL":
-        return f"Trial {trial.number} failed: {trial.user_attrs.get(FAILURE)}."
+        reason = one_line(trial.user_attrs.get(FAILURE), REASON)
+        return f"Trial {trial.number} failed: {reason}."
     if trial.state.name == "PRUNED":
         end = trial.user_attrs.get(END, "pruned")
         return f"Trial {trial.number} {end} at epoch {trial.last_step}."

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.splits import Dataset, Given, Split
-from search.errors import ModelError, SpecError, UsageError, reason_of
+from search.errors import WHOLE, ModelError, ModelRefused, SpecError, UsageError, reason_of
 from search.health.cadence import never
 from search.study.recipe import Recipe, setting_names
 from search.study.seeds import derive
@@ -70,12 +70,12 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
     except UsageError:
         raise
     except ModelError as error:
-        raise SpecError(f"model: {error}") from error
+        raise ModelRefused(f"model: {error}") from error
     except Exception as error:
-        raise SpecError(
+        raise ModelRefused(
             f"model: build(config) must give a model that can be trained; "
             f"{_hint(error, _weights(spec, dataset))}with the "
-            f"first configuration, {dict(recipe.config)}, it says {reason_of(error)}"
+            f"first configuration, {dict(recipe.config)}, it says {reason_of(error, WHOLE)}"
         ) from error
 
 
@@ -236,12 +236,12 @@ def _check_kept(model: keras.Model, said: NDArray[Any], x: Given, unit: float) -
         content = saved(model)
     except Exception as error:
         raise ModelError(
-            f"it cannot be saved; give its layers a get_config(): {reason_of(error)}"
+            f"it cannot be saved; give its layers a get_config(): {reason_of(error, WHOLE)}"
         ) from error
     try:
         again = loaded(content)
     except Exception as error:
-        raise ModelError(_unloadable(reason_of(error))) from error
+        raise ModelError(_unloadable(reason_of(error, WHOLE))) from error
     if not close(said, answers_of(again, x), unit):
         raise ModelError(
             "loaded from its file it answers otherwise; what training changes must be a weight "

@@ -618,16 +618,19 @@ def test_a_refusal_is_all_that_a_terminal_hears_beside_the_study_itself(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # by which somebody asks for more
+    name = "layer" * 200  # of which Keras speaks before it says what does not fit
     code = "import sys\nprint('said by the study', file=sys.stderr)\n" + sequential(
-        "layers.Dense(2, 'softmax')"
-    )
+        SOFTMAX
+    ).replace("(8,)", "(9,)").replace('"relu"', f'"relu", name="{name}"')
     case.write(blobs(3), code)
     done = Folder(case.folder, interpreter=True).run("search.run", "--study", "case.py")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 2, done.stderr
     said, refusal = done.stderr.splitlines()
     assert said == "said by the study"
-    assert refusal.startswith("error: model: the model has 2 outputs for 3 classes")
+    assert refusal.startswith("error: model: the model must take examples of shape (8,)")
+    assert [one for one in (name, "to have value 9") if one not in refusal] == [], "it is whole"
+    assert " ... " not in refusal
     assert not (case.folder / "runs").exists()
 
 
