@@ -45,7 +45,8 @@ test: $(TESTING)  ## run all tests
 
 jax: $(TESTING)  ## run on JAX what people bring: their arrays and models
 	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/acceptance/test_field_data.py \
-		tests/acceptance/test_field_models.py --numprocesses 2 --dist worksteal
+		tests/acceptance/test_field_models.py tests/trainers/test_outputs.py \
+		tests/trainers/test_own.py tests/trainers/test_rehearsal.py --numprocesses 2 --dist worksteal
 
 engines: $(TESTING)  ## run deploy/ on the engines of clusters that are installed here
 	.venv/bin/python -m pytest --engines tests/engines
