@@ -20,10 +20,23 @@ OWN_TEXT = 0.5  # text that is another in more than this share of its rows ident
 NAMED = 30  # columns that a line names
 MOSTLY = 0.5  # numbers in a column of text, from which text in it is a flaw
 _MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[.]?"
+_DAY_NAME = r"((mon|tue|wed|thu|fri|sat|sun)[a-z]*[.]?,? )?"
 DATE = re.compile(
     r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|"
-    rf"\d{{1,2}}[- ]{_MONTH}[- ]\d{{4}}|{_MONTH} \d{{1,2}},? \d{{4}})\s*",
+    rf"{_DAY_NAME}(\d{{1,2}}[- ]{_MONTH}[- ]\d{{4}}|{_MONTH} \d{{1,2}},? \d{{4}})( \d.*)?)\s*",
     re.IGNORECASE,
+)
+SHORT_YEAR = re.compile(
+    rf"^\s*(\d{{1,2}}[- ]{_MONTH}[- ])(\d{{2}})\s*$", re.IGNORECASE
+)  # 31-Jan-20
+_YEAR = r"(?P<year>(?:1[6-9]|20|21)\d\d)"
+MONTH_OR_QUARTER = (  # months and quarters, of which the first day stands for all
+    re.compile(rf"^\s*{_YEAR}[-/](?P<month>0[1-9]|1[0-2])\s*$"),
+    re.compile(rf"^\s*(?P<month>0?[1-9]|1[0-2])[-/]{_YEAR}\s*$"),
+    re.compile(rf"^\s*(?P<name>{_MONTH})[-/ ]{_YEAR}\s*$", re.IGNORECASE),
+    re.compile(rf"^\s*{_YEAR}[-/ ](?P<name>{_MONTH})\s*$", re.IGNORECASE),
+    re.compile(rf"^\s*{_YEAR}[-/ ]?Q(?P<quarter>[1-4])\s*$", re.IGNORECASE),
+    re.compile(rf"^\s*Q(?P<quarter>[1-4])[-/ ]{_YEAR}\s*$", re.IGNORECASE),
 )
 COMPACT = re.compile(
     r"\s*((?:1[6-9]|20|21)\d\d)(0[1-9]|1[0-2])([0-2]\d|3[01])(?:\.0)?\s*"
@@ -34,6 +47,7 @@ WRITTEN = re.compile(
     r"\s*[-+]?([1-9]\d{0,2}([,.'\u2019\u00a0\u202f])\d{3}(\2\d{3})*((?!\2)[.,]\d+)?|"
     r"[1-9]\d{0,2}( \d{3})+,\d+|\d+,\d+)\s*"
 )
+TEXTS = 1000  # texts of many, from which it follows whether dates are looked for
 MONTHS = 12
 CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
 SAY_WHICH = "say whether the day comes first: Table(..., reading={'dayfirst': True}), or False"
@@ -207,10 +221,12 @@ def numbers_of(values: pd.Series, name: str) -> pd.Series:
 
 def numbers_and(text: pd.Series) -> str:
     """Say in words which rows of a column of numbers hold text, and what the first of them is."""
-    return (
-        f"numbers, and text in {rows_in_words(len(text))} ({_shown(text.iloc[0])} in row "
-        f"{int(text.index[0]) + 1})"
-    )
+    return f"numbers, and text in {_where(text)}"
+
+
+def _where(odd: pd.Series) -> str:
+    """Say in words in which rows of a column something is, and what the first of it is."""
+    return f"{rows_in_words(len(odd))} ({_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1})"
 
 
 def _as_options(written: str) -> str:
@@ -241,15 +257,43 @@ def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[
             f"it marks what is missing, and if all are names, say --column {name}=category, or "
             f"columns={{{name!r}: 'category'}} in the study"
         )
-    dates = values.str.fullmatch(DATE) | values.str.fullmatch(DAY_OR_MONTH_FIRST)
-    if dates.all():
-        if dates_of(values, day_first(values, dayfirst)).notna().all():
-            return ColumnKind.DATE, ""
-        if values.str.fullmatch(DAY_OR_MONTH_FIRST).any():
-            return ColumnKind.DROP, f"dates like {values.iloc[0]}: {SAY_WHICH}"
+    if (date := _kind_of_dates(values, name, dayfirst)) is not None:
+        return date
     if differing > OWN_TEXT * len(values) and differing > FEW_LEVELS:
         return ColumnKind.DROP, f"text of its own in most rows, like {_shown(values.iloc[0])}"
     return ColumnKind.CATEGORY, ""
+
+
+def _kind_of_dates(
+    values: pd.Series, name: str, dayfirst: bool | None
+) -> tuple[ColumnKind, str] | None:
+    """Return what texts are as dates, and why if they are left out; None if they are none.
+
+    Raises:
+        DataCorrupt: most are dates, and some are not.
+
+    """
+    first = day_first(values, dayfirst)
+    few = values if len(values) < TEXTS else values.sample(TEXTS, random_state=0)
+    if not (dates_of(few, first).notna() | _has_two_meanings(few)).mean() > MOSTLY:
+        return None
+    dates, either = dates_of(values, first).notna(), _has_two_meanings(values)
+    if dates.all():
+        return ColumnKind.DATE, ""
+    if either.any() and (dates | either).all():
+        return ColumnKind.DROP, f"dates like {values.iloc[0]}: {SAY_WHICH}"
+    if dates.mean() > MOSTLY:
+        raise DataCorrupt(
+            f"the column {name!r} holds dates, and what is none in {_where(values[~dates])}; leave "
+            f"that empty if it marks what is missing, and if all are names, say --column "
+            f"{name}=category, or columns={{{name!r}: 'category'}} in the study"
+        )
+    return None
+
+
+def _has_two_meanings(values: pd.Series) -> pd.Series:
+    # Arrow, which may keep them, has regular expressions of its own kind.
+    return values.astype(object).str.fullmatch(DAY_OR_MONTH_FIRST).astype(bool)
 
 
 def _plain(series: pd.Series) -> pd.Series:
@@ -308,6 +352,9 @@ def dates_of(values: pd.Series, dayfirst: bool | None) -> pd.Series:
     """
     if not _is_date(values):
         values = values.astype(str).str.replace(COMPACT, r"\1-\2-\3", regex=True)
+        values = values.str.replace(SHORT_YEAR, _long_year, regex=True)
+        for period in MONTH_OR_QUARTER:
+            values = values.str.replace(period, _first_day, regex=True)
         if dayfirst is not None:
             values = values.str.replace(
                 DAY_OR_MONTH_FIRST, partial(_year_first, dayfirst), regex=True
@@ -327,9 +374,25 @@ def _are_compact(values: pd.Series) -> bool:
 def _year_first(dayfirst: bool, date: re.Match[str]) -> str:
     first, second, year, rest = date.groups("")
     day, month = (first, second) if dayfirst else (second, first)
-    if len(year) == 2:
-        year = f"{'19' if int(year) >= CENTURY else '20'}{year}"
-    return f"{year}-{month}-{day}{rest}"
+    return f"{_in_full(year)}-{month}-{day}{rest}"
+
+
+def _in_full(year: str) -> str:
+    if len(year) == 4:
+        return year
+    return f"{'19' if int(year) >= CENTURY else '20'}{year}"
+
+
+def _long_year(date: re.Match[str]) -> str:
+    return f"{date[1]}{_in_full(date[3])}"
+
+
+def _first_day(period: re.Match[str]) -> str:
+    said = period.groupdict()
+    if name := said.get("name"):
+        return f"1 {name} {said['year']}"
+    month = said.get("month") or 3 * int(said["quarter"]) - 2
+    return f"{said['year']}-{int(month):02}-01"
 
 
 def _text(series: pd.Series) -> NDArray[Any]:

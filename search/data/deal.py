@@ -57,6 +57,13 @@ def deal(
             labels = frame[spec.label].iloc[rest] if classes else None
             chosen = _shuffled(len(rest), labels, share)
         if len(chosen) < 2 or len(rest) - len(chosen) < 2:
+            if spec.time is not None and 2 <= round(share * len(rest)) <= len(rest) - 2:
+                moments = frame[spec.time].iloc[rest].nunique()
+                raise DataCorrupt(
+                    f"the column {spec.time!r} has {moments} different times in the {len(rest)} "
+                    f"rows that are left when rows are dealt for {part}, and rows of one time stay "
+                    f"together; give finer times or {part} rows of their own, or leave out time"
+                )
             raise DataCorrupt(
                 f"{len(frame)} rows are too few: a share of {share:g} for {part} leaves "
                 f"{len(chosen)} of them there and {len(rest) - len(chosen)} elsewhere; supply more"

@@ -124,7 +124,7 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """
     if frame.columns.nlevels > 1:
         raise DataCorrupt(f"{name} has column names of several levels; give each column one name")
-    frame = frame.rename(columns=str).reset_index(drop=True)
+    frame = with_index(frame).rename(columns=str)
     if twice := [column for column, count in Counter(frame.columns).items() if count > 1]:
         raise DataCorrupt(f"{name} has two columns called {twice[0]!r}; rename one")
     if not len(frame):
@@ -134,6 +134,9 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
         kept = pyarrow.Table.from_pandas(frame[arrow], preserve_index=False)
         frame = frame.assign(**kept.to_pandas(ignore_metadata=True))
+    for column in frame.columns:
+        if pd.api.types.infer_dtype(frame[column]) == "period":
+            frame[column] = pd.PeriodIndex(frame[column]).to_timestamp()  # its first day
     for column in frame.columns[frame.dtypes.map(pd.api.types.is_object_dtype)]:
         kinds = set(map(type, frame[column].dropna()))
         if odd := [kind.__name__ for kind in kinds if kind.__hash__ is None]:
@@ -149,6 +152,17 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     for column in frame.columns[frame.dtypes.map(pd.api.types.is_complex_dtype)]:
         raise DataCorrupt(f"the column {column!r} of {name} holds complex numbers; leave it out")
     return frame
+
+
+def with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose index has become columns as far as it is named, rows numbered from 0."""
+    named = [level for level in frame.index.names if level is not None]
+    again = [level for level in named if level in frame.columns]
+    rest = [place for place, level in enumerate(frame.index.names) if level is None]
+    if rest or again:
+        places = {*rest, *(frame.index.names.index(level) for level in again)}
+        frame = frame.reset_index(level=sorted(places), drop=True)
+    return frame.reset_index(drop=len(named) == len(again))
 
 
 def need(columns: Iterable[str], name: str, role: str, there: Iterable[str]) -> None:

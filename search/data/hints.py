@@ -92,7 +92,7 @@ def _unmet(column: Column, train: "Split", name: str, split: "Split") -> str | N
     assert split.columns is not None, "so is this"
     known, values = pd.Series(train.columns[column.name]), pd.Series(split.columns[column.name])
     if column.text:
-        known, values = known.replace("", None), values.replace("", None)
+        known, values = known[known != ""], values.where(values != "")
     known, there = known.dropna(), values.dropna()
     if not len(known):
         return None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.columns import values_of
-from search.data.frames import checked, need
+from search.data.frames import checked, need, with_index
 from search.data.inputs import new_rows
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
@@ -104,6 +104,7 @@ class Predictor:
 
         if not isinstance(rows, pd.DataFrame):
             raise DataCorrupt("the winner was trained on a table; give a DataFrame of its columns")
+        rows = with_index(rows)
         used = {one.name: one for one in self.columns if one.kind is not ColumnKind.DROP}
         names = [str(name) for name in rows.columns]
         need(used, NEW, "", names)

