@@ -211,22 +211,34 @@ def main(command: click.Command) -> None:
         if verbose:
             traceback.print_exc()
     except Exception as error:
-        unprinted, hint = _unprinted(error), "" if verbose else " (-v shows where)"
-        status = _complain(unprinted or f"{reason_of(error)}{hint}", 1)
-        if unprinted:  # Python would complain once more when it leaves
+        said, status = _said_of(error, "" if verbose else " (-v shows where)")
+        _complain(said, status)
+        if _is_unprinted(error):  # Python would complain once more when it leaves
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if verbose:
             traceback.print_exc()
     sys.exit(status)
 
 
-def _unprinted(error: Exception) -> str | None:
-    """Say that standard output takes nothing more; None where something else is the matter."""
-    if isinstance(error, BrokenPipeError):
-        return "nobody reads what is printed; the result is kept"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
-        return "what is printed finds no space; the result is kept"
-    return None
+def _said_of(error: Exception, hint: str) -> tuple[str, int]:
+    """Return what is said of an exception that is none of ours, and the exit status."""
+    if _is_unprinted(error):
+        return "what is printed finds no space; the result is kept", 1
+    if isinstance(error, FileNotFoundError) and not _has_folder():
+        return "the folder of this command was deleted; change into another", 2
+    return f"{reason_of(error)}{hint}", 1
+
+
+def _is_unprinted(error: Exception) -> bool:
+    """Say whether standard output takes nothing more; where nobody reads it, click is silent."""
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+
+
+def _has_folder() -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        Path.cwd()
+        return True
+    return False
 
 
 def asked_backend() -> tuple[str, str]:
@@ -270,6 +282,9 @@ _TAKEN = {
 }
 
 
+_MOST_SETTINGS = 2**20  # bytes
+
+
 def _keras_json() -> tuple[Path, dict[str, Any]]:
     """Return where Keras finds its settings, and those in it.
 
@@ -280,7 +295,13 @@ def _keras_json() -> tuple[Path, dict[str, Any]]:
     file = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "keras.json"
     try:
         file = file.expanduser()
-        settings = json.loads(file.read_text()) if file.exists() else {}
+        there = file.exists()
+        if there and not (file.is_file() and file.stat().st_size <= _MOST_SETTINGS):
+            raise UsageError(
+                f"{file} is no file of settings, and Keras would read it when it starts; take it "
+                "away"
+            )
+        settings = json.loads(file.read_text()) if there else {}
     except (ValueError, RuntimeError):  # the latter where an account has no home
         settings = {}  # Keras takes its defaults then, too
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.errors import LONGEST_LINE, one_line
 from search.health.snapshot import Health
 from search.proof import mistakes
 from search.proof.importance import Importance
@@ -109,10 +110,17 @@ def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> Trial
         config=spec.search_space.config(trial.params) if chosen else Config({}),
         epochs=len(trial.intermediate_values),
         seconds=trial.duration.total_seconds() if trial.duration else None,
-        reason=trial.user_attrs.get(attributes.FAILURE) or trial.user_attrs.get(attributes.END),
+        reason=_brief(
+            trial.user_attrs.get(attributes.FAILURE) or trial.user_attrs.get(attributes.END)
+        ),
         seed=trial.user_attrs.get(attributes.SEED),
         counts=trial.number in counted,
         curve=tuple(value for _, value in sorted(trial.intermediate_values.items())),
         verdict=trial.user_attrs.get(attributes.VERDICT),
-        verdict_reason=trial.user_attrs.get(attributes.VERDICT_REASON),
+        verdict_reason=_brief(trial.user_attrs.get(attributes.VERDICT_REASON)),
     )
+
+
+def _brief(said: Any) -> Any:
+    """Return what the store has in words, which another hand may have written at any length."""
+    return one_line(said) if isinstance(said, str) and len(said) > LONGEST_LINE else said

@@ -115,7 +115,7 @@ class Crew:
         for place in self._places:
             status = place.process.poll()
             if status == UsageError.exit_status:
-                raise UsageError(_last_line(place.log))
+                raise UsageError(_complaint(place.log) or f"worker {place.number} refused to work")
             if status or (status == 0 and place.left):
                 self._replace(place, status, done)
             # One that has found no work left may have seen the end of the budget before us.
@@ -125,9 +125,11 @@ class Crew:
         if done > place.done_before:
             place.replaced = 0
         if place.replaced == REPLACEMENTS:
+            complaint = _complaint(place.log)
             raise SearchError(
                 f"worker {place.number} ended {REPLACEMENTS + 1} times in a row, the last time "
-                f"with {_last_line(place.log)!r}; {place.log} says more"
+                f"with {f'status {status}' if complaint is None else repr(complaint)}; "
+                f"{place.log} says more"
             )
         place.replaced += 1
         place.done_before = done
@@ -169,9 +171,11 @@ def shares_of_cores(count: int) -> list[tuple[str | None, list[int]]]:
     return [(gpus[index % len(gpus)] if gpus else None, share) for index, share in enumerate(own)]
 
 
-def _last_line(log: Path) -> str:
+def _complaint(log: Path) -> str | None:
+    """Return what a worker said at its end; None where it had no time to, as when it was killed."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("error: ") if lines else "nothing said"
+    said = lines[-1] if lines else ""
+    return said.removeprefix("error: ") if said.startswith("error: ") else None
 
 
 def opened_log(log: Path) -> BinaryIO:

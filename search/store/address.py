@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import sqlalchemy as sa
@@ -74,6 +75,12 @@ class Address:
         """The file of SQLite."""
         assert self.url.database is not None
         return Path(self.url.database)
+
+    def sealed(self) -> "Address":
+        """Return the address by which SQLite reads the file and takes it that nobody writes."""
+        name = f"file:{quote(str(self.file.absolute()))}"
+        query = {"mode": "ro", "immutable": "1", "uri": "true"}
+        return Address(self.url.set(database=name, query=query))
 
     @property
     def text(self) -> str:

@@ -6,6 +6,7 @@ being although many start at once, and how writers take turns.
 
 import contextlib
 import logging
+import os
 import random
 import shutil
 import time
@@ -20,7 +21,7 @@ from search.errors import StoreError, StoreGone, StoreNotFound
 from search.rights import CLOSED_FOLDER
 from search.store import tables
 from search.store.address import Address
-from search.store.file import StoreFile, give_identity, make_file
+from search.store.file import SealedFile, StoreFile, give_identity, is_sealed, make_file, may
 from search.store.lock import Lock, lock_of
 from search.store.patience import STORE_ERRORS, Patience, lost, reading_only, reason
 from search.store.statements import OPTUNA_SCHEMA
@@ -53,19 +54,27 @@ class Database:
 
     def __init__(self, url: str, create: bool, timing: Timing | None = None) -> None:
         self.timing = timing or Timing.from_environment()
-        self._address = Address.parse(url)
+        self._address = self._opened_by = Address.parse(url)
         self.shown_url = self._address.shown
         self.patience = Patience(self.timing, self.check)
         self._opened = False
         self._file: StoreFile | None = None  # of SQLite, since it is open
+        self._sealed: SealedFile | None = None  # where it can be read in that way alone
         try:
-            if self.sqlite and not create and not self._address.file.exists():
-                raise StoreNotFound(f"there is no store {self.shown_url}; search.run creates it")
+            if self.sqlite and not create:
+                if not self._address.file.exists():
+                    raise StoreNotFound(
+                        f"there is no store {self.shown_url}; search.run creates it"
+                    )
+                if is_sealed(self._address.file):
+                    self._opened_by = self._address.sealed()
+                    self._sealed = SealedFile(self._address.file)
             with self.errors():
                 self.rdb = self._open(create)
         except OSError as error:
             raise StoreError(
-                f"the store {self.shown_url} cannot be opened: {error}; name another with --storage"
+                f"the store {self.shown_url} cannot be opened: {error.strerror or error}; have its "
+                "owner give this account the right to it, or name another with --storage"
             ) from error
         self.engine: sa.Engine = self.rdb.engine
         if self.sqlite:
@@ -86,6 +95,11 @@ class Database:
         """
         if self._file is not None and not self._file.is_the_same():
             raise self.gone()
+        if self._sealed is not None and not self._sealed.is_the_same():
+            raise StoreError(
+                f"somebody writes to the store {self.shown_url}, which this account may only read; "
+                "run the command again"
+            )
 
     def gone(self) -> StoreGone:
         """Return what there is to say where the store is not the one that was opened."""
@@ -108,12 +122,21 @@ class Database:
             if isinstance(error, KeyError):
                 raise
             said = reason(error)
+            if self.sqlite and (right := _missing_right(self._address, said)):
+                raise self._refused(right) from error
             if self.sqlite and _full(self._address):
                 said += ", for the disk is full"  # which SQLite does not always notice itself
             raise StoreError(
                 f"the store {self.shown_url} cannot be used: {self._address.hide(said)}; mend "
                 "that, or name another with --storage, and run the command again"
             ) from error
+
+    def _refused(self, right: str) -> StoreError:
+        return StoreError(
+            f"the store {self.shown_url} cannot be {right}: this account lacks the right to its "
+            "file or its folder, or the disk may only be read; have that changed, or name another "
+            "with --storage"
+        )
 
     def _is_rotten(self, error: BaseException) -> bool:
         """Say whether SQLite cannot read a file that is still the one that was opened."""
@@ -123,6 +146,8 @@ class Database:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the database against all others that want it for themselves, and wait for it."""
+        if self._sealed is not None:
+            raise self._refused("written to")
         lock = lock_of(self._address)
         try:
             self._wait_for(lock)
@@ -211,7 +236,7 @@ class Database:
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
         engine = sa.create_engine(
-            self._address.url, poolclass=sa.pool.NullPool, connect_args=self._address.arguments
+            self._opened_by.url, poolclass=sa.pool.NullPool, connect_args=self._address.arguments
         )
         with engine.connect() as connection:
             yield connection
@@ -219,7 +244,7 @@ class Database:
     def _connected(self, create: bool = False) -> RDBStorage:
         """Return Optuna's storage, with connections such as this service wants them."""
         storage = RDBStorage(
-            self._address.text,
+            self._opened_by.text,
             engine_kwargs={"connect_args": self._address.arguments, **self._pool},
             # It was checked. Optuna's check takes a second connection while it keeps one, and of
             # many processes that open a store through one small pool each would wait for all.
@@ -230,7 +255,10 @@ class Database:
         # The connections that it has opened know nothing of the events below.
         storage.engine.dispose()
         if self.sqlite:
-            sa.event.listen(storage.engine, "connect", _configure_sqlite)
+            if self._sealed is None:
+                sa.event.listen(storage.engine, "connect", _configure_sqlite)
+            else:
+                sa.event.listen(storage.engine, "connect", _leave_to_us)
             sa.event.listen(storage.engine, "begin", _begin)
         else:
             sa.event.listen(storage.engine, "connect", _configure_postgresql)
@@ -262,8 +290,20 @@ def _full(address: Address) -> bool:
     return shutil.disk_usage(address.file.absolute().parent).free < FULL_BYTES
 
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
+def _missing_right(address: Address, said: str) -> str | None:
+    """Return what SQLite may not do with a file; None where something else is the matter."""
+    if "readonly database" in said:
+        return "written to"
+    refused = "unable to open" in said and not may(address.file, os.R_OK)
+    return "read" if refused else None
+
+
+def _leave_to_us(connection: Any, _record: Any = None) -> None:
     connection.isolation_level = None  # or the driver would begin transactions in its own way
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    _leave_to_us(connection)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 

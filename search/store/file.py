@@ -69,6 +69,45 @@ class StoreFile:
         return head[_IDENTITY : _IDENTITY + 4], int.from_bytes(head[number])
 
 
+def is_sealed(path: Path) -> bool:
+    """Say whether a file can be read but by taking it that nobody writes to it now.
+
+    SQLite keeps the log of a file, and what its readers share, beside it. Where this process may
+    put nothing there, it reads the file only while another has put them there.
+    """
+    beside = [path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm")]
+    return not (may(path.absolute().parent, os.W_OK) or any(one.exists() for one in beside))
+
+
+def may(path: Path, right: int) -> bool:
+    """Say whether this process has a right of `os.access` to a file or a folder."""
+    return os.access(path, right, effective_ids=os.access in os.supports_effective_ids)
+
+
+class SealedFile:
+    """A file that is read as if nobody wrote to it, which is looked at again and again.
+
+    Args:
+        path: where it is.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state = self._look()
+
+    def _look(self) -> tuple[bool, int, int, int]:
+        there = self._path.stat()
+        return is_sealed(self._path), there.st_ino, there.st_size, there.st_mtime_ns
+
+    def is_the_same(self) -> bool:
+        """Say whether nobody has begun to write to it."""
+        try:
+            return self._look() == self._state
+        except OSError:
+            return False
+
+
 @cache
 def _opened(path: Path, _device: int, _inode: int) -> int:
     # Never closed: the system takes all locks of a process from a file of which it closes any

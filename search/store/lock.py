@@ -35,7 +35,9 @@ class FileLock:
     """A lock on a file beside that of a store, which is of use to nobody else."""
 
     def __init__(self, store: Path) -> None:
-        self._path = store.absolute().with_name(f"{store.name}-lock")
+        # Of all paths that lead to a store, as SQLite has it with what it puts beside.
+        file = Path(os.path.realpath(store))
+        self._path = file.with_name(f"{file.name}-lock")
         self._descriptor: int | None = None
 
     def take(self) -> bool:

@@ -1,6 +1,8 @@
 """optuna-dashboard's pages on a store, with the files in it, and failures in one line."""
 
 import contextlib
+import csv
+import io
 import json
 import logging
 import re
@@ -39,6 +41,8 @@ def pages(store: Store) -> "Iterator[WSGIApplication]":
         environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # the dashboard relies on one
         try:
             start = _named(store, environ, start_response)
+            if environ.get("PATH_INFO", "").startswith("/csv/"):
+                return _without_formulas(app, environ, start)
             return app(environ, start)  # type: ignore[no-any-return]
         # What is no more, or never was, with a number that no database has.
         except (KeyError, ArtifactNotFound, OverflowError):
@@ -100,7 +104,7 @@ def _named(
     match environ.get("PATH_INFO", "").split("/"):
         case ["", "artifacts", study, artifact] if study.isdecimal() and len(study) <= MOST_DIGITS:
             attributes = store.storage.get_study_system_attrs(int(study))
-            described = json.loads(attributes.get(f"artifacts:{artifact}", "null"))
+            described = _description(attributes.get(f"artifacts:{artifact}"))
         case _:
             return start_response
     if described is None:
@@ -108,6 +112,56 @@ def _named(
     name = re.sub(r"[^\w. -]", "_", described["filename"], flags=re.ASCII)
     disposition = ("Content-Disposition", f'inline; filename="{name}"')
     return lambda status, headers, *error: start_response(status, [*headers, disposition], *error)
+
+
+def _without_formulas(
+    app: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse"
+) -> Iterable[bytes]:
+    """Return a CSV file in which no text would be reckoned out by a spreadsheet.
+
+    Such a text stands in double quotes, as in trials.csv.
+    """
+    given: list[Any] = []
+    content = b"".join(app(environ, lambda *what: given.extend(what)))  # type: ignore[arg-type]
+    status, headers = given[:2]
+    if status.startswith("200") and content:
+        csv.field_size_limit(2**31 - 1)  # else a text of any length were an error
+        text = io.StringIO()
+        rows = csv.reader(io.StringIO(content.decode(), newline=""))
+        csv.writer(text).writerows([_plain(cell) for cell in row] for row in rows)
+        content = text.getvalue().encode()
+        others = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        headers = [*others, ("Content-Length", str(len(content)))]
+    start_response(status, headers)
+    return [content]
+
+
+def _plain(cell: str) -> str:
+    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    with contextlib.suppress(ValueError):
+        float(cell)
+        return cell
+    return json.dumps(cell, ensure_ascii=False)
+
+
+def _description(stored: Any) -> dict[str, Any] | None:
+    """Return what a store has of a file; None where it has nothing.
+
+    Raises:
+        ArtifactNotFound: it is none that the dashboard would understand.
+
+    """
+    if stored is None:
+        return None
+    described = None
+    with contextlib.suppress(ValueError, TypeError):
+        described = json.loads(stored)
+    if isinstance(described, dict) and all(
+        isinstance(described.get(name), str) for name in ("artifact_id", "filename", "mimetype")
+    ):
+        return described
+    raise ArtifactNotFound("what the store has of it is no description of a file")
 
 
 def _fail(status: str, why: str, start_response: "StartResponse") -> Iterable[bytes]:

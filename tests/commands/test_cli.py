@@ -12,7 +12,7 @@ import click.testing
 import pytest
 
 from search import cli
-from search.errors import SearchError, TrialNotFound
+from search.errors import SearchError, TrialNotFound, UsageError
 from search.service.session import Session
 from tests import warm
 
@@ -297,6 +297,48 @@ def test_a_full_disk_behind_what_is_printed_is_said() -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: what is printed finds no space; the result is kept\n"
+
+
+def test_who_stops_reading_ends_a_command_without_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "search.status", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_folder_that_was_deleted_is_said(tmp_path: Path) -> None:
+    command = f"rmdir {tmp_path}/gone; exec {sys.executable} -m search.run --study blobs"
+    (tmp_path / "gone").mkdir()
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=tmp_path / "gone",
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = "error: the folder of this command was deleted; change into another\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_settings_of_keras_that_have_no_end_are_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keras.json"
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.touch()
+        os.truncate(file, 2**30)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    with pytest.raises(UsageError, match=r"keras\.json is no file of settings.*take it away"):
+        cli.asked_backend()
 
 
 def test_without_a_home_there_are_no_settings_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,15 @@ def add(session: Session, **attributes: str) -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["failure", "end", "verdict_reason"])
+def test_what_another_hand_wrote_into_a_store_is_shown_at_no_length(
+    session: Session, key: str
+) -> None:
+    add(session, **{key: "m" * 10**6})
+    [row] = session.result().trials
+    assert 900 < len((row.verdict_reason if key == "verdict_reason" else row.reason) or "") < 1100
+
+
 def _distribution(value: object) -> optuna.distributions.BaseDistribution:
     if isinstance(value, float):
         return optuna.distributions.FloatDistribution(0.0, 10.0)

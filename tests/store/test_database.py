@@ -242,6 +242,18 @@ def test_the_folder_of_a_store_may_be_locked_by_anybody(tmp_path: Path) -> None:
     assert lock.stat().st_mode & 0o007 == 0, "whoever can open it can hold it"
 
 
+def test_all_paths_to_a_store_have_one_lock(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to("store.db")
+    first, second = FileLock(tmp_path / "store.db"), FileLock(tmp_path / "link.db")
+    assert first.take()
+    assert not second.take()
+    first.release()
+    assert second.take()
+    second.release()
+    (tmp_path / "round.db").symlink_to("round.db")
+    FileLock(tmp_path / "round.db")  # what is wrong there, opening the store says
+
+
 def test_a_lock_file_that_was_deleted_holds_nobody_up_and_lets_nobody_in_twice(
     tmp_path: Path,
 ) -> None:

@@ -1,6 +1,7 @@
 """The dashboard over real HTTP, on a store with a finished study."""
 
 import base64
+import csv
 import gzip
 import http.client
 import json
@@ -186,6 +187,30 @@ def test_a_file_whose_bytes_are_gone_is_not_found(writable: Site) -> None:
     Artifacts(writable.store.database).remove(path.rpartition("/")[2])
 
     assert writable.ask("GET", path).status == 404
+
+
+@pytest.mark.parametrize("stored", [3, "3", "{", "[]", '{"filename": 1}'])
+def test_a_file_whose_description_nobody_understands_is_not_found(
+    stored: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with site(f"sqlite:///{tmp_path}/store.db") as running:
+        study = optuna.create_study(storage=running.store.storage)
+        running.store.storage.set_study_system_attr(study._study_id, "artifacts:aa", stored)
+        assert running.ask("GET", "/artifacts/1/aa").status == 404
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_spreadsheet_reckons_nothing_out_of_what_is_downloaded(tmp_path: Path) -> None:
+    with site(f"sqlite:///{tmp_path}/store.db") as running:
+        study = optuna.create_study(storage=running.store.storage)
+        trial = study.ask()
+        trial.set_user_attr("formula", "=HYPERLINK(1)")
+        trial.set_user_attr("long", "m" * 200_000)
+        study.tell(trial, -0.5)
+        content = running.ask("GET", "/csv/1").body.decode()
+    _, [number, state, value, text, long] = csv.reader(content.splitlines())
+    assert (number, state, float(value), len(long)) == ("0", "COMPLETE", -0.5, 200_000)
+    assert text == '"=HYPERLINK(1)"'
 
 
 def test_an_empty_store_is_an_empty_dashboard(tmp_path: Path) -> None:
