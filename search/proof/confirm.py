@@ -223,7 +223,7 @@ class Confirmation:
                 f"{seed}, the model of trial {winner.trial} diverged, and its answers are no "
                 "longer numbers; let a study find calmer settings, lower learning rates say"
             )
-        outputs = Outputs.of(model, self._dataset.classes, said)
+        outputs = Outputs.of(model, self._dataset.labels, said)
         metric, text = self._dataset.metric, self._dataset.metric.text
         now = metric.score(split.y, outputs.answers(said, metric), self._dataset.validation_weight)
         score = max(now, metric.worst)  # as what was trained was recorded

@@ -63,7 +63,7 @@ def importance(model: "keras.Model", dataset: "Dataset") -> Importance:
     random = np.random.default_rng(0)
     weight = None if dataset.validation_weight is None else split.weight
     said = answers_of(model, split.columns)
-    outputs = Outputs.of(model, dataset.classes, said)
+    outputs = Outputs.of(model, dataset.labels, said)
     score = dataset.metric.score(split.y, outputs.answers(said, dataset.metric), weight)
     # All shuffles of a column in one call, since calls cost more than rows.
     many = {name: np.tile(values, SHUFFLES) for name, values in split.columns.items()}

@@ -132,7 +132,7 @@ def read(stored: bytes, task: Task) -> Mistakes | Deviations:
 def _mistakes(model: "keras.Model", dataset: "Dataset", trial: int, seed: int) -> Mistakes:
     split = dataset.validation
     said = answers_of(model, split.given)
-    outputs = Outputs.of(model, dataset.classes, said)
+    outputs = Outputs.of(model, dataset.labels, said)
     scores, guesses = outputs.probabilities(said), outputs.guesses(said)
     pairs, counts = np.unique(np.stack([split.y, guesses]), axis=1, return_counts=True)
     confusion = np.vstack([pairs, counts]).T

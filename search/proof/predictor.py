@@ -89,7 +89,7 @@ class Predictor:
         import pandas as pd
 
         said = answers_of(self.model, given)
-        outputs = Outputs.of(self.model, None if self.labels is None else len(self.labels), said)
+        outputs = Outputs.of(self.model, self.labels, said)
         if self.labels is None:
             return [outputs.numbers(said)]
         words = dict(enumerate(self.labels))

@@ -24,10 +24,19 @@ def cost(loss: AskedLoss, true: float, said: Sequence[float]) -> float:
     return float(keras.ops.convert_to_numpy(loss(*tensors)).sum())
 
 
-def wanted_for_two(loss: AskedLoss) -> tuple[float, float]:
-    """Return which number of one unit costs least for each of two classes; NaN where none does."""
+def wanted_for_two(loss: AskedLoss, given: Sequence[float] = (0, 1)) -> tuple[float, float]:
+    """Return which number of one unit costs least for each of two classes; NaN where none does.
+
+    Args:
+        loss: of the author's own.
+        given: what it is given for each of the classes.
+
+    """
     upwards = sorted([*FOR_TWO, 0.0, *(-one for one in FOR_TWO)])
-    tried = (0.0, upwards[::-1]), (1.0, upwards)  # of what costs the same the nearest to the others
+    tried = (
+        (given[0], upwards[::-1]),
+        (given[1], upwards),
+    )  # of what costs the same the nearest to the others
     costs = [[cost(loss, true, [said]) for said in row] for true, row in tried]
     if not np.isfinite(costs).all():
         return np.nan, np.nan
@@ -47,25 +56,29 @@ def is_of_softmax(loss: AskedLoss, classes: int, units: int) -> bool:
     said = np.linspace(-0.7, 0.9, units)
     asked = range(min(MOST_CLASSES, classes))
     costs = [[cost(loss, one, (said + more).tolist()) for more in (0.0, 1.5)] for one in asked]
-    return bool(np.allclose(*np.transpose(costs), rtol=1e-3, atol=1e-3, equal_nan=True))
+    before, after = np.transpose(costs)
+    return bool(np.allclose(before, after, rtol=1e-3, atol=1e-3, equal_nan=True))
 
 
-def wants_ever_more(loss: AskedLoss) -> bool:
+def wants_ever_more(loss: AskedLoss, given: Sequence[float]) -> bool:
     """Say whether a loss reads one unit as a logit: the farther from 0, the less it costs."""
-    first, second = wanted_for_two(loss)
+    first, second = wanted_for_two(loss, given)
     return bool(-first == second == FOR_TWO[-1])
 
 
-def wants_others(loss: AskedLoss, sure: NDArray[np.float64]) -> bool:
+def wants_others(loss: AskedLoss, sure: NDArray[np.float64], given: Sequence[float]) -> bool:
     """Say whether, whichever class is right, it costs least to be sure of another.
 
     Args:
         loss: of the author's own.
         sure: what a model gives that is sure of each class, ``[class, unit]``.
+        given: what the loss is given for each class.
 
     """
     asked = range(min(MOST_CLASSES, len(sure)))
-    costs = np.array([[cost(loss, true, sure[one].tolist()) for one in asked] for true in asked])
+    costs = np.array(
+        [[cost(loss, given[true], sure[one].tolist()) for one in asked] for true in asked]
+    )
     own = costs.diagonal()
     return bool(np.isfinite(costs).all() and (own > costs.min(axis=1)).all())
 

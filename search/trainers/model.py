@@ -24,6 +24,7 @@ from search.study.metric import ACCURACY, Metric
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import derive
+from search.study.task import Label
 from search.study.training import Training
 from search.trainers.rows import taking_rows
 from search.trainers.schedules import is_stepwise
@@ -46,6 +47,10 @@ class Problem:
 
     input_shape: tuple[int, ...]  # of one raw example
     classes: int | None  # None of a regression
+    labels: tuple[Label, ...] | None = None  # what the user calls the classes, by their number
+    given: tuple[int, ...] | None = (
+        None  # what a network is given for each class; None = its number
+    )
     mean: float  # of all raw inputs of the training split
     scale: float  # their standard deviation
     low: float  # the least of them
@@ -81,6 +86,7 @@ class Problem:
         return cls(
             input_shape=dataset.input_shape,
             classes=dataset.classes,
+            labels=dataset.labels,
             mean=float(np.mean(x, dtype=np.float64)),
             scale=scale,
             low=float(np.min(x)),
@@ -116,7 +122,8 @@ class Problem:
     def answers(self, split: Split) -> NDArray[Any]:
         """Return what a network is trained on: labels, int32, or standardized targets, float32."""
         if self.classes is not None:
-            return split.y.astype(np.int32)
+            labels = split.y if self.given is None else np.array(self.given)[split.y]
+            return labels.astype(np.int32)
         return ((split.y - self.target_mean) / self.target_scale).astype(np.float32)
 
     def wanted(self, split: Split) -> NDArray[Any]:

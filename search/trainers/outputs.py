@@ -5,7 +5,7 @@ split, the confusion. So no two of them can take one output for different answer
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from search.errors import ModelError
 from search.study.metric import ACCURACY, Metric, Reads
+from search.study.task import Label
 
 if TYPE_CHECKING:  # who only reads what was found needs no Keras
     import keras
@@ -26,15 +27,14 @@ if TYPE_CHECKING:  # who only reads what was found needs no Keras
 DOUBT = 1e-3  # between two probabilities that another machine's rounding may turn around
 
 # What Keras calls the losses of one unit that tells two classes apart, without "_" and capitals.
-_HALVED = {
-    *("binarycrossentropy", "bce", "binaryfocalcrossentropy"),
-    *("meansquarederror", "mse", "meanabsoluteerror", "mae", "huber", "logcosh"),
-}
+_OF_NUMBERS = {"meansquarederror", "mse", "meanabsoluteerror", "mae", "huber", "logcosh"}
+_HALVED = {"binarycrossentropy", "bce", "binaryfocalcrossentropy"} | _OF_NUMBERS
 SIGNING = {"hinge", "squaredhinge"}  # labels are -1 and 1 to them
 _SPARSE = {"sparsecategoricalcrossentropy"}
 _SIGMOIDS = {"sigmoid", "hardsigmoid", "softmax"}
 
 SHARES, SIGNED, POSITIVE = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
+SIGNS = (-1, 1)  # labels that some losses want of two classes
 EVERYWHERE = (-math.inf, math.inf)
 # Between which numbers a function's values lie, where these have an end.
 REACH = {
@@ -102,11 +102,14 @@ class Outputs:
     Args:
         meaning: what they are.
         classes: of the data set; None of a regression.
+        given: what the network is given for each class while it is trained; None = its number,
+            from 0. Of more units than one it is the class's unit.
 
     """
 
     meaning: Meaning
     classes: int | None
+    given: tuple[int, ...] | None = None
 
     @classmethod
     def of_mlp(cls, classes: int | None) -> Self:
@@ -114,12 +117,15 @@ class Outputs:
         return cls(Meaning.NUMBER if classes is None else Meaning.SHARES, classes)
 
     @classmethod
-    def of(cls, model: "keras.Model", classes: int | None, said: object) -> Self:
+    def of(cls, model: "keras.Model", labels: Sequence[Label] | None, said: object) -> Self:
         """Understand a model, compiled or not.
+
+        Labels that plain Keras could take are given to it as they are: numbers of its units, and -1
+        and 1 where its loss compares them with what it says. Other classes are numbered from 0.
 
         Args:
             model: whose loss and last activation are looked at.
-            classes: of the data set; None of a regression.
+            labels: what the user calls the classes, in their order; None of a regression.
             said: what it gives for a few examples.
 
         Raises:
@@ -127,7 +133,7 @@ class Outputs:
 
         """
         units = _units(said)
-        if classes is None:
+        if labels is None:
             if units != 1:
                 raise ModelError(
                     f"a regression needs one output, and the model has {units}: end it "
@@ -139,10 +145,13 @@ class Outputs:
                     "model itself gives: end it with Dense(1, 'sigmoid'), and say from_logits=False"
                 )
             return cls(Meaning.NUMBER, None)
+        classes = len(labels)
         (loss, from_logits), end = loss_of(model), last_activation(model)
         if units == 1:
             if _computes_loss(model):  # whatever it is compiled with
                 loss, from_logits = None, False
+            if tuple(labels) == SIGNS and _takes_signs(model, loss, end):
+                return cls(Meaning.LOGIT, classes, SIGNS)
             meaning = _one_unit(classes, loss, from_logits, end)
             if (meaning := meaning or _untold(model, end)) is None:
                 raise ModelError(
@@ -161,12 +170,13 @@ class Outputs:
                 f"labels are class numbers, which the loss {loss} does not take with {units} "
                 "outputs: compile with loss='sparse_categorical_crossentropy'"
             )
-        return cls(_many_units(classes, loss, from_logits, end, np.asarray(said)), classes)
+        meaning = _many_units(classes, loss, from_logits, end, np.asarray(said))
+        return cls(meaning, classes, _places(labels, units))
 
     def guesses(self, said: NDArray[Any]) -> NDArray[np.int64]:
         """Return the classes that a model takes the examples for; -1 where it is no number."""
         if self.meaning in _OF_CLASSES:
-            guesses: NDArray[np.int64] = said.argmax(axis=-1)
+            guesses: NDArray[np.int64] = self._by_class(said).argmax(axis=-1)
         else:
             # As Keras' binary accuracy has it: what lies on the border is of the first class.
             border = 0.5 if self.meaning is Meaning.PROBABILITY else 0.0
@@ -179,7 +189,7 @@ class Outputs:
 
     def probabilities(self, said: NDArray[Any]) -> NDArray[np.float64]:
         """Return the probabilities of the classes, ``[..., example, class]``."""
-        values = said.astype(np.float64)
+        values = self._by_class(said).astype(np.float64)
         if self.meaning is Meaning.SHARES:
             return _shares(values)
         if self.meaning is Meaning.LOGITS:
@@ -195,15 +205,23 @@ class Outputs:
         if self.meaning is Meaning.SHARES:
             low /= units - 1
         assert self.classes is not None, "a regression has none"
-        return np.where(np.eye(self.classes, units) > 0, high, float(low))
+        own = np.arange(self.classes) if self.given is None else np.array(self.given)
+        return np.where(np.arange(units) == own[:, None], high, float(low))
 
     def odds(self, said: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logarithms of the classes' odds, ``[..., example, class]``, of logits.
 
         They order examples as probabilities do, which are all 1 or 0 where logits are large.
         """
-        values = said.astype(np.float64)
+        values = self._by_class(said).astype(np.float64)
         return np.concatenate([-values, values], -1) if values.shape[-1] == 1 else _odds(values)
+
+    def _by_class(self, said: NDArray[Any]) -> NDArray[Any]:
+        """Return outputs with the units of the classes first, in the classes' order."""
+        units = said.shape[-1]
+        if self.given is None or units == 1:
+            return said
+        return said[..., [*self.given, *(set(range(units)) - set(self.given))]]
 
     def answers(self, said: NDArray[Any], metric: Metric) -> NDArray[Any]:
         """Return what the ``score`` of a metric takes: probabilities, their odds, or predictions.
@@ -290,6 +308,24 @@ def _one_unit(
     return Meaning.PROBABILITY if activation in _SIGMOIDS else None
 
 
+def _takes_signs(model: "keras.Model", loss: str | None, activation: str | None) -> bool:
+    """Say whether a model's loss compares its one unit with -1 and 1 themselves."""
+    if not model.compiled or activation in _SIGMOIDS:
+        return False
+    if loss is not None:
+        return loss in _OF_NUMBERS
+    try:
+        return (own := own_loss(model)) is not None and _wanted_by(own, SIGNS) is Meaning.LOGIT
+    except Exception:  # it may want more than one example, say
+        return False
+
+
+def _places(labels: Sequence[Label], units: int) -> tuple[int, ...] | None:
+    """Return labels that are numbers of units; None where they are not, or are 0, 1, 2 anyway."""
+    whole = [one for one in labels if type(one) is int and 0 <= one < units]
+    return None if len(whole) < len(labels) or whole == [*range(len(labels))] else tuple(whole)
+
+
 def _untold(model: "keras.Model", activation: str | None) -> Meaning | None:
     """Return what one unit means that any number may come from; None where nothing tells.
 
@@ -319,7 +355,7 @@ def _computed(model: "keras.Model", true: Any, said: Any) -> Any:
     return model.compute_loss(x=None, y=true, y_pred=said)
 
 
-def _wanted_by(loss: "AskedLoss") -> Meaning | None:
+def _wanted_by(loss: "AskedLoss", given: tuple[int, ...] = (0, 1)) -> Meaning | None:
     """Return what one unit means to a loss, by what costs least for each of the classes.
 
     That is 0 and 1 where it wants the class itself, so that the border is 0.5. Where it wants
@@ -327,7 +363,7 @@ def _wanted_by(loss: "AskedLoss") -> Meaning | None:
     """
     from search.trainers.asked import wanted_for_two
 
-    first, second = wanted_for_two(loss)
+    first, second = wanted_for_two(loss, given)
     if (first, second) == (0, 1):
         return Meaning.PROBABILITY
     return Meaning.LOGIT if first == -second < 0 else None
@@ -485,7 +521,9 @@ def _odds(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     second = others.max(axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):  # of the first, or one that diverged
         powers = np.exp(logits - top)
-        odds = logits - top - np.log(powers.sum(axis=-1, keepdims=True) - powers)
+        odds: NDArray[np.float64] = (
+            logits - top - np.log(powers.sum(axis=-1, keepdims=True) - powers)
+        )
         rest = second + np.log(np.exp(others - second).sum(axis=-1, keepdims=True))
     np.put_along_axis(odds, first, top - rest, -1)
     return odds

@@ -21,7 +21,13 @@ from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.afresh import check_afresh
-from search.trainers.asked import AskedLoss, is_of_softmax, wanted_for, wants_ever_more, wants_others
+from search.trainers.asked import (
+    AskedLoss,
+    is_of_softmax,
+    wanted_for,
+    wants_ever_more,
+    wants_others,
+)
 from search.trainers.model import Problem
 from search.trainers.outputs import (
     EVERYWHERE,
@@ -145,13 +151,14 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
     config = _Watched(recipe.config)
     model, said = _answering(recipe, config, seed, few)
     _check_predicts(model, few.x, said)
-    outputs = Outputs.of(model, problem.classes, said)
+    outputs = Outputs.of(model, problem.labels, said)
     if not np.isfinite(keras.ops.convert_to_numpy(said).astype(np.float64)).all():
         raise ModelError(
             "before it is trained the model gives what is no number, or beyond all: scale its "
             "inputs, or give its layers dtype='float32'"
         )
     _check_reach(model, outputs, problem, few.x)
+    problem = replace(problem, given=outputs.given)
     if model.compiled:
         _check_probabilities(model, outputs, problem, int(said.shape[-1]))
         _check_wants(model, outputs, problem, int(said.shape[-1]))
@@ -300,11 +307,11 @@ def _check_probabilities(
         ModelError: it is such a metric.
 
     """
-    metric, meaning = problem.metric, outputs.meaning
+    metric = problem.metric
     if metric.reads is not Reads.PROBABILITIES or (units == 1 and metric.ranks):
         return
     try:
-        probable = _has_probabilities(model, meaning, problem.classes or 0, units)
+        probable = _has_probabilities(model, outputs, units)
     except Exception:  # it may want more than one example, say, and then nothing can be told
         return
     if not probable:
@@ -316,16 +323,18 @@ def _check_probabilities(
         )
 
 
-def _has_probabilities(model: keras.Model, meaning: Meaning, classes: int, units: int) -> bool:
+def _has_probabilities(model: keras.Model, outputs: Outputs, units: int) -> bool:
     """Say whether outputs are to a model's loss what they are read as."""
     loss, end = own_loss(model), last_activation(model)
-    match meaning:
+    match outputs.meaning:
         case Meaning.PROBABILITY:
             return end != "linear" and REACH.get(str(end), SHARES) == SHARES
         case Meaning.LOGIT:
-            return loss_of(model)[0] not in SIGNING and (loss is None or wants_ever_more(loss))
+            if loss is not None:
+                return wants_ever_more(loss, outputs.given or (0, 1))
+            return outputs.given is None and loss_of(model)[0] not in SIGNING
         case Meaning.LOGITS:
-            return loss is None or is_of_softmax(loss, classes, units)
+            return loss is None or is_of_softmax(loss, outputs.classes or 0, units)
     return loss is None or end in (None, "softmax")  # others have no sum of 1, and are none alone
 
 
@@ -351,7 +360,8 @@ def _check_wants(model: keras.Model, outputs: Outputs, problem: Problem, units: 
 
 
 def _flaw_of_classes(loss: AskedLoss, outputs: Outputs, units: int) -> str:
-    if not wants_others(loss, outputs.sure(units)):
+    given = outputs.given or range(outputs.classes or 0)
+    if not wants_others(loss, outputs.sure(units), given):
         return ""
     return (
         f"its output is read as {outputs.meaning}, and its own loss costs least where that says "

@@ -196,7 +196,7 @@ def _check_finished(
         ModelError: it does not.
 
     """
-    if not close(trained, Outputs.of(model, few.classes, said).answers(said, few.metric), unit):
+    if not close(trained, Outputs.of(model, few.labels, said).answers(said, few.metric), unit):
         raise ModelError(
             "with answers in the unit of the targets it says otherwise than it was trained to; "
             "compile it in build, and it is trained in that unit itself"

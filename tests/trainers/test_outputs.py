@@ -162,7 +162,7 @@ MEANINGS: list[tuple[Callable[[], keras.Model], Meaning]] = [
 def test_two_classes(build: Callable[[], keras.Model], meaning: Meaning) -> None:
     built = build()
     said = built(np.zeros((4, 3), np.float32))
-    assert Outputs.of(built, 2, said).meaning is meaning
+    assert Outputs.of(built, range(2), said).meaning is meaning
 
 
 REFUSED: list[tuple[Callable[[], keras.Model], str]] = [
@@ -188,7 +188,7 @@ REFUSED: list[tuple[Callable[[], keras.Model], str]] = [
 def test_what_cannot_be_told_is_refused(build: Callable[[], keras.Model], said: str) -> None:
     built = build()
     with pytest.raises(ModelError, match=said):
-        Outputs.of(built, 2, built(np.zeros((4, 3), np.float32)))
+        Outputs.of(built, range(2), built(np.zeros((4, 3), np.float32)))
 
 
 def test_logits_are_no_predictions_of_a_regression() -> None:
@@ -244,7 +244,7 @@ def test_a_hidden_end_of_few_digits_is_seen_in_what_it_gives() -> None:
     x = np.random.RandomState(0).normal(size=(32, 3)).astype(np.float32)
     for activation, meaning in (("softmax", Meaning.SHARES), (None, Meaning.LOGITS)):
         built = Hidden(units=60, activation=activation, dtype="mixed_bfloat16")
-        assert Outputs.of(built, 60, built(x)).meaning is meaning
+        assert Outputs.of(built, range(60), built(x)).meaning is meaning
 
 
 def test_the_log_loss_is_that_of_keras() -> None:
@@ -257,7 +257,7 @@ def test_the_log_loss_is_that_of_keras() -> None:
     ):
         built = model(end, loss="sparse_categorical_crossentropy")
         said = built.predict_on_batch(x)
-        shares = Outputs.of(built, 6, said).probabilities(said)
+        shares = Outputs.of(built, range(6), said).probabilities(said)
         expected = float(built.compute_loss(x, y, said.astype(np.float32)))
         assert LOG_LOSS.score(y, shares) == pytest.approx(-expected, abs=1e-3)
 

@@ -10,11 +10,13 @@ import pytest
 
 from search.data.splits import Dataset, Split
 from search.errors import ModelError
+from search.health.cadence import never
 from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.asked import wanted_for
+from search.trainers.fit import FitTrainer
 from search.trainers.model import Problem
 from search.trainers.own import OwnModel, own_model
 
@@ -398,10 +400,54 @@ def test_probabilities_that_a_loss_does_not_know_are_not_scored(
     if probable:
         trial(dataset)
     else:
-        with pytest.raises(ModelError, match="^metric is log_loss, which needs probabilities"):
+        with pytest.raises(ModelError, match=r"^metric is log_loss, which needs probabilities"):
             trial(dataset)
     if classes == 2:
         trial(ranked)
+
+
+def of_signs(y: Any, said: Any) -> Any:
+    return keras.ops.mean(keras.ops.softplus(-y * said), axis=-1)
+
+
+SPARSE = "sparse_categorical_crossentropy"
+
+
+@pytest.mark.parametrize(
+    ("labels", "units", "end", "loss"),
+    [
+        ((1, 2, 4), 5, "softmax", SPARSE),
+        ((1, 2, 4), 5, "softmax", None),
+        ((0, 3), 4, None, LOSSES.SparseCategoricalCrossentropy(from_logits=True)),
+        ((-1, 1), 1, "tanh", "mse"),
+        ((-1, 1), 1, None, "mae"),
+        ((-1, 1), 1, "tanh", "hinge"),
+        ((-1, 1), 1, None, of_signs),
+        ((-1, 1), 1, None, None),
+    ],
+)
+def test_labels_that_plain_keras_takes_are_what_it_says(
+    labels: tuple[int, ...], units: int, end: str | None, loss: Any
+) -> None:
+    """Without a word of ours the best model's largest unit, or its sign, is the label."""
+    whole = data(len(labels))
+    away = np.eye(len(labels), 8)[whole.train.y] * 6
+    split = Split((whole.train.x + away).astype(np.float32), whole.train.y)
+    dataset = replace(whole, train=split, validation=split, labels=labels)
+
+    def build(_config: Config) -> keras.Model:
+        model = keras.Sequential([keras.Input((8,)), LAYERS.Dense(units, end)])
+        if loss is not None:
+            model.compile(keras.optimizers.Adam(0.1), loss, jit_compile=False)
+        return model
+
+    training = Training(epochs=12, batch_size=16, learning_rate=0.1, best_weights=False)
+    trainer = FitTrainer(dataset, never)
+    trainer.start(0, Recipe(Config({}), build, training), 0)
+    curve = [results[0] for results in iter(trainer.epoch, {})]
+    said = trainer.model(0).predict(split.x, verbose=0)
+    plain = np.sign(said[:, 0]) if units == 1 else said.argmax(axis=1)
+    assert curve[-1].val_score == (plain == np.array(labels)[split.y]).mean() > 0.9
 
 
 def test_a_loss_of_the_logarithm_is_refused() -> None:
