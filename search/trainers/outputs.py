@@ -480,6 +480,8 @@ def last_activation(model: "keras.Model") -> str | None:
         return last_activation(layer)
     if type(layer).__name__ == "InputLayer" or not _is_of_keras(type(layer)):
         return None  # what an author's layer calls its activation need not be its last step
+    if any(getattr(layer, name, None) for name in ("max_value", "negative_slope", "threshold")):
+        return None  # it is a ReLU of another shape
     if (function := getattr(layer, "activation", None)) is not None:
         name = getattr(function, "__name__", None) or type(function).__name__
         return _plain(name)

@@ -47,7 +47,9 @@ from search.trainers.outputs import (
 from search.trainers.schedules import is_constant
 
 TRIES, TRIED_ROWS = 8, 8  # of other weights in a model that hides its end, and of examples there
+CLIPPED = 4  # of the draws, of both signs, that end at the same number
 STRETCH = 3.0  # deviations of what a linear end then gives: beyond 1 more often than not
+FAR = 3.0  # deviations, or powers of e
 SLACK = 0.1  # of the width of the targets, by which they may lie beyond what a model can say
 # What says how long a trial may run and how it is judged; no trial may choose it for itself.
 _STUDYS = {"epochs", "patience", "best_weights"}
@@ -132,7 +134,8 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
     What its author compiled stays as it is: learning rate, schedule, loss and metrics. Such a
     model is trained on raw targets, since its loss was chosen for them. One that was not compiled
     gets the loss that fits its outputs and the study's training settings; its targets are
-    standardized, see `search.trainers.model`, where its last unit is linear.
+    standardized, see `search.trainers.model`, where its last unit is linear, or may say any number
+    and is far from them otherwise.
 
     A key that ``build`` asks for is its author's. One that it leaves, and that is a setting of
     `Training`, is that setting of a model that was not compiled.
@@ -166,7 +169,7 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
         problem = _measured(model, _raw(problem), few, said)
         return OwnModel(model, recipe, problem, outputs)
     recipe = replace(recipe, training=_settled(recipe, config))
-    if outputs.meaning is Meaning.NUMBER and last_activation(model) != "linear":
+    if outputs.meaning is Meaning.NUMBER and not _takes_standardized(model, problem, few.x, said):
         problem = _raw(problem)
     networks.compile_with(model, recipe.training, _loss(outputs))
     return OwnModel(model, recipe, problem, outputs)
@@ -386,25 +389,45 @@ def _reach(model: keras.Model, few: NDArray[Any]) -> tuple[float, float]:
     """Return between which numbers all outputs lie, as far as can be told.
 
     A model that hides its end is tried with other weights: a sigmoid stays between 0 and 1 whatever
-    they are. From outputs that are all the same nothing follows.
+    they are, and what is clipped comes to the same number again and again. From outputs that are all
+    the same nothing follows.
     """
     last = last_activation(model)
     if last in REACH:
         return REACH[last]
     if last == "linear" or not model.trainable_weights:
         return EVERYWHERE
-    bounds, ends = [SHARES, SIGNED, POSITIVE], (np.inf, -np.inf)
     try:
-        for said in _tried(model, few[:TRIED_ROWS]):
-            bounds = [
-                (low, high) for low, high in bounds if said.min() >= low and said.max() <= high
-            ]
-            ends = min(ends[0], said.min()), max(ends[1], said.max())
-            if not bounds:
-                return EVERYWHERE
+        ends = np.array([(said.min(), said.max()) for said in _tried(model, few[:TRIED_ROWS])])
     except Exception:  # weights that are no numbers, say
         return EVERYWHERE
-    return bounds[0] if ends[0] < ends[1] else EVERYWHERE
+    least, most = float(ends[:, 0].min()), float(ends[:, 1].max())
+    if not least < most:
+        return EVERYWHERE
+    known = (SHARES, SIGNED, POSITIVE, EVERYWHERE)
+    low, high = next((low, high) for low, high in known if least >= low and most <= high)
+    if np.count_nonzero(ends[:, 0] == least) >= CLIPPED:
+        low = max(low, least)
+    if np.count_nonzero(ends[:, 1] == most) >= CLIPPED:
+        high = min(high, most)
+    return low, high
+
+
+def _takes_standardized(model: keras.Model, problem: Problem, few: NDArray[Any], said: Any) -> bool:
+    """Say whether a model that is not compiled shall be trained on standardized targets.
+
+    One that hides its end, or wraps it, may be in the targets' unit by what its author does there.
+    It is not where what it says before it is trained is far from them, and nearer to the others.
+    """
+    if (last := last_activation(model)) == "linear" or last in REACH:
+        return last == "linear"
+    numbers = keras.ops.convert_to_numpy(said).astype(np.float64)
+
+    def away(mean: float, scale: float) -> float:
+        return abs(numbers.mean() - mean) / scale + abs(np.log(max(numbers.std(), 1e-9) / scale))
+
+    own, others = away(problem.target_mean, problem.target_scale), away(0.0, 1.0)
+    return bool(own > others + FAR) and _reach(model, few) == EVERYWHERE
 
 
 def _tried(model: keras.Model, few: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -84,10 +84,16 @@ def test_a_hidden_end_that_is_linear_reaches_everything(seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("activation", "said"),
-    [("sigmoid", "from 0 to 1"), ("tanh", "from -1 to 1"), ("softplus", "from 0 to inf")],
+    [
+        ("sigmoid", "from 0 to 1"),
+        ("tanh", "from -1 to 1"),
+        ("softplus", "from 0 to inf"),
+        (LAYERS.ReLU(max_value=2.0), "from 0 to 2"),
+        (lambda x: keras.ops.clip(x, -3.0, 2.0), "from -3 to 2"),
+    ],
 )
 def test_a_hidden_end_that_is_bounded_is_found_and_left_as_it_was(
-    activation: str, said: str
+    activation: Any, said: str
 ) -> None:
     built: list[keras.Model] = []
 
@@ -102,6 +108,40 @@ def test_a_hidden_end_that_is_bounded_is_found_and_left_as_it_was(
     untouched(data(None).validation.x)
     for one, other in zip(built[0].get_weights(), untouched.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("end", "standardized"),
+    [
+        (lambda: Hiding(LAYERS.Dense(4, "relu"), LAYERS.Dense(1)), True),
+        (lambda: LAYERS.SpectralNormalization(LAYERS.Dense(1)), True),
+        (lambda: Hiding(LAYERS.Dense(1), LAYERS.Rescaling(5e4, 2e5)), False),
+        (lambda: Hiding(LAYERS.Dense(1, "softplus")), False),
+    ],
+)
+def test_an_end_that_hides_is_trained_in_the_unit_that_it_speaks(
+    end: Callable[[], Any], standardized: bool
+) -> None:
+    near = data(None).validation
+    far = Split(near.x, 2e5 + 5e4 * near.x[:, 0].astype(np.float64))
+    dataset = Dataset(name="own", sha256="", train=far, validation=far, classes=None)
+    recipe = Recipe(
+        Config({}), lambda _config: keras.Sequential([keras.Input((8,)), end()]), Training(epochs=1)
+    )
+    found = own_model(recipe, Problem.of(dataset), 0, far).problem
+    assert (found.target_scale != 1.0) is standardized
+
+
+def test_a_relu_of_another_shape_ends_where_it_ends() -> None:
+    def build(**settings: float) -> keras.Model:
+        layers = [LAYERS.Dense(1), LAYERS.ReLU(**settings)]
+        model = keras.Sequential([keras.Input((8,)), *layers])
+        model.compile("sgd", "mse", jit_compile=False)
+        return model
+
+    made(lambda: build(negative_slope=0.1))
+    with pytest.raises(ModelError, match="gives numbers from 0 to 2, and most targets"):
+        made(lambda: build(max_value=2.0))
 
 
 def test_a_hidden_sigmoid_is_no_logit() -> None:
