@@ -3,6 +3,8 @@
 import runpy
 import sys
 
+from search.cli import typed
+
 COMMANDS = {
     "search.run": "create or continue a study: search, confirm, report",
     "search.worker": "one more worker on a study or a whole store, from any machine",
@@ -24,7 +26,7 @@ def dispatch() -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         return
     for name, does in COMMANDS.items():
-        print(f"python -m {name:16} {does}")
+        print(f"{typed(name.removeprefix('search.')):32} {does}")
     print("\nEach of them explains itself with --help.")
     if module and sys.argv[1:] != ["--help"]:
         print(f"error: there is no command {sys.argv[1]!r}; take one of these", file=sys.stderr)

@@ -31,6 +31,7 @@ from search.errors import (
     reason_of,
 )
 
+SCRIPT = "hyperparameter-search"  # what pip installs for those who have a search.py of their own
 DEFAULT_STORAGE = "sqlite:///runs/search.db"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -239,6 +240,13 @@ def _has_folder() -> bool:
         Path.cwd()
         return True
     return False
+
+
+def typed(command: str) -> str:
+    """Return what to type for a command of ours, like "run", in the way that this one was."""
+    # What Python itself was given: a command that starts another changes what it says of itself.
+    by_script = any(Path(one).stem == SCRIPT for one in sys.orig_argv[1:2])
+    return f"{SCRIPT} {command}" if by_script else f"python -m search.{command}"
 
 
 def asked_backend() -> tuple[str, str]:

@@ -28,7 +28,7 @@ import re
 
 LONGEST_LINE = 1000  # characters of a message; the middle of a longer one is left out
 REASON = 500  # characters of what another program says
-WHOLE = 4000  # or of what Keras says of somebody's model, which ends in the shapes that do not fit
+QUOTED = 4000  # or of what Keras says of somebody's model, which ends in the shapes that do not fit
 _PREAMBLE = r"Exception encountered when calling [\w.]+\(\)\.\s*"  # of Keras
 
 
@@ -102,7 +102,7 @@ class SpecError(UsageError):
 class ModelRefused(SpecError):
     """The study's own model cannot be trained, judged or kept."""
 
-    longest = LONGEST_LINE + WHOLE
+    longest = LONGEST_LINE + QUOTED
 
 
 class StoreNotFound(UsageError):

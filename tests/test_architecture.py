@@ -214,6 +214,7 @@ DOORS = {
     "_registry": "TensorFlow has no other way to forget a function that it traced",
     "_keras_history": "Keras has no other way from a tensor to the layer that made it",
     "_inbound_nodes": "nor from a layer to the one before",
+    "_flatten_layers": "nor to the layers within one that is no model",
     "_inmemory_cache": "optuna-dashboard has no other way to look at each trial once",
     "_cached_extra_study_property_cache": "nor another name for what it then knows",
 }

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from search.cli import typed
 from search.health.verdict import Kind
 from search.result.beside import comparisons
 from search.result.factors import (
@@ -235,8 +236,9 @@ def commands(result: "Result") -> list[tuple[str, str]]:
     """Return the commands that repeat the study and its winner, each with what it repeats."""
     changes = "".join(_option(name, value) for name, value in result.settings.items())
     found = [("The study", result.command + changes)]
-    if result.winner is not None and "search.run" in result.command:
-        replay = result.command.replace("search.run", "search.replay")
+    run = f"{typed('run')} "
+    if result.winner is not None and result.command.startswith(run):
+        replay = result.command.replace(run, f"{typed('replay')} ", 1)
         found.append(("The winner", f"{replay} --trial {result.winner.number}"))
     return found
 

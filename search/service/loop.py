@@ -11,7 +11,7 @@ from typing import Protocol
 from optuna.trial import FrozenTrial
 
 from search.errors import (
-    WHOLE,
+    QUOTED,
     LanesExhausted,
     SearchError,
     StoreGone,
@@ -226,7 +226,7 @@ class Loop:
         except (UsageError, LanesExhausted):
             raise  # the study's definition or the trainer is at fault, not these trials
         except Exception as error:
-            reason = reason_of(error, WHOLE)
+            reason = reason_of(error, QUOTED)
             for lane in lanes:
                 self._fail(lane, reason)
             self._failures.append(type(error).__name__)

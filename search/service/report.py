@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from search.cli import typed
 from search.errors import SearchError, printable, reason_of
 from search.result.markdown import markdown
 from search.result.tables import best_json, trials_csv
@@ -151,7 +152,7 @@ class Written:
         if self._fault is not None:
             raise SearchError(
                 f"{self.out} does not hold the results: {self._fault.strerror}; they are kept in "
-                "the store, and search.report writes them again"
+                f"the store, and {typed('report')} writes them again"
             ) from self._fault
 
 

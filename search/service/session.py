@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from search.cli import DEFAULT_STORAGE, Options
+from search.cli import DEFAULT_STORAGE, Options, typed
 from search.errors import (
     DataCorrupt,
     SpecChanged,
@@ -137,7 +137,7 @@ class Session:
         if stored is None or not self.store.has(self.name):
             raise StudyNotFound(
                 f"there is no study {self.name} in {self.store.database.shown_url}; "
-                "search.run creates it"
+                f"{typed('run')} creates it"
             )
         self._agree(file, settings, stored)
 
@@ -328,7 +328,7 @@ class Session:
         # What the environment says it says again, in a container under a name of its own network.
         if self.options.storage not in (DEFAULT_STORAGE, os.environ.get("OPTUNA_STORAGE")):
             words += ["--storage", self.store.database.shown_url]
-        return f"python -m search.run {shlex.join(words)}"
+        return f"{typed('run')} {shlex.join(words)}"
 
     def result(self) -> Result:
         """Read what the study has come to."""

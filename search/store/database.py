@@ -17,6 +17,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
+from search.cli import typed
 from search.errors import StoreError, StoreGone, StoreNotFound
 from search.rights import CLOSED_FOLDER
 from search.store import tables
@@ -64,7 +65,7 @@ class Database:
             if self.sqlite and not create:
                 if not self._address.file.exists():
                     raise StoreNotFound(
-                        f"there is no store {self.shown_url}; search.run creates it"
+                        f"there is no store {self.shown_url}; {typed('run')} creates it"
                     )
                 if is_sealed(self._address.file):
                     self._opened_by = self._address.sealed()
@@ -179,7 +180,7 @@ class Database:
         if not self.patience(self._ready):
             if not create:
                 raise StoreNotFound(
-                    f"there are no studies in {self.shown_url}; search.run creates one"
+                    f"there are no studies in {self.shown_url}; {typed('run')} creates one"
                 )
             if self.sqlite:
                 folder = self._address.file.absolute().parent

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from search.backend import defaults
 from search.data.splits import Split
-from search.errors import WHOLE, ModelError, SpecError, reason_of
+from search.errors import QUOTED, ModelError, SpecError, reason_of
 from search.study.metric import Reads
 from search.study.recipe import Recipe, setting_names
 from search.study.seeds import derive
@@ -234,7 +234,7 @@ def _said(model: keras.Model, few: NDArray[Any]) -> Any:
     except Exception as error:
         raise ModelError(
             f"the model must take examples of shape {few.shape[1:]}, and it says "
-            f"{reason_of(error, WHOLE)}"
+            f"{reason_of(error, QUOTED)}"
         ) from error
     if said is None:
         raise ModelError("the model's call() returns None: let it return its outputs")

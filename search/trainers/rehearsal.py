@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.splits import Dataset, Given, Split
-from search.errors import WHOLE, ModelError, ModelRefused, SpecError, UsageError, reason_of
+from search.errors import QUOTED, ModelError, ModelRefused, SpecError, UsageError, reason_of
 from search.health.cadence import never
 from search.study.recipe import Recipe, setting_names
 from search.study.seeds import derive
@@ -75,7 +75,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         raise ModelRefused(
             f"model: build(config) must give a model that can be trained; "
             f"{_hint(error, _weights(spec, dataset))}with the "
-            f"first configuration, {dict(recipe.config)}, it says {reason_of(error, WHOLE)}"
+            f"first configuration, {dict(recipe.config)}, it says {reason_of(error, QUOTED)}"
         ) from error
 
 
@@ -236,12 +236,12 @@ def _check_kept(model: keras.Model, said: NDArray[Any], x: Given, unit: float) -
         content = saved(model)
     except Exception as error:
         raise ModelError(
-            f"it cannot be saved; give its layers a get_config(): {reason_of(error, WHOLE)}"
+            f"it cannot be saved; give its layers a get_config(): {reason_of(error, QUOTED)}"
         ) from error
     try:
         again = loaded(content)
     except Exception as error:
-        raise ModelError(_unloadable(reason_of(error, WHOLE))) from error
+        raise ModelError(_unloadable(reason_of(error, QUOTED))) from error
     if not close(said, answers_of(again, x), unit):
         raise ModelError(
             "loaded from its file it answers otherwise; what training changes must be a weight "

@@ -287,7 +287,8 @@ def test_a_console_script_works_beside_a_users_own_search(tmp_path: Path) -> Non
         [script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "run" in done.stdout
+    assert done.stdout.startswith("hyperparameter-search run "), "what its user can type"
+    assert "python -m" not in done.stdout
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the machine has no full device")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from search.cli import typed
 from search.optimum import Optimum
 from search.page import page
 from search.result.markdown import markdown
@@ -245,6 +246,13 @@ def test_the_report_has_the_best_trials_the_confirmation_and_the_reasons() -> No
     assert ["complete", "all epochs done", "2"] in reasons
     assert ["failed", 'ValueError: a|b, "c" and d', "1"] in reasons
     assert "python -m search.replay --study study --name mine --trial 0\n" in markdown(MET)
+
+
+def test_its_commands_are_as_its_reader_called_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.orig_argv", ["python", "/bin/hyperparameter-search", "run"])
+    by_script = replace(MET, command=f"{typed('run')} --study study")
+    assert "hyperparameter-search run --study study" in markdown(by_script)
+    assert "hyperparameter-search replay --study study --trial 0\n" in markdown(by_script)
     assert "SHA-256 5ba" in markdown(MET)
     assert "hardly win" not in markdown(MET)
 
