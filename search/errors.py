@@ -14,6 +14,7 @@ SearchError                  exit status 1
 ├── DataError
 │   └── DataUnavailable
 ├── LanesExhausted               the caller halves the lanes and goes on
+├── Unmeasured                   the caller does what needs no measuring
 ├── ModelError                   costs a trial; before a study's first trial it is a ModelRefused
 ├── StoreError
 │   ├── StoreGone
@@ -139,6 +140,10 @@ class DataCorrupt(DataError, UsageError):
 
 class LanesExhausted(SearchError):
     """The device's memory does not hold that many lanes; use fewer."""
+
+
+class Unmeasured(SearchError):
+    """This machine's clock showed no time while lanes were measured."""
 
 
 class ModelError(SearchError):

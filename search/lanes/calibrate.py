@@ -14,7 +14,7 @@ from time import perf_counter
 from search.backend import accelerated, threads
 from search.caches import cache_folder
 from search.data.splits import Dataset
-from search.errors import LanesExhausted
+from search.errors import LanesExhausted, Unmeasured
 from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
@@ -83,7 +83,11 @@ def calibrate(
     choice = _remembered(file)
     if choice is None:
         wide = (lambda: trainer(cores * width, width)) if widens else None
-        choice = _by_cores(on_each, wide, batches)
+        try:
+            choice = _by_cores(on_each, wide, batches)
+        except Unmeasured as error:
+            each = "one for each core, or for each trial"
+            return on_each, f"{_count(cores)}: {each}, since {_unmeasured(error)}"
         _remember(file, choice)
     if choice.width is not None:
         return trainer(choice.lanes, choice.width), choice.reason
@@ -94,11 +98,16 @@ def calibrate(
 def _doubled(trainer: Callable[[int], LanesTrainer], most: int) -> tuple[LanesTrainer, str]:
     """Double the lanes of an accelerator as long as that pays."""
     best = trainer(1)
-    rates = {1: best.lane_steps_per_second()}
+    try:
+        rates = {1: best.lane_steps_per_second()}
+    except Unmeasured as error:
+        return best, f"{_count(1)}: {_unmeasured(error)}; --lanes says how many"
     while (lanes := 2 * best.lanes) <= most:
         try:
             more = trainer(lanes)
             rates[lanes] = more.lane_steps_per_second()
+        except Unmeasured as error:
+            return best, _reason(rates, best.lanes, f"with {lanes} {_unmeasured(error)}")
         except LanesExhausted:
             return best, _reason(rates, best.lanes, f"memory does not hold {lanes}")
         if rates[lanes] < WORTH * rates[best.lanes]:
@@ -151,6 +160,10 @@ def _operations(dataset: Dataset, structure: Structure) -> float:
 
 def _count(lanes: int) -> str:
     return f"{lanes} {'lane' if lanes == 1 else 'lanes'}"
+
+
+def _unmeasured(error: Unmeasured) -> str:
+    return f"nothing could be measured: {str(error)[0].lower()}{str(error)[1:-1]}"
 
 
 def _reason(rates: dict[int, float], best: int, end: str) -> str:
@@ -210,7 +223,8 @@ def fitting(
                 dataset, structure, lanes, structures=structures, library=library
             )
             if accelerated():
-                trainer.lane_steps_per_second(steps=1)  # compiled programs take memory too
+                with contextlib.suppress(Unmeasured):
+                    trainer.lane_steps_per_second(steps=1)  # compiled programs take memory too
         except LanesExhausted:
             if lanes == 1:
                 raise

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from search.backend import accelerated, free_memory, pool, put, to_numpy
 from search.data.splits import Dataset, Split
-from search.errors import LanesExhausted
+from search.errors import LanesExhausted, Unmeasured
 from search.health.cadence import Cadence, at_rungs
 from search.health.measures import quantiles
 from search.health.snapshot import Snapshot
@@ -316,6 +316,10 @@ class LanesTrainer:
 
         Only while all lanes are free. What is timed are whole epochs, with their validation, or
         as many steps of them: a difference between two timings may be nothing.
+
+        Raises:
+            Unmeasured: the clock shows no time at all, as a coarse one may, or one that was set.
+
         """
         assert not self._trials, "the lanes are not free"
         group = self._group(self._largest)
@@ -330,6 +334,8 @@ class LanesTrainer:
 
         seconds(1)  # compiles
         shortest = min(seconds(steps) for _ in range(3))
+        if shortest <= 0:
+            raise Unmeasured
         return len(stacks) * self.width * steps / shortest
 
     def shrink(self, lanes: int) -> None:

@@ -161,3 +161,15 @@ def test_a_rate_is_never_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(100))
     monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))
     assert trainer.lane_steps_per_second() == 400 // 16
+
+
+@pytest.mark.parametrize(("accelerated", "lanes"), [(False, 4), (True, 1)])
+def test_that_nothing_could_be_measured_is_said(
+    accelerated: bool, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "accelerated", lambda: accelerated)
+    monkeypatch.setattr("time.perf_counter", lambda: 7.0)  # a clock that stands
+    for _ in range(2):  # nothing is remembered of it
+        trainer, reason = calibrate(blobs(), STRUCTURE, most=100)
+        assert trainer.lanes == lanes
+        assert "nothing could be measured: this machine's clock showed no time" in reason
