@@ -153,6 +153,11 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
     """
     config = _Watched(recipe.config)
     model, said = _answering(recipe, config, seed, few)
+    if not model.trainable_variables:
+        raise ModelError(
+            "the model has no weights that are trained: leave trainable = False out of one of its "
+            "layers, or add a Dense layer"
+        )
     _check_predicts(model, few.x, said)
     outputs = Outputs.of(model, problem.labels, said)
     if not np.isfinite(keras.ops.convert_to_numpy(said).astype(np.float64)).all():
@@ -395,7 +400,7 @@ def _reach(model: keras.Model, few: NDArray[Any]) -> tuple[float, float]:
     last = last_activation(model)
     if last in REACH:
         return REACH[last]
-    if last == "linear" or not model.trainable_weights:
+    if last == "linear":
         return EVERYWHERE
     try:
         ends = np.array([(said.min(), said.max()) for said in _tried(model, few[:TRIED_ROWS])])

@@ -65,8 +65,9 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         _check_heeded(spec, heeded, few)
         if other and (what := _weights(spec, dataset)):
             _check_weighed(other, recipe, spec.seed, few, what)
-        if note:
-            _logger.warning("%s", note)
+        for line in (note, _unused(other, spec.training) if other else ""):
+            if line:
+                _logger.warning("%s", line)
     except UsageError:
         raise
     except ModelError as error:
@@ -106,6 +107,19 @@ def _check_heeded(spec: StudySpec, heeded: set[str], few: Dataset) -> None:
             f"space: build(config) asks for {min(left)} in no configuration that was tried, and no "
             "trial depends on it; ask for it at the top of build, or leave it out of the space"
         )
+
+
+def _unused(model: keras.Model, training: Training) -> str:
+    """Return which of the study's settings say nothing of a model, as its author compiled it."""
+    names = ("optimizer", "learning_rate", "momentum", "nesterov", "weight_decay")
+    usual = Training(epochs=1)
+    named = [one for one in names if getattr(training, one) != getattr(usual, one)]
+    if not (model.compiled and named):
+        return ""
+    return (
+        "build compiles its model, whose optimizer keeps its own settings; not used of the study's "
+        f"Training: {', '.join(named)}"
+    )
 
 
 def _check_chance(model: keras.Model, recipe: Recipe, seed: int, few: Dataset) -> str:

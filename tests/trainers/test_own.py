@@ -149,13 +149,15 @@ def test_a_hidden_sigmoid_is_no_logit() -> None:
         made(lambda: hiding(LAYERS.Dense(4), LAYERS.Dense(1, "sigmoid"), loss=LOGITS), 2)
 
 
-def test_weights_that_are_not_trained_tell_nothing_of_an_end() -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_model_of_which_nothing_is_trained_is_refused(compiled: bool) -> None:
     def build() -> keras.Model:
-        model = hiding(small())
+        model = hiding(small()) if compiled else keras.Sequential([keras.Input((8,)), small()])
         model.trainable = False
         return model
 
-    made(build)
+    with pytest.raises(ModelError, match="no weights that are trained: leave trainable = False"):
+        made(build)
 
 
 class Predicting(Hiding):

@@ -280,6 +280,23 @@ def test_that_nothing_is_drawn_is_told_in_a_line(
     assert len(said) == told
 
 
+def left(_config: Config) -> keras.Model:
+    return keras.Sequential([keras.Input((3,)), LAYERS.Dense(2, "softmax")])
+
+
+@pytest.mark.parametrize(("build", "told"), [(plain, True), (left, False)])
+def test_what_a_model_that_is_compiled_does_not_use_is_told(
+    build: Callable[[Config], keras.Model],
+    told: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dataset = of_file(tmp_path, whole("float32", 9), np.arange(ROWS) % 2)
+    tried(build, dataset, learning_rate=0.3, optimizer="rmsprop")
+    said = "not used of the study's Training: optimizer, learning_rate"
+    assert caplog.text.count(said) == told
+
+
 # -- whether it matters which examples have weight -----------------------------------------------
 
 
