@@ -183,7 +183,8 @@ def above_zero(said: NDArray[Any]) -> NDArray[Any]:
 
 
 def of_most(said: NDArray[Any]) -> NDArray[Any]:
-    return said.argmax(axis=1)
+    guesses: NDArray[Any] = said.argmax(axis=1)
+    return guesses
 
 
 halves, signs, largest = right(over_half), right(above_zero), right(of_most)
