@@ -1,6 +1,7 @@
 """What the columns of a table are: numbers, categories, dates, or nothing to learn from."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.extent import LARGEST
-from search.data.frames import CODE
+from search.data.frames import BEFORE, BEHIND, CODE
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 
@@ -45,9 +46,10 @@ DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(
 # Numbers as people write them, with what parts thousands or stands before the decimals.
 WRITTEN = re.compile(
     r"\s*[-+]?([1-9]\d{0,2}([,.'\u2019\u00a0\u202f])\d{3}(\2\d{3})*((?!\2)[.,]\d+)?|"
-    r"[1-9]\d{0,2}( \d{3})+,\d+|\d+,\d+)\s*"
+    r"[1-9]\d{0,2}( \d{3})+(,\d+)?|\d+,\d+)\s*"
 )
 TEXTS = 1000  # texts of many, from which it follows whether dates are looked for
+AMOUNT = re.compile(rf"{BEFORE}(?P<number>\d[\d.,'\u2019\u00a0\u202f ]*?){BEHIND}")  # 12 kg, $ 5
 MONTHS = 12
 CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
 SAY_WHICH = "say whether the day comes first: Table(..., reading={'dayfirst': True}), or False"
@@ -74,7 +76,7 @@ def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
         return _text(series)
     if column.kind is ColumnKind.DATE:
         return _days(series, column.name, column.dayfirst).astype(np.float32)
-    numbers = numbers_in(series, column.name)
+    numbers = numbers_in(series, column.name, column.unit)
     with np.errstate(invalid="ignore"):
         beyond = np.abs(numbers) > LARGEST
     if beyond.any():
@@ -139,7 +141,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _with_missing(column: Column) -> str:
-    return f"{column.name} ({column.missing} missing)" if column.missing else column.name
+    said = [f"in {column.unit}"] if column.unit else []
+    said += [f"{column.missing} missing"] if column.missing else []
+    return f"{column.name} ({', '.join(said)})" if said else column.name
 
 
 def _understood(
@@ -158,7 +162,10 @@ def _understood(
         note = "the study says so"
     text = kind is ColumnKind.CATEGORY and (not _is_number(series) or _is_merged(series))
     first = day_first(series, dayfirst) if kind is ColumnKind.DATE else None
-    column = Column(name=name, kind=kind, text=text, missing=missing, note=note, dayfirst=first)
+    unit = unit_of(series.dropna()) if kind is ColumnKind.NUMBER else ""
+    column = Column(
+        name=name, kind=kind, text=text, missing=missing, note=note, dayfirst=first, unit=unit
+    )
     if kind is not ColumnKind.DROP:
         values_of(column, series)  # refuses what it cannot be
     return column
@@ -213,10 +220,41 @@ def numbers_of(values: pd.Series, name: str) -> pd.Series:
     written = values.astype(object).str.fullmatch(WRITTEN) & numbers.isna()
     if written.any() and (numbers.notna() | written).mean() > MOSTLY:
         raise DataCorrupt(
-            f"the column {name!r} holds numbers like {_shown(odd := values[written].iloc[0])}; say "
-            f"what parts their thousands and decimals{_as_options(str(odd))}"
+            f"the column {name!r} holds numbers like {_shown(values[written].iloc[0])}; say what "
+            f"parts their thousands and decimals{_as_options(values[written])}"
         )
     return numbers
+
+
+def unit_of(values: pd.Series) -> str:
+    """Return the one unit that all of these are numbers in, like "kg"; "" where there is none such.
+
+    Args:
+        values: of a column, none missing.
+
+    """
+    if _is_number(values) or not len(values) or not isinstance(values.iloc[0], str):
+        return ""
+    if not (first := _unit(values.iloc[0])):
+        return ""
+    return first if all(_unit(value) == first for value in values.unique()) else ""
+
+
+def _unit(value: object) -> str:
+    found = AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    if found is None or (found["before"] and found["after"]):
+        return ""
+    return found["before"] or found["after"] or ""
+
+
+def bare(values: pd.Series, unit: str) -> pd.Series:
+    """Return numbers without the unit beside them; what is none in it stays as it is."""
+
+    def number(value: object) -> object:
+        found = AMOUNT.fullmatch(value) if isinstance(value, str) else None
+        return value if found is None or _unit(value) != unit else found["sign"] + found["number"]
+
+    return values.astype(object).map(number)
 
 
 def numbers_and(text: pd.Series) -> str:
@@ -229,21 +267,42 @@ def _where(odd: pd.Series) -> str:
     return f"{rows_in_words(len(odd))} ({_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1})"
 
 
-def _as_options(written: str) -> str:
-    """Return how a number is read that is written in such a way."""
+def _as_options(written: pd.Series) -> str:
+    """Return how numbers are read that are written in such ways."""
+    told = [_marks(text) for text in written.unique()]
+    read = next((one for one in told if one), None)
+    if read is None:  # 1,234 alone tells nothing
+        mark = re.sub(r"[\d+\- ]", "", str(written.iloc[0]))[:1] or " "
+        either = {"thousands": mark}
+        if mark not in ",.":
+            return _told_to_pandas(either)
+        either |= {"decimal": "."} if mark == "," else {"decimal": ","}
+        return f"{_told_to_pandas(either)}; or {_told_to_pandas({'decimal': mark})[2:]}"
+    return _told_to_pandas(read)
+
+
+def _marks(written: str) -> dict[str, str] | None:
+    """Return what parts the thousands and decimals of a number, None where it leaves that open."""
     digits = re.split(r"\D", written.strip(" +-"))
     marks = [mark for mark in written.strip(" +-") if not mark.isdigit()]
     if len(set(marks)) > 1:
-        read = {"thousands": marks[0], "decimal": marks[-1]}
-    elif all(len(three) == 3 for three in digits[1:]):
-        read = {"thousands": marks[0], "decimal": "," if marks[0] == "." else "."}
-    else:
-        read = {"decimal": marks[0]}
-    words = " ".join(f"--read {key}={value}" for key, value in read.items())
-    return f": Table(..., reading={read}), with --data {words}"
+        return {"thousands": marks[0], "decimal": marks[-1]}
+    if len(marks) > 1:
+        return {"thousands": marks[0], "decimal": "," if marks[0] == "." else "."}
+    if len(digits[-1]) != 3 or not 1 <= len(digits[0]) <= 3 or digits[0].startswith("0"):
+        return {"decimal": marks[0]}
+    return None
+
+
+def _told_to_pandas(read: Mapping[str, str]) -> str:
+    words = " ".join(f"--read {shlex.quote(f'{key}={value}')}" for key, value in read.items())
+    return f": Table(..., reading={dict(read)}), with --data {words}"
 
 
 def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:
+    unit = unit_of(values) if values.nunique() > FEW_LEVELS else ""
+    if unit and numbers_of(bare(values, unit), name).notna().all():
+        return ColumnKind.NUMBER, ""
     numbers = numbers_of(values, name)
     if _are_compact(values):
         return ColumnKind.DATE, ""
@@ -413,9 +472,10 @@ def _is_merged(series: pd.Series) -> bool:
         return len(np.unique(numbers.astype(np.float32))) < series.nunique()
 
 
-def numbers_in(series: pd.Series, name: str) -> NDArray[np.float64]:
+def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float64]:
     """Return a column's values as numbers, NaN where there is none, ``[row]``.
 
+    Numbers in a unit are given in it, since nobody knows what 45 is where all others were 45%.
     Durations and dates are seconds, the latter since 1970, whatever unit pandas keeps them in.
 
     Raises:
@@ -429,6 +489,13 @@ def numbers_in(series: pd.Series, name: str) -> NDArray[np.float64]:
     if _is_date(series):
         return _days(series, name, None) * IN_A_DAY
     there = series.dropna()
+    if unit:
+        if len(odd := there[[_unit(value) != unit for value in there]]):
+            raise DataCorrupt(
+                f"the column {name!r} holds {_shown(odd.iloc[0])}, which is no number in {unit}; "
+                "write it as the others of its column are"
+            )
+        there = bare(there, unit)
     if there.dtype.kind in "OTU" or isinstance(there.dtype, pd.StringDtype):
         there = there.map(lambda value: TRUTH.get(str(value).casefold(), value))
     numbers = pd.to_numeric(there, errors="coerce")

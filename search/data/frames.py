@@ -29,6 +29,10 @@ POINT = re.compile(r"[-+]?\d*\.\d+")
 COMMA = re.compile(r"[-+]?\d*,(\d{1,2}|\d{4,})")
 GROUPED = re.compile(r"[-+]?\d{1,3}(\.\d{3})+,\d+")
 CODE = re.compile(r"0\d+")  # a number that nobody writes so: 007 is a name, or 01234 a place
+_SIGN = "[$\u20ac\u00a3\u00a5\u20b9]"
+_WORD = "[^\\W\\d_]+[\u00b2\u00b3]?"
+BEFORE = rf"\s*(?P<sign>[-+]?)(?:(?P<before>{_SIGN}|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD) ?)?"
+BEHIND = rf"(?: ?(?P<after>[%\u2030\u00b0]|{_SIGN}|{_WORD}(?:/{_WORD})?))?\s*"
 BOOLS = {bool, np.bool_}
 NUMBER = (Real, np.bool_)  # of Python, and what NumPy does not count among these
 TRUTHS = {"TRUE", "FALSE", "true", "false"}  # which pandas would give back as True and False
@@ -261,23 +265,34 @@ class _File:
         return options
 
     def as_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Take what parts thousands out of columns that hold nothing but numbers."""
-        thousands = self.options.get("thousands")
-        if not thousands:
+        """Write numbers as Python does in columns that hold nothing else, but for their unit."""
+        thousands, decimal = self.options.get("thousands"), self.options.get("decimal", ".")
+        if not thousands and decimal == ".":
             return frame
-        decimal = self.options.get("decimal", ".")
-        whole = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|\d+"
-        number = re.compile(rf"\s*[-+]?(?:{whole})(?:{re.escape(decimal)}\d*)?\s*")
+        grouped = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
+        number = re.compile(
+            rf"{BEFORE}(?P<number>(?:{grouped}\d+)(?:{re.escape(decimal)}\d*)?){BEHIND}"
+        )
+
+        def plain(text: str) -> str:
+            found = number.fullmatch(text)
+            assert found is not None, "it was asked before"
+            start, end = found.span("number")
+            digits = found["number"].replace(thousands or decimal, "" if thousands else ".")
+            return f"{text[:start]}{digits.replace(decimal, '.')}{text[end:]}"
+
         changed = {}
         for name in frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]:
             texts = frame[name].astype(object)
             fits = texts.map(lambda one: isinstance(one, str) and bool(number.fullmatch(one)))
             if str(name) in self.text or 2 * fits.sum() <= texts.notna().sum():
                 continue
-            plain = texts[fits].str.replace(thousands, "").str.replace(decimal, ".")
             # Where something else is among them, it is named and refused as in any such column.
-            texts = texts.where(~fits, plain)
-            changed[name] = pd.to_numeric(texts) if (fits | texts.isna()).all() else texts
+            texts = texts.where(~fits, texts[fits].map(plain))
+            try:
+                changed[name] = pd.to_numeric(texts)
+            except ValueError:
+                changed[name] = texts
         return frame.assign(**changed) if changed else frame
 
 

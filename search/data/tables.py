@@ -1,7 +1,6 @@
 """A user's own table: read, understood, split, and encoded for networks."""
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from search.data.columns import (
     rows_in_words,
     told,
     understand,
+    unit_of,
     values_of,
 )
 from search.data.deal import Part, deal, times_of
@@ -38,9 +38,6 @@ from search.study.table import Column, ColumnKind, Table, TableSource
 from search.study.task import Task
 
 KINDS = {"f": np.float64, "i": np.int64, "u": np.uint64}  # of numbers as labels
-UNIT = re.compile(
-    r"\s*[-+]?(?:[$\u20ac\u00a3\u00a5] ?\d[\d.,]*|\d[\d.,]* ?[%$\u20ac\u00a3\u00a5])\s*"
-)
 _DATES = "dates; give numbers to predict, such as the days since the first"
 _DURATIONS = "durations; give numbers to predict, such as their hours"
 MOMENTS = {  # what labels are not, by pandas' names
@@ -290,7 +287,7 @@ class Opened:
         seen = self._seen
         for column in self.columns:
             number = column.kind is ColumnKind.NUMBER
-            if number and (flaw := _blurred(seen[column.name])):
+            if number and (flaw := _blurred(seen[column.name], column.unit)):
                 yield f"{column.name} holds {flaw}"
         yield from self.answers.alike()
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
@@ -467,11 +464,10 @@ def _settled(series: pd.Series, name: str, task: Task | None) -> pd.Series:
 
 def _check_numbers(series: pd.Series) -> None:
     """Refuse text among the numbers of a label, unless they are few enough to be classes."""
-    units = series.astype(object).str.fullmatch(UNIT)
-    if units.mean() > MOSTLY and series[units].nunique() > FEW_LEVELS:
+    if series.nunique() > FEW_LEVELS and unit_of(series):
         raise DataCorrupt(
-            f"the label {series.name!r} holds numbers with a unit, like {series[units].iloc[0]!r}; "
-            "write the numbers alone, or say task='classification' (--task classification) if "
+            f"the label {series.name!r} holds numbers with a unit, like {series.iloc[0]!r}; write "
+            "the numbers alone, or say task='classification' (--task classification) if "
             "each is the name of a class"
         )
     numbers = numbers_of(series, str(series.name))
@@ -488,8 +484,8 @@ def _digest(series: pd.Series) -> str:
     return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
 
 
-def _blurred(series: pd.Series) -> str | None:
-    numbers = numbers_in(series.dropna(), str(series.name))[:, None]
+def _blurred(series: pd.Series, unit: str) -> str | None:
+    numbers = numbers_in(series.dropna(), str(series.name), unit)[:, None]
     extent = Extent(len(numbers), sampled=True)
     extent.add(numbers)
     return (extent.lost() or "").replace(" in column 0", "") or None

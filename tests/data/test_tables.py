@@ -337,7 +337,10 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
         (["yes", "no", None] * 20, ColumnKind.CATEGORY),
         (["1", "2.5", None] * 20, ColumnKind.NUMBER),
         ([f"{value}" for value in "abc" * 20], ColumnKind.CATEGORY),
-        ([f"{value} miles" for value in range(60)], ColumnKind.DROP),
+        ([f"{value} miles" for value in range(60)], ColumnKind.NUMBER),
+        ([f"{value} {'miles' if value else 'km'}" for value in range(60)], ColumnKind.DROP),
+        ([f"Room {value}" for value in range(60)], ColumnKind.DROP),
+        ([f"{value % 3 * 12} months" for value in range(60)], ColumnKind.CATEGORY),
         (["2020-01-31", "2021/2/3", "2022-12-01T10:00"] * 20, ColumnKind.DATE),
         (pd.date_range("2020", periods=60, tz="UTC").tolist(), ColumnKind.DATE),
         (["31.01.2020", "1.2.2021", None] * 20, ColumnKind.DATE),
@@ -396,6 +399,51 @@ def test_moments_are_seconds_whatever_pandas_counts_them_in(unit: str) -> None:
     for dates in (since, since.dt.tz_localize("UTC")):
         found = values_of(number, dates)
         np.testing.assert_array_equal(found, np.array([86_400, np.nan], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("form", "unit", "reading"),
+    [
+        ("{:.1f} kg", "kg", {}),
+        ("{:.0f}%", "%", {}),
+        ("USD {:.2f}", "USD", {}),
+        ("${:,.0f}", "$", {"thousands": ","}),
+        ("{:.1f} m\u00b2", "m\u00b2", {"decimal": ","}),
+    ],
+)
+def test_numbers_in_a_unit_are_numbers_and_said(
+    form: str, unit: str, reading: dict[str, str], tmp_path: Path
+) -> None:
+    path, ages = tmp_path / "t.csv", 1000 + NUMBERS * 40
+    said = [form.format(age) for age in ages]
+    if "decimal" in reading:
+        said = [one.replace(".", ",") for one in said]
+    PEOPLE.assign(age=said).to_csv(path, index=False)
+    dataset = load(Table(str(path), label="income", reading=reading))
+    assert f"taken for numbers: age (in {unit}), married" in dataset.notes
+    assert dataset.table is not None
+    (kept,) = (Column.from_json(one) for one in dataset.table.described() if one["name"] == "age")
+    (piece,) = pieces(path, {**dataset.table.read_as, **reading}, ROWS, [])
+    np.testing.assert_allclose(values_of(kept, piece["age"]), ages, rtol=1e-3)
+    for other in ("1 lb", "1", 1.0):
+        with pytest.raises(DataCorrupt, match="'age' holds '?1.*, which is no number in "):
+            values_of(kept, pd.Series([other], dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "advised"),
+    [
+        (["7,434", "4,789"], ["thousands=, --read decimal=.", "decimal=,"]),
+        (["7,434", "0,126"], ["decimal=,"]),
+        (["7.434.111", "4.789.222"], ["thousands=. --read decimal=,"]),
+        (["7 434", "14 789"], ["'thousands= '"]),
+    ],
+)
+def test_advice_on_numbers_is_what_they_allow(numbers: list[str], advised: list[str]) -> None:
+    with pytest.raises(DataCorrupt, match="parts their thousands and decimals") as error:
+        understand(pd.DataFrame({"price": numbers * 20}), {}, {})
+    said = [part.split("--data --read ")[1] for part in str(error.value).split("; or ")]
+    assert said == advised
 
 
 def test_durations_are_learned_from() -> None:
