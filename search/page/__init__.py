@@ -17,7 +17,7 @@ from search.page.confusion import confusion
 from search.proof.mistakes import Deviations, Mistakes
 from search.result import words
 from search.result.beside import lines, unit
-from search.result.columns import column_lines
+from search.result.columns import column_lines, what_columns_say
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
 from search.result.words import commands, facts, openings, sentences
@@ -75,6 +75,7 @@ def page(result: Result) -> str:
         "confusion": None if mistakes is None else confusion(mistakes, result.labels),
         "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
         "column_lines": column_lines(result),
+        "what_columns_say": what_columns_say(result),
         "columns": _columns(result),
         "trials": [_cells(result, row, bool(judged)) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from search.study.table import ColumnKind
+from search.result.beside import unit
+from search.study.table import Column, ColumnKind
 
 if TYPE_CHECKING:
     from search.result.result import Result
@@ -30,7 +31,7 @@ def column_lines(result: "Result") -> list[ColumnLine]:
         mean, spread = falls.get(column.name, (0.0, 0.0))
         line = ColumnLine(
             name=column.name,
-            kind="left out" if column.kind is ColumnKind.DROP else column.kind,
+            kind=_kind(column),
             missing=column.missing,
             note=column.note,
             fall=" ± ".join(result.metric.differences(mean, spread)) * (column.name in falls),
@@ -38,3 +39,21 @@ def column_lines(result: "Result") -> list[ColumnLine]:
         )
         lines.append((column.kind is ColumnKind.DROP, -mean, line))
     return [line for *_, line in sorted(lines, key=lambda one: one[:2])]
+
+
+def what_columns_say(result: "Result") -> str:
+    """Return what the table of columns shows, in a sentence or two."""
+    found = result.column_importance
+    if found is None:
+        return "What each column was taken for."
+    return (
+        f"The last column shows by how much the validation {result.metric.title} falls, "
+        f"{unit(result.metric)}, when the values of a column are shuffled among {found.rows:,} "
+        "rows: mean and spread of 5 shuffles. Columns that say the same stand in for each other."
+    )
+
+
+def _kind(column: Column) -> str:
+    if column.kind is ColumnKind.DROP:
+        return "left out"
+    return f"{column.kind}, in {column.unit}" if column.unit else column.kind

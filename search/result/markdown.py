@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from search.errors import REASON, one_line, printable
 from search.result.beside import Line, lines, unit
-from search.result.columns import column_lines
+from search.result.columns import column_lines, what_columns_say
 from search.result.factors import factors, judged, kinds, verdicts
 from search.result.wording import escaped, shown
 from search.result.words import commands, facts, gradients, openings, sentences
@@ -95,11 +95,15 @@ def _without(result: "Result", found: list[Line]) -> str:
 
 
 def _columns_of(result: "Result") -> str:
-    said = ["| column | taken for | missing | why |", "|---|---|---|---|"]
+    said = [
+        escaped(what_columns_say(result)),
+        "",
+        "| column | taken for | missing | why | importance |",
+        "|---" * 5 + "|",
+    ]
     for one in column_lines(result):
-        said.append(
-            f"| {escaped(one.name)} | {one.kind} | {one.missing or ''} | {escaped(one.note)} |"
-        )
+        cells = (one.name, one.kind, str(one.missing or ""), one.note, one.fall)
+        said.append(f"| {' | '.join(map(escaped, cells))} |")
     return "\n".join(said)
 
 

@@ -426,7 +426,7 @@ def test_numbers_in_a_unit_are_numbers_and_said(
     (piece,) = pieces(path, {**dataset.table.read_as, **reading}, ROWS, [])
     np.testing.assert_allclose(values_of(kept, piece["age"]), ages, rtol=1e-3)
     for other in ("1 lb", "1", 1.0):
-        with pytest.raises(DataCorrupt, match="'age' holds '?1.*, which is no number in "):
+        with pytest.raises(DataCorrupt, match=r"'age' holds '?1.*, which is no number in "):
             values_of(kept, pd.Series([other], dtype=object))
 
 

@@ -11,6 +11,7 @@ import pytest
 from search.cli import typed
 from search.optimum import Optimum
 from search.page import page
+from search.proof.importance import Importance
 from search.result.markdown import markdown
 from search.result.result import Result
 from search.result.state import State
@@ -19,6 +20,7 @@ from search.result.words import gradients, sentences
 from search.service.report import Faults, Report, in_its_place
 from search.study.metric import ACCURACY, ROC_AUC, Metric
 from search.study.space import Config
+from search.study.table import Column, ColumnKind
 from tests.outcomes import (
     ALL,
     CONFIG,
@@ -272,6 +274,26 @@ def test_the_report_shows_ten_trials_at_most() -> None:
 
     best, _reasons = tables(markdown(many))
     assert [line[0] for line in best[2:]] == [str(number) for number in range(19, 9, -1)]
+
+
+def test_both_reports_say_how_much_the_winner_depends_on_each_column() -> None:
+    columns = (
+        Column(name="age", kind=ColumnKind.NUMBER, missing=3),
+        Column(name="weight", kind=ColumnKind.NUMBER, unit="kg"),
+        Column(name="row", kind=ColumnKind.DROP, note="it numbers the rows"),
+    )
+    falls = Importance(rows=1500, falls={"age": (0.01, 0.002), "weight": (0.2, 0.03)})
+    result = replace(MET, columns=columns, column_importance=falls)
+    _, _, said, _ = tables(markdown(result))
+    assert said[2:] == [
+        ["weight", "number, in kg", "", "", "20.00 ± 3.00"],
+        ["age", "number", "3", "", "1.00 ± 0.20"],
+        ["row", "left out", "", "it numbers the rows", ""],
+    ]
+    sentence = "validation accuracy falls, points, when the values of a column are shuffled among"
+    for text in (markdown(result), page(result)):
+        assert f"{sentence} 1,500 rows" in text
+    assert "What each column was taken for." in markdown(replace(result, column_importance=None))
 
 
 def test_odd_names_do_not_break_the_table() -> None:
