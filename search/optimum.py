@@ -256,7 +256,8 @@ class Optimum:
         labels = self._predictor.labels or (0.0,)
         # No values have no type of their own, and small whole numbers beside large ones are floats.
         like: Any = None if found else np.array(labels).dtype
-        if all(type(one) is int for one in (*labels, *found)) and max(labels) > np.iinfo("q").max:
+        whole = [one for one in (*labels, *found) if type(one) is int]
+        if len(whole) == len(labels) + len(found) and max(whole) > np.iinfo("q").max:
             like = np.uint64
         said: NDArray[np.generic] = np.array(found, like)
         return said

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.errors import LONGEST_LINE, one_line
+from search.errors import QUOTED, one_line
 from search.health.snapshot import Health
 from search.proof import mistakes
 from search.proof.importance import Importance
@@ -123,4 +123,4 @@ def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> Trial
 
 def _brief(said: Any) -> Any:
     """Return what the store has in words, which another hand may have written at any length."""
-    return one_line(said) if isinstance(said, str) and len(said) > LONGEST_LINE else said
+    return one_line(said, QUOTED) if isinstance(said, str) and len(said) > QUOTED else said
