@@ -49,7 +49,7 @@ from search.trainers.schedules import is_constant
 TRIES, TRIED_ROWS = 8, 8  # of other weights in a model that hides its end, and of examples there
 CLIPPED = 4  # of the draws, of both signs, that end at the same number
 STRETCH = 3.0  # deviations of what a linear end then gives: beyond 1 more often than not
-DISTANT = 3.0  # deviations, or powers of e
+APART = 3.0  # deviations, or powers of e
 SLACK = 0.1  # of the width of the targets, by which they may lie beyond what a model can say
 # What says how long a trial may run and how it is judged; no trial may choose it for itself.
 _STUDYS = {"epochs", "patience", "best_weights"}
@@ -432,7 +432,7 @@ def _takes_standardized(model: keras.Model, problem: Problem, few: NDArray[Any],
         return abs(numbers.mean() - mean) / scale + abs(np.log(max(numbers.std(), 1e-9) / scale))
 
     own, others = away(problem.target_mean, problem.target_scale), away(0.0, 1.0)
-    return bool(own > others + DISTANT) and _reach(model, few) == EVERYWHERE
+    return bool(own > others + APART) and _reach(model, few) == EVERYWHERE
 
 
 def _tried(model: keras.Model, few: NDArray[Any]) -> Iterator[NDArray[Any]]:
