@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -429,7 +430,8 @@ def _takes_standardized(model: keras.Model, problem: Problem, few: NDArray[Any],
     numbers = keras.ops.convert_to_numpy(said).astype(np.float64)
 
     def away(mean: float, scale: float) -> float:
-        return abs(numbers.mean() - mean) / scale + abs(np.log(max(numbers.std(), 1e-9) / scale))
+        spread = max(float(numbers.std()), 1e-9)
+        return abs(float(numbers.mean()) - mean) / scale + abs(math.log(spread / scale))
 
     own, others = away(problem.target_mean, problem.target_scale), away(0.0, 1.0)
     return bool(own > others + APART) and _reach(model, few) == EVERYWHERE
