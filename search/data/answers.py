@@ -168,8 +168,8 @@ class Answers:
                 )
         elif not np.ptp(y):
             raise DataCorrupt(
-                f"the {len(y)} targets of {key}{advice} are all equal: R² needs targets that "
-                "differ; supply more examples"
+                f"the {len(y)} targets of {key}{advice} are all equal, and who always says that is "
+                "right; supply more examples, whose targets differ"
             )
         elif flaw := unlearnable(y):
             raise DataCorrupt(f"{key} holds {flaw}")
@@ -201,7 +201,7 @@ def unlearnable(targets: NDArray[np.float64]) -> str | None:
         return f"{peak:g}, but networks answer in float32, up to {LARGEST:g}; divide all by it"
     spread = float(targets.std())
     if not np.ptp(targets):
-        return "one number only; R² needs targets that differ"
+        return "one number only, and who always says that is right; supply targets that differ"
     if spread < TARGET_STEPS * float(steps(np.array([peak]))[0]) or spread < SMALLEST / 1e-3:
         return blur(float(np.median(targets)), peak, "")
     return None

@@ -137,8 +137,8 @@ def _check_scored(
     if dataset.classes is None and not all(np.ptp(y[rows]) for rows in scored):
         which = "" if weights is None else " with a weight"
         raise SpecError(
-            f"{front}the targets{which} of {split} are all equal then, and R² needs targets that "
-            f"differ; {remedy}"
+            f"{front}the targets{which} of {split} are all equal then, and who always says that is "
+            f"right; {remedy}"
         )
     _check_classes(dataset, split, scored, y)
 

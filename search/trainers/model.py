@@ -308,8 +308,21 @@ def finished(model: keras.Model, problem: Problem) -> keras.Model:
         back = keras.layers.Rescaling(
             problem.target_scale, problem.target_mean, name=IN_UNIT, dtype="float32"
         )
-        model = keras.Sequential([keras.Input(problem.input_shape), *layers, back])
+        begin = [keras.Input(problem.input_shape), *_in_rank(model, problem.input_shape)]
+        model = keras.Sequential([*begin, *layers, back])
     return model if problem.encoding is None else taking_rows(model, problem.encoding)
+
+
+def _in_rank(model: keras.Model, shape: tuple[int, ...]) -> list[keras.layers.Layer]:
+    """Return what brings examples into the shape that a model says it takes.
+
+    A model that takes (8, 1) is fed (8,) by Keras, and the other way round; its layers are not.
+    """
+    tensors = getattr(model, "inputs", None)  # a subclassed model has none to show
+    if not tensors or len(tensors[0].shape) == len(shape) + 1:
+        return []
+    sizes = [-1 if size is None else size for size in tensors[0].shape[1:]]
+    return [keras.layers.Reshape(sizes)]
 
 
 def compile_for(model: keras.Model, training: Training, problem: Problem) -> None:

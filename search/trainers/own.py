@@ -238,6 +238,11 @@ def _said(model: keras.Model, few: NDArray[Any]) -> Any:
     try:
         said = model(few)
     except Exception as error:
+        if (few == np.floor(few)).all() and _takes(model, few.astype(np.int32)):
+            raise ModelError(
+                "whole numbers reach the model as float32, and it takes them as int32 alone: let "
+                "its call() begin with x = keras.ops.cast(x, 'int32')"
+            ) from error
         raise ModelError(
             f"the model must take examples of shape {few.shape[1:]}, and it says "
             f"{reason_of(error, QUOTED)}"
@@ -245,6 +250,14 @@ def _said(model: keras.Model, few: NDArray[Any]) -> Any:
     if said is None:
         raise ModelError("the model's call() returns None: let it return its outputs")
     return said
+
+
+def _takes(model: keras.Model, few: NDArray[Any]) -> bool:
+    try:
+        model(few)
+    except Exception:
+        return False
+    return True
 
 
 def _check_predicts(model: keras.Model, few: NDArray[Any], said: Any) -> None:
@@ -272,6 +285,10 @@ def _check_predicts(model: keras.Model, few: NDArray[Any], said: Any) -> None:
 
 # Where an author may change what a model predicts.
 _PREDICTS = ("predict_step", "predict_on_batch", "make_predict_function", "predict")
+
+
+# Where an author may measure otherwise.
+_MEASURES = ("compute_metrics", "train_step", "test_step")
 
 
 def _is_changed(model: keras.Model, name: str) -> bool:
@@ -472,22 +489,32 @@ def _measured(model: keras.Model, problem: Problem, few: Split, said: Any) -> Pr
         The problem with answers in the shape that the metrics take. Losses take either.
 
     Raises:
-        ModelError: one of them has the name under which the loss is reported.
+        ModelError: one of them has the name under which the loss is reported, or Keras cannot
+            compute them.
 
     """
-    found = problem
+    found, flaw = None, ""
     for one in (problem, replace(problem, upright=True)):
-        with contextlib.suppress(Exception):
+        try:
             model.compute_metrics(None, one.wanted(few), said)
+        except Exception as error:
+            flaw = reason_of(error, QUOTED)
+        else:
             found = one
             break
+    if found is None and not any(_is_changed(model, name) for name in _MEASURES):
+        raise ModelError(
+            "it is compiled with metrics that cannot be computed of its outputs and the answers, "
+            "which are class numbers or one target each: leave them out, since the study's own "
+            f"metric scores, or take those whose names begin with Sparse; Keras says {flaw}"
+        )
     model.reset_metrics()
     if any(part.name == "loss" for one in model.metrics for part in getattr(one, "metrics", ())):
         raise ModelError(
             "a metric that it is compiled with is called loss and hides the loss itself: give it "
             "another name"
         )
-    return found
+    return found or problem
 
 
 def _raw(problem: Problem) -> Problem:

@@ -71,7 +71,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
     except UsageError:
         raise
     except ModelError as error:
-        raise ModelRefused(f"model: {error}") from error
+        raise ModelRefused(f"model: {error}{_or_numbers(spec, dataset, str(error))}") from error
     except Exception as error:
         raise ModelRefused(
             f"model: build(config) must give a model that can be trained; "
@@ -287,10 +287,10 @@ def _check_raw(model: keras.Model, raw: NDArray[Any], unit: float) -> None:
 
 def _unloadable(reason: str) -> str:
     """Say what to change about a model that cannot be loaded back."""
-    if "Lambda" in reason:
+    if "Lambda" in reason:  # Keras' own advice, unsafe loading, would be everybody's who loads it
         return (
             "a Lambda layer with a Python function cannot be loaded from a file; write it as a "
-            f"layer of your own, decorated with {_REGISTER}, or with keras.ops: {reason}"
+            f"layer of your own, decorated with {_REGISTER}, or with keras.ops"
         )
     if "Could not locate" in reason or "could not be deserialized" in reason:
         return (
@@ -298,6 +298,15 @@ def _unloadable(reason: str) -> str:
             f"and give classes a get_config(), so that the model can be loaded: {reason}"
         )
     return f"it cannot be loaded from its file; mend get_config() and build(): {reason}"
+
+
+def _or_numbers(spec: StudySpec, dataset: Dataset, said: str) -> str:
+    """Say how whole numbers are predicted, where a model has one output for so many classes."""
+    labels = dataset.labels or ("",)
+    whole = spec.task is None and all(type(one) is int for one in labels)
+    if not (whole and said.startswith("the model has 1 output for ")):
+        return ""
+    return ', or say task="regression" in the study if y_train holds numbers to predict'
 
 
 def _hint(error: Exception, weights: str) -> str:

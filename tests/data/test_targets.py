@@ -211,5 +211,5 @@ def test_what_cannot_be_learned_is_said(tmp_path: Path, changed: Arrays, flaw: s
 
 def test_test_targets_that_do_not_differ_are_refused(tmp_path: Path) -> None:
     path = own_file(tmp_path, **targets(y_test=np.ones(7)))
-    with pytest.raises(DataCorrupt, match="y_test holds one number only"):
+    with pytest.raises(DataCorrupt, match="one number only, and who always says that is right"):
         load(path)

@@ -255,12 +255,50 @@ def half() -> keras.Model:
     return keras.Sequential([keras.Input((8,)), LAYERS.Dense(1, dtype="mixed_float16")])
 
 
+def ranked(shape: tuple[int | None, ...], *parts: keras.layers.Layer) -> keras.Model:
+    return keras.Sequential([keras.Input(shape), *parts, LAYERS.Dense(1)])
+
+
+class Taking(keras.Model):  # type: ignore[misc]
+    """A model that looks up a row for each whole number."""
+
+    def build(self, _shape: tuple[int | None, ...]) -> None:
+        self.table = self.add_weight(shape=(99, 2))
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.softmax(keras.ops.take(self.table, x[:, 0], axis=0))
+
+
+def test_a_model_that_takes_whole_numbers_alone_is_told_where_they_come_from() -> None:
+    dataset = data(2)
+    few = replace(dataset.validation, x=dataset.validation.x.round())
+    recipe = Recipe(Config({}), lambda _config: Taking(), Training(epochs=1))
+    with pytest.raises(ModelError, match=r"as int32 alone: .* keras.ops.cast\(x, 'int32'\)"):
+        own_model(recipe, Problem.of(dataset), 0, few)
+    # Of other numbers Keras says what is the matter; JAX says nothing of that either.
+    with pytest.raises(ModelError, match="must take examples of shape"):
+        own_model(recipe, Problem.of(dataset), 0, dataset.validation)
+
+
+def test_metrics_that_cannot_be_computed_are_refused() -> None:
+    def build() -> keras.Model:
+        model = keras.Sequential([keras.Input((8,)), LAYERS.Dense(3, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=[keras.metrics.AUC()])
+        return model
+
+    with pytest.raises(ModelError, match=r"metrics that cannot be computed .* begin with Sparse"):
+        made(build, 3)
+
+
 @pytest.mark.parametrize(
     ("build", "policy"),
     [
         (lambda: Calling([keras.Input((8,)), LAYERS.Dense(1)]), "float32"),
         (named, "float32"),
         (half, "mixed_float16"),
+        # Keras feeds a model of another rank, but not its first layer.
+        (lambda: ranked((8, 1), LAYERS.Conv1D(2, 3), LAYERS.Flatten()), "float32"),
+        (lambda: ranked((None, 1), LAYERS.GlobalAveragePooling1D()), "float32"),
     ],
 )
 def test_a_finished_model_says_what_was_trained(
