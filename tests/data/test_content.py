@@ -80,7 +80,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
         r"^y_train holds objects \(int, str\); make all of it numbers, or all text",
     ),
     "records": (
-        {"x_train": np.rec.fromarrays(X.T, names=["a", "b", "c"])},
+        {"x_train": np.zeros(40, [("a", "f8"), ("b", "f4")]).view(np.recarray)},
         "x_train holds .* put the fields of its records side by side as columns",
     ),
     "dates": ({"x_train": Y.astype("M8[D]")[:, None]}, "x_train holds datetime64.*the days since"),

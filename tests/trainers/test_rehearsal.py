@@ -300,12 +300,12 @@ def test_what_a_model_that_is_compiled_does_not_use_is_told(
 # -- whether it matters which examples have weight -----------------------------------------------
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tests")  # type: ignore[untyped-decorator]
 def one_number(y: Any, said: Any) -> Any:
     return OPS.mean(keras.losses.sparse_categorical_crossentropy(y, said))
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tests")  # type: ignore[untyped-decorator]
 def a_number_each(y: Any, said: Any) -> Any:
     return keras.losses.sparse_categorical_crossentropy(y, said)
 
