@@ -262,6 +262,18 @@ def numbers_and(text: pd.Series) -> str:
     return f"numbers, and text in {_where(text)}"
 
 
+def _mixed(name: str, what: str, odd: pd.Series) -> DataCorrupt:
+    """Return the refusal of a column of numbers or dates in which other values stand."""
+    mark = ""
+    if odd.nunique() == 1:
+        mark = f" (or say --read {shlex.quote(f'na_values={odd.iloc[0]}')})"
+    return DataCorrupt(
+        f"the column {name!r} holds {what} in {_where(odd)}; leave that empty{mark} if it marks "
+        f"what is missing, and if all are names, say --column {name}=category, or "
+        f"columns={{{name!r}: 'category'}} in the study"
+    )
+
+
 def _where(odd: pd.Series) -> str:
     """Say in words in which rows of a column something is, and what the first of it is."""
     return f"{rows_in_words(len(odd))} ({_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1})"
@@ -311,11 +323,7 @@ def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[
     if share == 1 and not (codes and differing <= OWN_TEXT * len(values)):
         return ColumnKind.NUMBER, ""
     if share > MOSTLY and not codes:
-        raise DataCorrupt(
-            f"the column {name!r} holds {numbers_and(values[numbers.isna()])}; leave that empty if "
-            f"it marks what is missing, and if all are names, say --column {name}=category, or "
-            f"columns={{{name!r}: 'category'}} in the study"
-        )
+        raise _mixed(name, "numbers, and text", values[numbers.isna()])
     if (date := _kind_of_dates(values, name, dayfirst)) is not None:
         return date
     if differing > OWN_TEXT * len(values) and differing > FEW_LEVELS:
@@ -342,11 +350,7 @@ def _kind_of_dates(
     if either.any() and (dates | either).all():
         return ColumnKind.DROP, f"dates like {values.iloc[0]}: {SAY_WHICH}"
     if dates.mean() > MOSTLY:
-        raise DataCorrupt(
-            f"the column {name!r} holds dates, and what is none in {_where(values[~dates])}; leave "
-            f"that empty if it marks what is missing, and if all are names, say --column "
-            f"{name}=category, or columns={{{name!r}: 'category'}} in the study"
-        )
+        raise _mixed(name, "dates, and what is none", values[~dates])
     return None
 
 
@@ -492,7 +496,8 @@ def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float
     if unit:
         if len(odd := there[[_unit(value) != unit for value in there]]):
             raise DataCorrupt(
-                f"the column {name!r} holds {_shown(odd.iloc[0])}, which is no number in {unit}; "
+                f"the column {name!r} holds {_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
+                f"which is no number in {unit}; "
                 "write it as the others of its column are"
             )
         there = bare(there, unit)
@@ -500,8 +505,11 @@ def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float
         there = there.map(lambda value: TRUTH.get(str(value).casefold(), value))
     numbers = pd.to_numeric(there, errors="coerce")
     if numbers.isna().any():
-        odd = there[numbers.isna()].iloc[0]
-        raise DataCorrupt(f"the column {name!r} holds {_shown(odd)}, which is no number")
+        odd = there[numbers.isna()]
+        raise DataCorrupt(
+            f"the column {name!r} holds {_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
+            "which is no number"
+        )
     found = np.full(len(series), np.nan)
     found[series.notna().to_numpy()] = numbers.to_numpy(np.float64)
     return found
@@ -528,7 +536,8 @@ def no_date(values: pd.Series, dayfirst: bool | None) -> str:
     if dayfirst is None and DAY_OR_MONTH_FIRST.fullmatch(str(odd)):
         return f"{_shown(odd)}; {SAY_WHICH}"
     order = {None: "", True: " with the day first", False: " with the month first"}[dayfirst]
-    return f"{_shown(odd)}, which is no date{order}; write dates like 2026-01-31"
+    row = int(values.index[0]) + 1
+    return f"{_shown(odd)} in row {row}, which is no date{order}; write dates like 2026-01-31"
 
 
 def _shown(value: object) -> str:

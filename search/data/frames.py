@@ -39,6 +39,8 @@ TRUTHS = {"TRUE", "FALSE", "true", "false"}  # which pandas would give back as T
 EXCEL = re.compile(r"sep=(.)\r?\n")  # what spreadsheets write in front of the rows
 DIALECT = ("quotechar", "quoting", "escapechar", "doublequote", "skipinitialspace")
 OF_ONE_FILE = ("nrows", "usecols", "skipfooter")  # said of the rows that were learned from
+SINGLE = (str, bytes)  # of what has a length, what is one value
+ASSUMED = "assumed"  # of a frame's attrs: the encoding that was assumed, and text that is of it
 READ_AS = "read_as"  # of a frame's attrs: what was found out of its file, as `reading` says it
 FALLBACK = "cp1252"  # what spreadsheets write where it is not UTF-8
 CLOSE = 3  # names in a message
@@ -81,7 +83,20 @@ def read_frame(
             frame = file.as_numbers(pd.read_csv(path, **file.told(whole=True)))
     frame = checked(frame, str(path))
     frame.attrs[READ_AS] = found
+    if found and "encoding" not in reading and file.options["encoding"] == FALLBACK:
+        frame.attrs[ASSUMED] = _letters(frame)
     return frame
+
+
+def _letters(frame: pd.DataFrame) -> str:
+    """Return the first text that tells how a file's letters were read; "" where there is none."""
+    texts = [frame.columns.astype(object).to_series(), *(frame[name] for name in frame.columns)]
+    for series in texts:
+        if pd.api.types.is_string_dtype(series.dtype) or series.dtype == object:
+            for value in series.dropna().unique():
+                if isinstance(value, str) and not value.isascii():
+                    return value
+    return ""
 
 
 def pieces(
@@ -143,7 +158,11 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
             frame[column] = pd.PeriodIndex(frame[column]).to_timestamp()  # its first day
     for column in frame.columns[frame.dtypes.map(pd.api.types.is_object_dtype)]:
         kinds = set(map(type, frame[column].dropna()))
-        if odd := [kind.__name__ for kind in kinds if kind.__hash__ is None]:
+        if odd := [
+            kind.__name__
+            for kind in kinds
+            if kind.__hash__ is None or (issubclass(kind, Collection) and kind not in SINGLE)
+        ]:
             raise DataCorrupt(
                 f"the column {column!r} of {name} holds values of the type {min(odd)}; leave it "
                 "out, or make columns of one value a row of it"
@@ -200,7 +219,8 @@ def _refusing(path: Path) -> Iterator[None]:
     except UnicodeError as error:
         raise DataCorrupt(
             f"{path} is not in that encoding; say which one in the study: "
-            "Table(..., reading={'encoding': ...})"
+            "Table(..., reading={'encoding': ...}), with --data --read encoding=..., like utf-8, "
+            "cp1252 or shift_jis"
         ) from error
     except DataCorrupt:
         raise

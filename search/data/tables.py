@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.answers import Answers
+from search.data.answers import LENGTH, Answers
 from search.data.columns import (
     FEW_LEVELS,
     MOSTLY,
@@ -29,12 +29,12 @@ from search.data.deal import Part, deal, times_of
 from search.data.encoding import Encoding, Features, Values
 from search.data.extent import Extent
 from search.data.formats import combine
-from search.data.frames import READ_AS, checked, need, read_frame
+from search.data.frames import ASSUMED, FALLBACK, READ_AS, checked, need, read_frame
 from search.data.hints import hints
 from search.data.own import place
 from search.data.splits import Dataset, Split
 from search.errors import DataCorrupt
-from search.study.table import Column, ColumnKind, Table, TableSource
+from search.study.table import ENDINGS, Column, ColumnKind, Table, TableSource
 from search.study.task import Task
 
 KINDS = {"f": np.float64, "i": np.int64, "u": np.uint64}  # of numbers as labels
@@ -283,6 +283,11 @@ class Opened:
     def _notes(self, train: Split, validation: Split, test: Split) -> Iterator[str]:
         if self.read_as.get("decimal", ".") != self.spec.reading.get("decimal", "."):
             yield "its numbers are read with a comma before the decimals, as in 3,14"
+        if letters := self.whole.attrs.get(ASSUMED):
+            yield (
+                f"its letters are read as {FALLBACK} has them, as in {letters[:LENGTH]!r}; if that "
+                "is wrong, say which encoding: --read encoding=..., or reading in the study"
+            )
         yield from told(self.columns)
         seen = self._seen
         for column in self.columns:
@@ -442,9 +447,13 @@ def _settled(series: pd.Series, name: str, task: Task | None) -> pd.Series:
     """
     if (missing := series.isna()).any():
         first = int(missing.to_numpy().argmax()) + 1
+        names = ""
+        if name.lower().endswith(ENDINGS) and not name.lower().endswith(".parquet"):
+            names = "; if it is a word like NA or None, say "
+            names += "--read keep_default_na=False --read na_values="
         raise DataCorrupt(
             f"{name} lacks the label {series.name!r} in {rows_in_words(int(missing.sum()))}, the "
-            f"first of which is row {first}; leave these out, or write what their label is"
+            f"first of which is row {first}; leave these out, or write what their label is{names}"
         )
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype(series.cat.categories.dtype)

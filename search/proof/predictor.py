@@ -112,6 +112,7 @@ class Predictor:
         if not len(rows):
             return {}
         rows = checked(rows, NEW)
+        rows.index += first
         return {name: values_of(column, rows[name]) for name, column in used.items()}
 
     @property

@@ -71,7 +71,7 @@ class Report:
         yield "best.json", _as_json(self.result)
         yield "trials.csv", _encodable(trials_csv(self.result))
         for name, build in (
-            ("report.md", lambda: markdown(self.result)),
+            ("report.md", lambda: markdown(self._as_far_as_known())),
             ("report.html", lambda: page(self._evidence())),
         ):
             if (text := self._made(name, build)) is not None:
@@ -83,6 +83,17 @@ class Report:
 
         made = self._made("what the dashboard draws", lambda: plots(self._evidence()))
         return made or {}
+
+    def _as_far_as_known(self) -> "Result":
+        """Return the result with all evidence; without where that fails, as the page will say."""
+        from search.store.patience import STORE_ERRORS
+
+        try:
+            return self._evidence()
+        except STORE_ERRORS:
+            raise
+        except Exception:
+            return self.result
 
     def _made(self, name: str, build: Callable[[], Any]) -> Any:
         from search.store.patience import STORE_ERRORS

@@ -123,7 +123,9 @@ class Table:
             )
         if isinstance(value, str) and value.lower().endswith(ENDINGS):
             return
-        shown = repr(value)[:80]
+        shown = " ".join(repr(value).split())[:80]
+        if type(value).__name__ == "Series":
+            shown = "a Series, one column, which leaves nothing to learn the label from"
         share = "" if name == "source" else "a share of the rows between 0 and 1, "
         raise SpecError(
             f"{name} is {shown}; give {share}a DataFrame, or the path of a file that ends with "

@@ -91,7 +91,7 @@ def test_new_rows_get_labels_as_they_came(finished: tuple[Path, str]) -> None:
     ("rows", "said"),
     [
         (PASSENGERS.drop(columns="sex"), "the table of new rows has no column 'sex'"),
-        (PASSENGERS.assign(age="old"), "the column 'age' holds 'old', which is no number"),
+        (PASSENGERS.assign(age="old"), "the column 'age' holds 'old' in row 1, which is no number"),
     ],
 )
 def test_rows_that_nothing_can_be_said_of_are_refused(
@@ -133,8 +133,14 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "no such group": ((*LABEL, "--group", "Sex"), "has no column 'Sex' for group; it has 'sex'"),
     "no such time": ((*LABEL, "--time", "ag"), "has no column 'ag' for time; it has 'age'"),
     "no such weight": ((*LABEL, "--weight", "w"), "has no column 'w' for weight; it has"),
-    "text for weights": ((*LABEL, "--weight", "sex"), "'sex' holds 'female', which is no number"),
-    "text for times": ((*LABEL, "--time", "sex"), "'sex' holds 'female', which is no date"),
+    "text for weights": (
+        (*LABEL, "--weight", "sex"),
+        "'sex' holds 'female' in row 1, which is no number",
+    ),
+    "text for times": (
+        (*LABEL, "--time", "sex"),
+        "'sex' holds 'female' in row 1, which is no date",
+    ),
     "read as nothing": ((*LABEL, "--read", "comma"), "--read is 'comma'; give NAME=VALUE"),
     "read in no such way": ((*LABEL, "--read", "comma=1"), "unexpected keyword argument 'comma'"),
     "read with another sign": ((*LABEL, "--read", "sep=;"), "it has 'rownames,survived,sex,age"),

@@ -105,6 +105,20 @@ def test_a_file_is_read_whatever_its_form(kind: str, tmp_path: Path) -> None:
     assert sum(map(len, pieces(tmp_path / name, {}, 100, ()))) == ROWS
 
 
+@pytest.mark.parametrize(("encoding", "shown"), [("cp1251", "äà"), ("cp1252", None)])
+def test_the_letters_of_a_file_that_does_not_say_are_shown(
+    encoding: str, shown: str | None, tmp_path: Path
+) -> None:
+    path, said = tmp_path / "t.csv", "its letters are read as cp1252 has them, as in "
+    words = ["да", "нет"] if encoding == "cp1251" else ["schön", "nein"]
+    PEOPLE.assign(income=np.resize(words, ROWS)).to_csv(path, index=False, encoding=encoding)
+    first = load(Table(str(path), label="income")).notes[0]
+    assert first.startswith(f"{said}{shown or 'schön'!r}; if that is wrong, say which encoding")
+    dataset = load(Table(str(path), label="income", reading={"encoding": encoding}))
+    assert set(dataset.labels or ()) == set(words)
+    assert said not in dataset.notes[0]
+
+
 def spoken(value: float) -> str:
     """Write a number as it is written from Lisbon to Moscow."""
     return f"{value:,.2f}".translate(str.maketrans(",.", ".,"))
@@ -183,6 +197,8 @@ def objects(value: Any) -> pd.Series:
     ("frame", "said"),
     [
         (PEOPLE.assign(tags=objects(["a"])), "'tags' of the frame holds values of the type list"),
+        (PEOPLE.assign(tags=objects(("a", 1))), "holds values of the type tuple"),
+        (PEOPLE.assign(tags=objects(frozenset("a"))), "holds values of the type frozenset"),
         (PEOPLE.assign(tags=objects({"a": 1})), "holds values of the type dict"),
         (PEOPLE.assign(wave=1j * np.arange(ROWS)), "'wave' of the frame holds complex numbers"),
         (pd.concat({"all": PEOPLE}, axis=1), "column names of several levels"),
@@ -198,8 +214,8 @@ def test_a_named_index_is_a_column(tmp_path: Path) -> None:
     frame = PEOPLE.drop(columns="since").set_index(pd.MultiIndex.from_arrays(places))
     frame.droplevel([1, 2]).to_parquet(tmp_path / "t.parquet")
     expected = load(of(PEOPLE))
-    for source in (frame, str(tmp_path / "t.parquet")):
-        dataset = load(of(source))
+    for spec in (of(frame), Table(str(tmp_path / "t.parquet"), label="income")):
+        dataset = load(spec)
         assert dataset.digests == expected.digests
 
 
@@ -229,10 +245,14 @@ TEXTS = {
     "one name twice": ("a,a,income\n1,2,x\n", "two columns called 'a'"),
     "no such label": ("a,Income_\n1,x\n2,y\n", "no column 'income' for label; it has 'Income_'"),
     "only labels": ("income\nx\ny\n", "nothing to learn from"),
-    "a label missing": ("a,income\n1,x\n2,\n3,x\n", "lacks the label 'income' in 1 row"),
+    "a label missing": (
+        "a,income\n1,x\n2,\n3,x\n",
+        "if it is a word like NA or None, say --read keep_default_na=False",
+    ),
     "text among numbers": (
         "a,income\n" + "".join(f"{i},{'xy'[i % 2]}\n" for i in range(40)) + "old,x\n",
-        "holds numbers, and text in 1 row ('old' in row 41)",
+        "holds numbers, and text in 1 row ('old' in row 41); leave that empty (or say --read "
+        "na_values=old) if it marks what is missing",
     ),
     "text among dates": (
         "a,income\n"
@@ -283,6 +303,7 @@ def test_what_is_no_parquet_is_refused_in_a_line(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"source": "t.xlsx"}, r"ends with .csv"),
+        ({"source": PEOPLE["age"]}, r"source is a Series, one column, .*; give a DataFrame"),
         ({"test": 1.5}, "between 0 and 1"),
         ({"test": True}, "a share of the rows"),
         ({"columns": {"age": "vector"}}, "known are number, category, date, drop"),
@@ -387,7 +408,7 @@ def test_values_are_what_a_file_of_text_says_they_are() -> None:
     short = values_of(date, pd.Series(["03-Jan-70", "3 jan 69", "Sat, 03 Jan 1970 12:00:00 GMT"]))
     np.testing.assert_array_equal(short, np.array([2, -363, 2.5], np.float32))
     months = ["1970-04", "4/1970", "April 1970", "apr-1970", "1970 Apr", "1970Q2", "Q2 1970"]
-    np.testing.assert_array_equal(values_of(date, pd.Series(months)), np.float32([90] * 7))
+    np.testing.assert_array_equal(values_of(date, pd.Series(months)), np.full(7, 90.0, np.float32))
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -486,7 +507,9 @@ def test_dates_that_may_be_two_are_said_and_not_guessed() -> None:
     assert when.note.startswith("dates like 03/04/2020: say whether the day comes first: Table(")
     with pytest.raises(DataCorrupt, match="'when' holds '03/04/2020'; say whether the day comes"):
         understand(frame, {"when": "date"}, {})
-    with pytest.raises(DataCorrupt, match="'31/12/2020', which is no date with the month first"):
+    with pytest.raises(
+        DataCorrupt, match="'31/12/2020' in row 1, which is no date with the month first"
+    ):
         values_of(replace(when, kind=ColumnKind.DATE, dayfirst=False), pd.Series(["31/12/2020"]))
 
 
@@ -610,7 +633,7 @@ def test_test_and_validation_rows_of_their_own(tmp_path: Path) -> None:
     assert len(open_test(dataset)) == 40
     for flaw, said in (
         (frames[2].rename(columns={"age": "years"}), "the test table has no column 'age'"),
-        (frames[2].assign(age="old"), "holds 'old'"),
+        (frames[2].assign(age="old"), "holds 'old' in row 1, which is no number"),
         (frames[2].assign(income="middle"), "holds 'middle', a class that income has not"),
         (frames[2].drop(columns="income"), "no column 'income'"),
     ):

@@ -13,6 +13,7 @@ from search.data.inputs import new_rows
 from search.errors import DataCorrupt
 from search.optimum import Optimum
 from search.proof.predictor import Predictor
+from search.study.table import Column, ColumnKind
 
 LABELS = ("cat", "dog", "eel")
 WHOLE = (3e9 + 1e7 * np.random.RandomState(0).normal(size=(40, 8))).astype("int64")
@@ -75,6 +76,14 @@ def test_rows_may_be_lists_frames_or_masked_nowhere() -> None:
     assert PREDICTOR.predict(frame).index.tolist() == frame.index.tolist()
     for rows in (WHOLE.tolist(), frame, np.ma.array(WHOLE, mask=False)):
         assert PREDICTOR.predict(rows)["prediction"].tolist() == SAID["prediction"].tolist()
+
+
+def test_rows_of_a_table_have_their_numbers_and_their_named_index() -> None:
+    age = Column(name="age", kind=ColumnKind.NUMBER)
+    predictor = Predictor(model=network(3), labels=LABELS, columns=[age])
+    frame = pd.DataFrame({"other": [1, 2]}, index=pd.Index(["3", "old"], name="age"))
+    with pytest.raises(DataCorrupt, match="'age' holds 'old' in row 20002, which is no number"):
+        predictor.predict(frame, first=20_000)
 
 
 def test_a_last_one_may_be_there_or_not() -> None:

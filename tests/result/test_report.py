@@ -208,6 +208,23 @@ def test_a_page_that_cannot_be_made_is_one_line_and_keeps_nothing_else(
     assert exit_status(broken) == exit_status(MET)
 
 
+def test_report_md_has_the_evidence_as_far_as_it_can_be_had(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    column = (Column(name="age", kind=ColumnKind.NUMBER),)
+    bare = replace(MET, columns=column)
+    full = replace(bare, column_importance=Importance(rows=9, falls={"age": (0.2, 0.03)}))
+
+    def damaged() -> Result:
+        raise ValueError("not what this program wrote")
+
+    for evidence, said in ((lambda: full, "20.00 ± 3.00"), (damaged, "What each column was taken")):
+        Report(bare, evidence).write(tmp_path, None)
+        assert said in (tmp_path / "report.md").read_text()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: report.html cannot be made")
+
+
 def test_what_programs_read_is_there_before_the_page_is_begun(tmp_path: Path) -> None:
     """Whatever ends the process while it draws, even what cannot be caught."""
 
@@ -217,7 +234,7 @@ def test_what_programs_read_is_there_before_the_page_is_begun(tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt):
         Report(MET, killed).write(tmp_path, b"a model")
     there = {path.name for path in tmp_path.iterdir()}
-    assert there == {"best.json", "best.keras", "report.md", "trials.csv"}
+    assert there == {"best.json", "best.keras", "trials.csv"}
 
 
 # -- report.md -------------------------------------------------------------------------------
