@@ -288,6 +288,14 @@ def read_csv_member(path: Path, names: Iterable[str], *, member: str) -> Arrays:
     return dict.fromkeys(names, rows)
 
 
+def _of_numbers(*what: Any) -> np.dtype[Any]:
+    """Return a type of numbers: of any other a pickle can tell NumPy that it holds no pointers."""
+    found = np.dtype(*what)
+    if found.kind not in "biuf":
+        raise DataCorrupt(f"its pickle wants an array of {found}, which are no numbers")
+    return found
+
+
 class ArraysOnly(pickle.Unpickler):
     """Builds NumPy arrays and Python's own containers; a pickle that wants more is refused."""
 
@@ -296,7 +304,7 @@ class ArraysOnly(pickle.Unpickler):
         ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
         ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
         ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
+        ("numpy", "dtype"): _of_numbers,
     }
 
     def find_class(self, module: str, name: str) -> Any:

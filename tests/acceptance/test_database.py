@@ -30,7 +30,7 @@ class Fleet:
     """Workers on one study, each a process."""
 
     def __init__(self, folder: Path, url: str, trials: int) -> None:
-        self._folder, self._url, self._trials = folder, url, trials
+        self._folder, self.url, self._trials = folder, url, trials
         self._processes: list[BaseProcess] = []
         Site(folder, url).write(trials)
         self.session = Session(self._options(), create=True)
@@ -39,7 +39,7 @@ class Fleet:
         study = str(self._folder / "tiny.py")
         return Options(
             study=study,
-            storage=self._url,
+            storage=self.url,
             out=self._folder,
             quiet=True,
         )
@@ -57,7 +57,7 @@ class Fleet:
                     f"said-{number}",
                     "worker",
                     *words,
-                    OPTUNA_STORAGE=self._url,
+                    OPTUNA_STORAGE=self.url,
                     **variables,
                 )
             )
@@ -196,6 +196,30 @@ def test_a_restart_of_the_database_costs_nothing(fleet: Fleet, postgres: Postgre
     postgres.start()
     fleet.assert_exact()
     assert said_once(fleet.said()), fleet.said()
+
+
+@pytest.mark.parametrize("how", ["down", "full"])
+def test_a_worker_that_starts_while_the_database_is_away_waits_for_it(
+    how: str, fleet: Fleet, postgres: Postgres
+) -> None:
+    url = fleet.url
+    if how == "down":
+        postgres.stop("immediate")
+    else:
+        postgres.execute("CREATE ROLE plain LOGIN CONNECTION LIMIT 0")
+        postgres.execute("GRANT pg_read_all_data, pg_write_all_data TO plain")
+        postgres.execute("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO plain", "trouble")
+        fleet.url = url.replace("postgres@/", "plain@/")
+    try:
+        fleet.start(workers=2, sleep=0.0)
+        fleet.wait_until_away()
+    finally:
+        if how == "down":
+            postgres.start()
+        else:
+            postgres.execute("ALTER ROLE plain CONNECTION LIMIT 20")
+    fleet.assert_exact()
+    assert all(text.count(AWAY) == 1 for text in fleet.said()), fleet.said()
 
 
 def test_a_database_that_cannot_be_reached_for_a_while_costs_nothing(

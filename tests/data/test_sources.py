@@ -169,6 +169,25 @@ def test_a_pickle_that_wants_more_than_arrays_is_refused(tmp_path: Path) -> None
     assert not (tmp_path / "broken").exists()
 
 
+class Pointer:
+    """An array of one pointer to 0x4141414141414141, by a type that denies that it holds any."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        reconstruct = np.empty(0).__reduce__()[0]
+        return reconstruct, (np.ndarray, (0,), b"b"), (1, (1,), Denial(), False, b"A" * 8)
+
+
+class Denial:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0)
+
+
+def test_a_pickle_that_wants_pointers_is_refused(tmp_path: Path) -> None:
+    wheel = tiny.write_wheel(tmp_path, (Pointer(), Pointer()))
+    with pytest.raises(DataCorrupt, match="wants an array of object, which are no numbers"):
+        read_mnist_pickle(wheel, "tiny.pkl.gz")
+
+
 def test_an_archive_with_pickles_in_it_is_refused(tmp_path: Path) -> None:
     malice = np.array([Malice(tmp_path / "broken")], dtype=object)
     path = tiny.write_npz(tmp_path / "mine" / "tiny.npz", x_train=malice)

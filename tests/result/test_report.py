@@ -118,6 +118,12 @@ def test_only_the_intervals_low_end_meets_a_target(
     assert exit_status(result) == (3 if met is False else 0)
 
 
+@pytest.mark.parametrize("target", [None, 0.9])
+def test_where_no_trial_has_completed_nothing_is_proven(target: float | None) -> None:
+    nothing = replace(NOTHING, spec=replace(NOTHING.spec, target=target))
+    assert exit_status(nothing) == 3
+
+
 def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
     broken = replace(MET, hardware={"memory_gib": math.nan})
 
