@@ -290,7 +290,7 @@ def read_csv_member(path: Path, names: Iterable[str], *, member: str) -> Arrays:
 
 def _of_numbers(*what: Any) -> np.dtype[Any]:
     """Return a type of numbers: of any other a pickle can tell NumPy that it holds no pointers."""
-    found = np.dtype(*what)
+    found: np.dtype[Any] = np.dtype(*what)
     if found.kind not in "biuf":
         raise DataCorrupt(f"its pickle wants an array of {found}, which are no numbers")
     return found

@@ -4,9 +4,10 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_store_that_may_only_be_read_is_read(folder: Path) -> None:
         with database.errors():
             assert "done" in as_text(status_of(Session(options)))
         with contextlib.closing(Store(options.storage, create=False)) as store, pages(store) as app:
-            said = b"".join(app(_asking("/api/studies"), lambda *_: None))
+            said = b"".join(app(_asking("/api/studies"), _start))
         assert [one["study_name"] for one in json.loads(said)["study_summaries"]] == ["blobs"]
 
 
@@ -77,6 +78,12 @@ def test_who_reads_as_if_nobody_wrote_notices_who_does(folder: Path) -> None:
             os.utime(folder / "search.db")
         with _of_no_rights(), pytest.raises(StoreError, match="somebody writes to the store"):
             session.leases.counts()
+
+
+def _start(
+    _status: str, _headers: list[tuple[str, str]], *_error: Any
+) -> Callable[[bytes], object]:
+    return lambda _content: None
 
 
 def _asking(path: str) -> dict[str, object]:
