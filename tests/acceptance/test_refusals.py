@@ -180,7 +180,7 @@ def test_a_store_that_may_only_be_read_is_said(tmp_path: Path, disk: Path) -> No
     for command in ("worker", "run"):
         status, said = folder.run(command)
         assert (status, said.count("\n")) == (1, 1), said
-        assert "readonly" in said or "unable to open" in said
+        assert "cannot be written to: this account lacks the right" in said
 
 
 # -- what is refused before there is a store -----------------------------------------------------
