@@ -250,12 +250,12 @@ def _check_kept(model: keras.Model, said: NDArray[Any], x: Given, unit: float) -
         content = saved(model)
     except Exception as error:
         raise ModelError(
-            f"it cannot be saved; give its layers a get_config(): {reason_of(error, QUOTED)}"
+            f"it cannot be saved; give its layers a get_config(): {reason_of(error)}"
         ) from error
     try:
         again = loaded(content)
     except Exception as error:
-        raise ModelError(_unloadable(reason_of(error, QUOTED))) from error
+        raise ModelError(_unloadable(reason_of(error))) from error
     if not close(said, answers_of(again, x), unit):
         raise ModelError(
             "loaded from its file it answers otherwise; what training changes must be a weight "
