@@ -196,7 +196,9 @@ def _tells_class(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of many classes, which are said elsewhere
         tree = DecisionTreeClassifier(min_samples_leaf=3, max_leaf_nodes=parts, random_state=0)
-        return sure(tree.fit(features, y).predict(features) != y, y)
+        # By itself, too, since of a date's place in the week and the year a tree would begin with
+        # what is best at first.
+        return any(sure(tree.fit(x, y).predict(x) != y, y) for x in (features, features[:, :1]))
 
 
 def _tells_number(column: Column, values: NDArray[Any], y: NDArray[np.float64]) -> bool:

@@ -743,6 +743,7 @@ LEAKS: dict[str, tuple[Any, Any, bool]] = {  # a column, a label, whether the on
     "gaps": (np.where(_Z > -1, _Z, np.nan), _Z, True),
     "a border": (_Z, _Z > 0, True),
     "a strong border": (_Z + 0.3 * _Z[::-1], _Z > 0, False),
+    "days": (pd.date_range("2020", periods=178), np.repeat([1, 2, 0], [59, 71, 48]), True),
     "many words": (_WORDS, _CODES % 2, True),
     "many strong words": (_WORDS, (_CODES + (np.arange(1500) % 50 == 0)) % 2, False),
     "a number for each word": (_WORDS, _CODES * 0.1, True),
