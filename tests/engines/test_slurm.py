@@ -20,7 +20,7 @@ from search.service.session import Session
 from search.store import Store
 from tests.acceptance.process import LIMIT
 from tests.postgres import Postgres
-from tests.site import Site, assert_exact
+from tests.site import Site, assert_exact, wait_until
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")
@@ -114,23 +114,20 @@ def slurm(tmp_path: Path) -> Iterator[Slurm]:
         yield Slurm(folder)
 
 
+def created(folder: Path, postgres: Postgres, trials: int, epochs: int) -> Site:
+    """Return a site whose study is created, as search.run does it on the first machine."""
+    site = Site(folder, postgres.create("slurm"))
+    site.write(trials, epochs)
+    Store(site.url, create=True).close()
+    options = Options(study=str(folder / "tiny.py"), storage=site.url, out=folder, quiet=True)
+    Session(options, {}, create=True).store.close()
+    return site
+
+
 def test_an_array_of_workers_meets_the_budget(
     slurm: Slurm, tmp_path: Path, postgres: Postgres
 ) -> None:
-    site = Site(tmp_path, postgres.create("slurm"))
-    site.write(6, 2)
-    Store(site.url, create=True).close()
-    options = Options(
-        study=str(tmp_path / "tiny.py"),
-        storage=site.url,
-        name=None,
-        out=tmp_path,
-        data_dir=None,
-        json=False,
-        verbose=False,
-        quiet=True,
-    )
-    Session(options, {}, create=True).store.close()
+    site = created(tmp_path, postgres, 6, 2)
     logs = tmp_path / "logs"
     logs.mkdir()
     words = ["--array=1-2", "--cpus-per-task=1", "--mem=1G", f"--output={logs}/%A_%a.log"]
@@ -168,3 +165,29 @@ def test_what_it_lacks_ends_a_task_at_once(slurm: Slurm, tmp_path: Path) -> None
     text = log.read_text()
     assert text.startswith("what was there before\n"), "a log is gone on with"
     assert "set it to the database" in text
+
+
+def test_a_task_that_is_queued_again_or_cancelled_hands_back_what_it_holds(
+    slurm: Slurm, tmp_path: Path, postgres: Postgres
+) -> None:
+    site = created(tmp_path, postgres, 4, 10**6)
+    log = tmp_path / "task.log"
+    words = ["--cpus-per-task=1", "--mem=1G", "--array=1", f"--output={log}"]
+    study = {"STUDY": str(tmp_path / "tiny.py"), "PYTHONPATH": str(ROOT)}
+    said = slurm.ask("sbatch", *words, "deploy/slurm.sh", OPTUNA_STORAGE=site.url, **study)
+    task = f"{said.split()[-1]}_1"
+
+    def held() -> int:
+        return site.counts().get("held", 0)
+
+    wait_until(held, "it works")
+    slurm.ask("scontrol", "requeue", task)
+    wait_until(lambda: not held(), "it hands back")
+    wait_until(lambda: slurm.states(task)[0].startswith("PENDING"), "it is queued again")
+    assert log.read_text().count("Stopped by SIGTERM; nothing is lost") == 1
+    slurm.ask("scontrol", "update", f"JobId={task}", "StartTime=now")  # and not in two minutes
+    wait_until(held, "it works again")
+    slurm.ask("scancel", task)
+    wait_until(lambda: not held(), "it hands back")
+    wait_until(lambda: slurm.states(task)[0].startswith("CANCELLED"), "it is cancelled")
+    assert log.read_text().count("Stopped by SIGTERM; nothing is lost") == 2
