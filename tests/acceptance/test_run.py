@@ -79,7 +79,7 @@ def test_the_files_say_what_was_found(done: Folder) -> None:
     }
     assert [int(row["number"]) for row in done.rows("blobs")] == list(range(5))
     report = (done.path / "runs/blobs/report.md").read_text()
-    assert f"search.replay --study blobs --trial {best['trial']}" in report
+    assert f"hyperparameter-search replay --study blobs --trial {best['trial']}" in report
     assert sorted(path.name for path in (done.path / "runs/blobs").iterdir()) == [
         "best.json",
         "best.keras",

@@ -116,7 +116,7 @@ def test_settings_that_cannot_be_read_are_named(
 ) -> None:
     (tmp_path / "keras.json").mkdir()
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    with pytest.raises(UsageError, match=r"keras\.json cannot be read \(Is a directory\)"):
+    with pytest.raises(UsageError, match=r"keras\.json is no file of settings"):
         check_backend()
 
 

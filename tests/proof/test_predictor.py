@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "none, too narrow": (WHOLE[:0, :5], r"has shape \(0, 5\); it must be \(rows, 8\)"),
     "text": ([["a"] * 8], "<U1; inputs are numbers; turn text into numbers first"),
     "dates": (WHOLE.astype("M8[s]"), r"datetime64\[s\]; .* turn dates"),
-    "objects": ([[None] * 8], r"objects \(NoneType\)"),
+    "objects": ([[None] * 8], r"lacks 8 of 8 values"),
     "ragged": ([[1, 2], [3]], "differ in shape"),
     "masked": (np.ma.array(WHOLE, mask=WHOLE > 3e9), "masked"),
     "missing": (changed(np.nan), "row 7 .* holds nan"),

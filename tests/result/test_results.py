@@ -5,6 +5,7 @@ import optuna
 import pytest
 
 from search.cli import Options
+from search.errors import QUOTED
 from search.health.snapshot import Health, LayerHealth, Snapshot
 from search.proof.interval import Interval
 from search.proof.mistakes import Mistakes
@@ -54,7 +55,8 @@ def test_what_another_hand_wrote_into_a_store_is_shown_at_no_length(
 ) -> None:
     add(session, **{key: "m" * 10**6})
     [row] = session.result().trials
-    assert 900 < len((row.verdict_reason if key == "verdict_reason" else row.reason) or "") < 1100
+    said = row.verdict_reason if key == "verdict_reason" else row.reason
+    assert QUOTED <= len(said or "") < QUOTED + 10
 
 
 def _distribution(value: object) -> optuna.distributions.BaseDistribution:
