@@ -1,5 +1,6 @@
 """What only the training loop sees, counted within each step that Keras makes."""
 
+from itertools import compress
 from typing import Any
 
 import keras
@@ -25,7 +26,6 @@ class Tally:
         self._optimizer = optimizer
         self._counts = optimizer.add_variable((2,), name="tally", dtype="float32")
         self._apply, self._save = optimizer.apply, optimizer.save_own_variables
-        self._key = str(len(optimizer.variables) - 1)
         optimizer.apply, optimizer.save_own_variables = self._counting, self._saving
 
     @property
@@ -71,8 +71,15 @@ class Tally:
         return ops.any(ops.sqrt(lengths) > one.clipnorm)
 
     def _saving(self, store: Any) -> None:
+        """Save what the optimizer has without the counts, numbered as if they were not there.
+
+        They need not be the last: an optimizer around others has its own before theirs.
+        """
         values: dict[str, Any] = {}
         self._save(values)
-        del values[self._key]
+        variables = self._optimizer.variables
+        if [*values] == [str(number) for number in range(len(variables))]:
+            kept = [variable is not self._counts for variable in variables]
+            values = {str(n): value for n, value in enumerate(compress(values.values(), kept))}
         for key, value in values.items():
             store[key] = value

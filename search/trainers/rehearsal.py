@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from search.data.splits import Dataset, Given, Split
 from search.errors import QUOTED, ModelError, ModelRefused, SpecError, UsageError, reason_of
-from search.health.cadence import never
 from search.study.recipe import Recipe, setting_names
 from search.study.seeds import derive
 from search.study.spec import StudySpec
@@ -26,12 +25,12 @@ from search.trainers.files import loaded, saved
 from search.trainers.fit import GLANCE, FitTrainer
 from search.trainers.model import Problem
 from search.trainers.outputs import Outputs, answers_of, close
-from search.trainers.own import attempt
+from search.trainers.own import attempt, own_model
 
 _logger = logging.getLogger(__name__)
 
 CONFIGURATIONS = 24  # corners of the space, and as many mixtures of them, that may be tried
-UNTOLD = 0.01  # of a step, by which rounding may turn it
+UNTOLD = 1e-4  # of a step, by which rounding may turn it
 _REGISTER = "@keras.saving.register_keras_serializable()"
 
 
@@ -49,7 +48,8 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
         other, heeded = attempt(recipe, spec.seed, few.validation)
         untouched = Untouched(other) if other else None
         note = _check_chance(other, recipe, spec.seed, few) if other else ""
-        trainer = FitTrainer(few, never, Problem.of(dataset))
+        # As in training its steps are counted; its gradients are looked at there.
+        trainer = FitTrainer(few, lambda *_: False, Problem.of(dataset))
         trainer.start(0, recipe, spec.seed)
         trainer.epoch()
         if untouched:
@@ -170,15 +170,24 @@ def _check_weighed(
         ModelError: it makes no difference.
 
     """
-    halves = (np.arange(len(few.train)) % 2).astype(np.float32)
-    recipe = replace(recipe, training=replace(recipe.training, class_weight=None))
-    before, after = _trained(untrained), []
-    for weight in (halves, 1 - halves):
-        part = replace(few, train=replace(few.train, weight=weight))
-        trainer = FitTrainer(part, never, Problem.of(few))
-        trainer.start(0, recipe, seed)
-        trainer.epoch()
-        after.append(_trained(trainer.model(0)))
+    train, after = few.train, []
+    halves = (np.arange(len(train)) % 2).astype(np.float32)
+    others = 1 - halves
+    others[len(train) // 2 * 2 :] = 0  # as many as in the one half
+    for weight in (halves, others):
+        own = own_model(recipe, Problem.of(few), seed, few.validation)
+        # The first step of others, Adam's say, has one length however large the gradient is.
+        own.model.optimizer = keras.optimizers.SGD(1.0)
+        own.model.fit(
+            train.x,
+            own.problem.wanted(train),
+            sample_weight=weight,
+            batch_size=len(train),
+            shuffle=False,
+            verbose=0,
+        )
+        after.append(_trained(own.model))
+    before = _trained(untrained)
     moved, apart = (float(np.linalg.norm(after[0] - one)) for one in (before, after[1]))
     if apart < UNTOLD * moved:
         raise ModelError(

@@ -14,10 +14,12 @@ from search.data import load
 from search.data.splits import Dataset, Split
 from search.health.layers import measure
 from search.health.snapshot import MEASURES, Health, Snapshot
+from search.health.steps import Tally
 from search.health.verdict import Kind, judge
 from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.training import Training
+from search.trainers.files import loaded, saved
 from search.trainers.fit import FitTrainer
 from tests.health.test_measures import Network, X, Y, deep
 
@@ -81,6 +83,20 @@ def test_what_scales_the_loss_of_half_precision_scales_no_step() -> None:
     scaled.compile(optimizer, "sparse_categorical_crossentropy")
     optimizer.build(scaled.trainable_variables)
     assert examined(scaled) == examined(plain)
+
+
+@pytest.mark.parametrize("around", [0, 1, 2])
+def test_what_is_counted_leaves_a_saved_optimizer_as_it_is(around: int) -> None:
+    model = as_keras(deep("relu", "he_normal", 12, layers=2))
+    optimizer = keras.optimizers.Adam()
+    for _ in range(around):  # whose own variables stand before the others'
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    optimizer.build(model.trainable_variables)
+    shapes = [tuple(variable.shape) for variable in optimizer.variables]
+    Tally(model)
+    again = loaded(saved(model)).optimizer
+    assert [tuple(variable.shape) for variable in again.variables] == shapes
 
 
 class Subclassed(keras.Model):  # type: ignore[misc]

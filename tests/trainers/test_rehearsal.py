@@ -349,3 +349,24 @@ def test_weights_that_change_nothing_are_refused(which: str, tmp_path: Path) -> 
             lambda _: with_loss("sparse_categorical_crossentropy", Unpacking), dataset, **training
         )
     tried(lambda _: with_loss(a_number_each), dataset, **training)
+
+
+def test_examples_that_pull_alike_count_by_their_weights_all_the_same(tmp_path: Path) -> None:
+    y = np.arange(ROWS) % 2
+    x = np.abs(2 * y[:, None] + 0.5 * np.random.default_rng(0).normal(size=(ROWS, 3)))
+
+    def build(_config: Config) -> keras.Model:
+        model = keras.Sequential([keras.Input((3,)), LAYERS.Dense(1, "sigmoid")])
+        model.compile("adam", "binary_crossentropy", jit_compile=False)
+        return model
+
+    tried(build, of_file(tmp_path, x.astype(np.float32), y), class_weight="balanced")
+
+    def far(_config: Config) -> keras.Model:
+        model = keras.Sequential([keras.Input((3,)), LAYERS.Dense(1)])
+        model.compile("adam", "mse", jit_compile=False)
+        return model
+
+    prices = of_file(tmp_path, x.astype(np.float32), 2e5 + 1e3 * x.sum(axis=1))
+    weight = np.linspace(1, 2, len(prices.train), dtype=np.float32)
+    tried(far, replace(prices, train=replace(prices.train, weight=weight)))
