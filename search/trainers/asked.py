@@ -15,6 +15,10 @@ NUMBERS_TRIED = 9  # numbers between the least and the largest target that it is
 NEAR_ZERO = (0.0, 1.0, -1.0, 2.0, -2.0)
 # Numbers for two classes, beside the same below 0. Beyond, float32 no longer tells logits apart.
 FOR_TWO = (0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
+ADDED = 1.5  # to units, to see whether it is their differences that a loss is about
+# Of what that costs in the right unit alone, and may cost in all: a penalty on the logits' size.
+PENALTY = 0.2
+BENT = 1.5  # times as much as where they are large, costs of logits turn where these are near 0
 
 
 def cost(loss: AskedLoss, true: float, said: Sequence[float]) -> float:
@@ -45,7 +49,7 @@ def wanted_for_two(loss: AskedLoss, given: Sequence[float] = (0, 1)) -> tuple[fl
 
 
 def is_of_softmax(loss: AskedLoss, classes: int, units: int) -> bool:
-    """Say whether a loss reads units as logits: what is added to all of them changes nothing.
+    """Say whether a loss reads units as logits: adding to all of them changes next to nothing.
 
     Args:
         loss: of the author's own.
@@ -55,15 +59,53 @@ def is_of_softmax(loss: AskedLoss, classes: int, units: int) -> bool:
     """
     said = np.linspace(-0.7, 0.9, units)
     asked = range(min(MOST_CLASSES, classes))
-    costs = [[cost(loss, one, (said + more).tolist()) for more in (0.0, 1.5)] for one in asked]
-    before, after = np.transpose(costs)
-    return bool(np.allclose(before, after, rtol=1e-3, atol=1e-3, equal_nan=True))
+    more = ADDED * np.eye(units)
+    costs = np.array(
+        [
+            [cost(loss, one, (said + add).tolist()) for add in (0.0, ADDED, more[one])]
+            for one in asked
+        ]
+    )
+    if not np.isfinite(costs).all():  # in all of them, nothing can be told
+        return not np.isfinite(costs).any()
+    of_all, of_own = np.abs(costs[:, 1:] - costs[:, :1]).sum(axis=0)
+    return bool(of_all <= PENALTY * of_own + 1e-3 * np.abs(costs).max())
 
 
-def wants_ever_more(loss: AskedLoss, given: Sequence[float]) -> bool:
-    """Say whether a loss reads one unit as a logit: the farther from 0, the less it costs."""
+def is_of_logit(loss: AskedLoss, given: Sequence[float] = (0, 1)) -> bool:
+    """Say whether a loss reads one unit as a logit, below 0 for the first class.
+
+    It wants ever more of it, or, where it smooths the classes or has a penalty, turns most sharply
+    where the classes are in doubt. A loss of numbers or margins does that at the number it wants,
+    or everywhere alike.
+    """
     first, second = wanted_for_two(loss, given)
-    return bool(-first == second == FOR_TWO[-1])
+    if not first < 0 < second:
+        return False
+    return all(
+        abs(wanted) == FOR_TWO[-1] or _turns_at_0(loss, true, np.sign(wanted))
+        for true, wanted in zip(given, (first, second), strict=True)
+    )
+
+
+def _turns_at_0(loss: AskedLoss, true: float, side: float) -> bool:
+    """Say whether the costs of one unit's numbers are bent most where these are near 0."""
+    near, far = (
+        float(np.diff([cost(loss, true, [side * one]) for one in row], 2)[0])
+        / (row[1] - row[0]) ** 2
+        for row in ((-1.0, 0.0, 1.0), (0.0, 4.0, 8.0))
+    )
+    return near > BENT * max(far, 0.0)
+
+
+def knows_probability(loss: AskedLoss, given: Sequence[float]) -> bool:
+    """Say whether the logistic function of one unit is a probability to a loss.
+
+    Beside reading a logit it wants more of it than a loss of numbers or margins, which is content
+    with 1 and -1.
+    """
+    first, second = wanted_for_two(loss, given)
+    return first < -1 and second > 1 and is_of_logit(loss, given)
 
 
 def wants_others(loss: AskedLoss, sure: NDArray[np.float64], given: Sequence[float]) -> bool:

@@ -25,8 +25,8 @@ from search.trainers.afresh import check_afresh
 from search.trainers.asked import (
     AskedLoss,
     is_of_softmax,
+    knows_probability,
     wanted_for,
-    wants_ever_more,
     wants_others,
 )
 from search.trainers.model import Problem
@@ -357,7 +357,7 @@ def _has_probabilities(model: keras.Model, outputs: Outputs, units: int) -> bool
             return end != "linear" and REACH.get(str(end), SHARES) == SHARES
         case Meaning.LOGIT:
             if loss is not None:
-                return wants_ever_more(loss, outputs.given or (0, 1))
+                return knows_probability(loss, outputs.given or (0, 1))
             return outputs.given is None and loss_of(model)[0] not in SIGNING
         case Meaning.LOGITS:
             return loss is None or is_of_softmax(loss, outputs.classes or 0, units)

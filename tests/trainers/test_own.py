@@ -430,7 +430,7 @@ def evidential(y: Any, said: Any) -> Any:
 
 
 def each_alone(y: Any, said: Any) -> Any:
-    true = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y, (-1,)), "int32"), 3)
+    true = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y, (-1,)), "int32"), said.shape[-1])
     return keras.ops.mean(LOSSES.binary_crossentropy(true, said, from_logits=True))
 
 
@@ -443,8 +443,25 @@ def smooth(y: Any, said: Any) -> Any:
     return 2 * LOSSES.sparse_categorical_crossentropy(y, said, from_logits=True)
 
 
+def with_penalty(y: Any, said: Any) -> Any:
+    total = keras.ops.logsumexp(said, axis=-1)
+    return LOSSES.sparse_categorical_crossentropy(y, said, from_logits=True) + 0.01 * total**2
+
+
+def smoothed(y: Any, said: Any) -> Any:
+    return LOSSES.binary_crossentropy(0.9 * y + 0.05, said, from_logits=True)
+
+
 def margin(y: Any, said: Any) -> Any:
     return LOSSES.hinge(y, said)
+
+
+def wide_margin(y: Any, said: Any) -> Any:
+    return keras.ops.mean(keras.ops.relu(3 - (2 * y - 1) * said), axis=-1)
+
+
+def of_threes(y: Any, said: Any) -> Any:
+    return keras.ops.mean((3 * (2 * y - 1) - said) ** 2, axis=-1)
 
 
 @pytest.mark.parametrize(
@@ -452,12 +469,17 @@ def margin(y: Any, said: Any) -> Any:
     [
         (evidential, 3, "softplus", False),
         (each_alone, 3, None, False),
+        (each_alone, 2, None, False),
         (brier, 3, None, False),
         (brier, 3, "softmax", True),
         (brier, 3, "sigmoid", False),
         (smooth, 3, None, True),
+        (with_penalty, 3, None, True),
         ("hinge", 1, "tanh", False),
         (margin, 1, None, False),
+        (wide_margin, 1, None, False),
+        (of_threes, 1, None, False),
+        (smoothed, 1, None, True),
         ("mse", 1, None, False),
         (focal, 1, "sigmoid", True),
         (LOGITS, 1, None, True),
@@ -466,7 +488,7 @@ def margin(y: Any, said: Any) -> Any:
 def test_probabilities_that_a_loss_does_not_know_are_not_scored(
     loss: Any, units: int, end: str | None, probable: bool
 ) -> None:
-    classes = 2 if units == 1 else 3
+    classes = max(units, 2)
     dataset, ranked = (data(classes).scored_by(name) for name in ("log_loss", "roc_auc"))
 
     def build() -> keras.Model:
@@ -482,7 +504,7 @@ def test_probabilities_that_a_loss_does_not_know_are_not_scored(
     else:
         with pytest.raises(ModelError, match=r"^metric is log_loss, which needs probabilities"):
             trial(dataset)
-    if classes == 2:
+    if units == 1:
         trial(ranked)
 
 
