@@ -359,14 +359,14 @@ def _wanted_by(loss: "AskedLoss", given: tuple[int, ...] = (0, 1)) -> Meaning | 
     """Return what one unit means to a loss, by what costs least for each of the classes.
 
     That is 0 and 1 where it wants the class itself, so that the border is 0.5. Where it wants
-    opposite numbers, or the farther from 0 the better, the border is 0.
+    opposite numbers, or reads a logit, which may be of another size for each, the border is 0.
     """
-    from search.trainers.asked import wanted_for_two
+    from search.trainers.asked import is_of_logit, wanted_for_two
 
     first, second = wanted_for_two(loss, given)
     if (first, second) == (0, 1):
         return Meaning.PROBABILITY
-    return Meaning.LOGIT if first == -second < 0 else None
+    return Meaning.LOGIT if first == -second < 0 or is_of_logit(loss, given) else None
 
 
 def _many_units(

@@ -79,6 +79,26 @@ def logits(true: Any, said: Any) -> Any:
     return LOSSES.binary_crossentropy(true, said, from_logits=True) * (1 + 4 * true)
 
 
+def one_sided(true: Any, said: Any) -> Any:
+    return LOSSES.binary_crossentropy(0.9 * true, said, from_logits=True)
+
+
+def penalised(true: Any, said: Any) -> Any:
+    return logits(true, said) + 0.02 * keras.ops.mean(said**2, axis=-1)
+
+
+def asymmetric(true: Any, said: Any) -> Any:
+    """A loss that is content with what is surely of the first class (Ridnik et al., ICCV 2021)."""
+    second = keras.ops.sigmoid(said)
+    first = keras.ops.minimum(1.05 - second, 1)
+    costs = true * keras.ops.log(second) * first
+    return -keras.ops.mean(costs + (1 - true) * keras.ops.log(first) * (1 - first) ** 4, axis=-1)
+
+
+def apart(true: Any, said: Any) -> Any:
+    return keras.ops.mean((3 * true - 1 - said) ** 2)
+
+
 def scaled(true: Any, said: Any) -> Any:
     return keras.ops.mean((2 * true - said) ** 2)
 
@@ -135,6 +155,9 @@ MEANINGS: list[tuple[Callable[[], keras.Model], Meaning]] = [
     (lambda: one("sigmoid", mine), Meaning.PROBABILITY),
     (lambda: one(None, mine), Meaning.PROBABILITY),
     (lambda: one(None, partial(logits)), Meaning.LOGIT),
+    (lambda: one(None, one_sided), Meaning.LOGIT),
+    (lambda: one(None, penalised), Meaning.LOGIT),
+    (lambda: one(None, asymmetric), Meaning.LOGIT),
     (lambda: one(None, Signs()), Meaning.LOGIT),
     (lambda: one("sigmoid"), Meaning.PROBABILITY),
     (nested, Meaning.PROBABILITY),
@@ -171,6 +194,7 @@ REFUSED: list[tuple[Callable[[], keras.Model], str]] = [
     (lambda: one("softplus"), "cannot be told"),
     (lambda: one("relu", mine), "cannot be told"),
     (lambda: one(None, scaled), "cannot be told"),
+    (lambda: one(None, apart), "cannot be told"),
     (lambda: one(None, roots), "cannot be told"),
     (lambda: one(None, OneHot()), "cannot be told"),
     (lambda: one("sigmoid", "sparse_categorical_crossentropy"), "binary_crossentropy"),
