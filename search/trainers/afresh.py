@@ -5,6 +5,7 @@ import weakref
 import keras
 
 from search.errors import ModelError
+from search.study.seeds import derive
 
 # What the models that were built in this process train, for as long as anything holds it. A
 # variable can be no key, since it is compared element by element.
@@ -29,11 +30,27 @@ def check_afresh(model: keras.Model) -> None:
     _TRAINED.update((id(variable), variable) for variable in trained)
 
 
+def draw_afresh(model: keras.Model, seed: int) -> None:
+    """Have a model's layers draw from this seed on, whatever they have drawn and for whom.
+
+    So layers that draw, for dropout or augmentation, may be in many models.
+    """
+    for number, state in enumerate(one for one in model.variables if _is_drawn_from(one)):
+        state.assign([derive(seed, "layer", number), 0])
+
+
+def _is_drawn_from(variable: keras.Variable) -> bool:
+    return bool(variable.name == "seed_generator_state")  # as each `keras.random.SeedGenerator` has
+
+
 class Untouched:
-    """A model that nobody trains, and which must not change while another one is trained."""
+    """A model that nobody trains, and which must not change while another one is trained.
+
+    What its layers draw from may: see `draw_afresh`.
+    """
 
     def __init__(self, model: keras.Model) -> None:
-        self._variables = model.variables
+        self._variables = [one for one in model.variables if not _is_drawn_from(one)]
         self._before = self._values()
 
     def check(self) -> None:

@@ -21,6 +21,7 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
 from search.trainers import model as networks
+from search.trainers.afresh import draw_afresh
 from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
 from search.trainers.model import Problem
 from search.trainers.outputs import Outputs, answers_of
@@ -78,8 +79,9 @@ class FitTrainer:
     ) -> None:
         """Begin a trial in lane 0, or continue it from its checkpoint.
 
-        Layers of the study's own continue as they should if their random numbers come from a
-        `keras.random.SeedGenerator` that is theirs, as in all layers of Keras.
+        Layers of the study's own draw in each epoch what the trial's seed says, wherever they come
+        from, if their random numbers come from a `keras.random.SeedGenerator` that is theirs, as
+        in all layers of Keras.
 
         Raises:
             ModelError: the study's own ``build`` does not give a model that can be trained.
@@ -230,10 +232,13 @@ class FitTrainer:
             if is_stepwise(running.recipe.training):
                 callbacks.append(_each_step(running.model, rates))
         if not isinstance(running.recipe.model, MLP):
-            # Layers of the study's own may draw from global state: tie it to this epoch of this
-            # trial. In an MLP only dropout draws, and the state of that is a variable. TensorFlow
-            # forgets all its kernels over this, which would double the time of a look.
-            networks.draw_from(derive(running.seed, "epoch", epoch))
+            # Layers of the study's own may draw from global state, or draw in other models too, of
+            # another fold say: tie both to this epoch of this trial. In an MLP only dropout draws,
+            # and the state of that is a variable. TensorFlow forgets all its kernels over this,
+            # which would double the time of a look.
+            seed = derive(running.seed, "epoch", epoch)
+            networks.draw_from(seed)
+            draw_afresh(running.model, seed)
         if running.tally:
             running.tally.reset()
         history = running.model.fit(

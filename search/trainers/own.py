@@ -21,7 +21,7 @@ from search.study.seeds import derive
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
-from search.trainers.afresh import check_afresh
+from search.trainers.afresh import check_afresh, draw_afresh
 from search.trainers.asked import (
     AskedLoss,
     is_of_softmax,
@@ -205,6 +205,7 @@ def _answering(recipe: Recipe, config: Config, seed: int, few: Split) -> tuple[k
         model = _built(recipe, config, seed)
         said = _said(model, few.x)
     check_afresh(model)
+    draw_afresh(model, derive(seed, "model"))
     return model, said
 
 

@@ -568,16 +568,12 @@ SHARED: dict[str, tuple[str, str]] = {
         + sequential(f"MEANS, {SOFTMAX}", SPARSE),
         "means/moving_mean",
     ),
-    "chances": (
-        "DROPPED = layers.Dropout(0.5, name='dropped')\n"
-        + sequential(f"DROPPED, {SOFTMAX}", SPARSE),
-        "seed_generator_state",
-    ),
 }
 FROZEN = """
-TRUNK = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.BatchNormalization()])
+PARTS = layers.Dense(8), layers.Dropout(0.5), layers.BatchNormalization()
+TRUNK = keras.Sequential([keras.Input((8,)), *PARTS])
 TRUNK.trainable = False
-SCALED = layers.Rescaling(0.5)
+SCALED = keras.Sequential([layers.Rescaling(0.5), layers.GaussianNoise(0.1, seed=3)])
 """ + sequential(f"SCALED, {SOFTMAX}", SPARSE).replace('layers.Dense(16, "relu")', "TRUNK")
 
 # What ends cannot say, in a visible end, in a hidden one, and in one that its author compiled.

@@ -92,6 +92,32 @@ def test_a_model_of_the_studys_own_continues_too(dataset: Dataset) -> None:
     check(dataset, build, Training(epochs=3, batch_size=32, best_weights=False))
 
 
+def test_layers_that_draw_may_be_in_many_models(dataset: Dataset) -> None:
+    """A trial comes to the same whatever was trained before it, or beside it as folds are."""
+    shared = keras.Sequential([LAYERS.GaussianNoise(0.5), LAYERS.Dropout(0.3, seed=3)])
+
+    def build(_config: Config) -> keras.Model:
+        end = LAYERS.Dense(10, "softmax")
+        model = keras.Sequential([keras.Input((20,)), shared, end])
+        model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+        return model
+
+    def trained(seed: int, beside: FitTrainer | None = None) -> tuple[Outcome, list[bytes]]:
+        trainer = FitTrainer(dataset)
+        trainer.start(0, recipe, seed)
+        while trainer.epoch():
+            if beside:
+                beside.epoch()
+        weights = trainer.model(0).get_weights()
+        return trainer.stop(0), [one.tobytes() for one in weights]
+
+    recipe = Recipe(Config({}), build, Training(epochs=2, batch_size=100, best_weights=False))
+    first, other = trained(3), trained(4)
+    beside = FitTrainer(dataset)
+    beside.start(0, recipe, 5)
+    assert trained(3, beside) == first != other
+
+
 @pytest.mark.parametrize("every", [None, 2])
 def test_averages_of_weights_are_those_of_one_fit_of_keras(
     dataset: Dataset, every: int | None
