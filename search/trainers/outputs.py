@@ -154,10 +154,10 @@ class Outputs:
                 return cls(Meaning.LOGIT, classes, SIGNS)
             meaning = _one_unit(classes, loss, from_logits, end)
             if (meaning := meaning or _untold(model, end)) is None:
+                ended = ", or end it with Dense(1, 'sigmoid')" if end else ""  # as it may, hidden
                 raise ModelError(
                     "it cannot be told what the model's one output means: compile it with "
-                    "keras.losses.BinaryCrossentropy(from_logits=...), or end it with "
-                    "Dense(1, 'sigmoid')"
+                    f"keras.losses.BinaryCrossentropy(from_logits=...){ended}"
                 )
             return cls(meaning, classes)
         if units < classes:

@@ -71,7 +71,7 @@ def rehearse(spec: StudySpec, dataset: Dataset) -> None:
     except UsageError:
         raise
     except ModelError as error:
-        raise ModelRefused(f"model: {error}{_or_numbers(spec, dataset, str(error))}") from error
+        raise ModelRefused(f"model: {error}{_or_other_task(spec, dataset, str(error))}") from error
     except Exception as error:
         raise ModelRefused(
             f"model: build(config) must give a model that can be trained; "
@@ -264,7 +264,7 @@ def _check_kept(model: keras.Model, said: NDArray[Any], x: Given, unit: float) -
     try:
         again = loaded(content)
     except Exception as error:
-        raise ModelError(_unloadable(reason_of(error))) from error
+        raise ModelError(_unloadable(model, reason_of(error))) from error
     if not close(said, answers_of(again, x), unit):
         raise ModelError(
             "loaded from its file it answers otherwise; what training changes must be a weight "
@@ -294,8 +294,17 @@ def _check_raw(model: keras.Model, raw: NDArray[Any], unit: float) -> None:
         )
 
 
-def _unloadable(reason: str) -> str:
+def _unloadable(model: keras.Model, reason: str) -> str:
     """Say what to change about a model that cannot be loaded back."""
+    for layer in model._flatten_layers():
+        function = getattr(layer, "activation", None)
+        module, name = (str(getattr(function, what, "")) for what in ("__module__", "__name__"))
+        name = name.removesuffix("_v2")
+        if module.startswith(("tensorflow.", "jax.")) and hasattr(keras.activations, name):
+            return (
+                f"the layer {layer.name} has its activation from {module.split('.')[0]}, which "
+                f"Keras cannot load from a file: say activation='{name}'"
+            )
     if "Lambda" in reason:  # Keras' own advice, unsafe loading, would be everybody's who loads it
         return (
             "a Lambda layer with a Python function cannot be loaded from a file; write it as a "
@@ -309,13 +318,16 @@ def _unloadable(reason: str) -> str:
     return f"it cannot be loaded from its file; mend get_config() and build(): {reason}"
 
 
-def _or_numbers(spec: StudySpec, dataset: Dataset, said: str) -> str:
-    """Say how whole numbers are predicted, where a model has one output for so many classes."""
+def _or_other_task(spec: StudySpec, dataset: Dataset, said: str) -> str:
+    """Say how the study names its task, where a model's outputs are those of the other one."""
     labels = dataset.labels or ("",)
-    whole = spec.task is None and all(type(one) is int for one in labels)
-    if not (whole and said.startswith("the model has 1 output for ")):
+    if spec.task is not None:
         return ""
-    return ', or say task="regression" in the study if y_train holds numbers to predict'
+    if said.startswith("a regression needs one output"):
+        return ', or say task="classification" in the study if y_train holds classes'
+    if said.startswith("the model has 1 output for ") and all(type(one) is int for one in labels):
+        return ', or say task="regression" in the study if y_train holds numbers to predict'
+    return ""
 
 
 def _hint(error: Exception, weights: str) -> str:

@@ -43,6 +43,26 @@ def of_file(folder: Path, x: NDArray[Any], y: NDArray[Any]) -> Dataset:
     return load("own.npz", folder)
 
 
+def test_numbers_that_may_be_classes_are_told_to_be(tmp_path: Path) -> None:
+    x = np.random.RandomState(0).normal(size=(90, 3))
+    dataset = of_file(tmp_path, x, np.arange(90) % 3 / 2)
+    with pytest.raises(SpecError, match=r'Dense\(1\), or say task="classification"'):
+        tried(plain, dataset)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its function")
+def test_an_activation_of_the_backend_is_named_as_keras_has_it(tmp_path: Path) -> None:
+    softmax = pytest.importorskip("tensorflow").nn.softmax
+
+    def build(_config: Config) -> keras.Model:
+        end = LAYERS.Dense(2, softmax, name="end")
+        return compiled(keras.Sequential([keras.Input((3,)), end]))
+
+    dataset = of_file(tmp_path, whole("int32", 9), np.arange(ROWS) % 2)
+    with pytest.raises(SpecError, match=r"layer end .* from tensorflow, .* activation='softmax'$"):
+        tried(build, dataset)
+
+
 @keras.saving.register_keras_serializable("tests")
 class Squared(keras.Model):  # type: ignore[misc]
     """A model that computes in the type of what it is given."""
