@@ -12,6 +12,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import IO, Any
@@ -285,7 +286,10 @@ class _File:
         return options
 
     def as_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Write numbers as Python does in columns that hold nothing else, but for their unit."""
+        """Write numbers as Python does in columns that hold nothing else, but for their unit.
+
+        Text stays as it is, and is numbers in a unit only where each has one beside it.
+        """
         thousands, decimal = self.options.get("thousands"), self.options.get("decimal", ".")
         if not thousands and decimal == ".":
             return frame
@@ -304,8 +308,9 @@ class _File:
         changed = {}
         for name in frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]:
             texts = frame[name].astype(object)
-            fits = texts.map(lambda one: isinstance(one, str) and bool(number.fullmatch(one)))
-            if str(name) in self.text or 2 * fits.sum() <= texts.notna().sum():
+            found = texts.map(lambda one: number.fullmatch(one) if isinstance(one, str) else None)
+            fits = found.map(partial(_is_amount, alone=str(name) not in self.text)).astype(bool)
+            if 2 * fits.sum() <= texts.notna().sum():
                 continue
             # Where something else is among them, it is named and refused as in any such column.
             texts = texts.where(~fits, texts[fits].map(plain))
@@ -314,6 +319,11 @@ class _File:
             except ValueError:
                 changed[name] = texts
         return frame.assign(**changed) if changed else frame
+
+
+def _is_amount(found: re.Match[str] | None, alone: bool) -> bool:
+    """Say whether a text is a number: one with a unit, or also one that stands alone."""
+    return found is not None and bool(alone or found["before"] or found["after"])
 
 
 def _encoding(path: Path) -> str:

@@ -442,6 +442,8 @@ def test_numbers_in_a_unit_are_numbers_and_said(
     PEOPLE.assign(age=said).to_csv(path, index=False)
     dataset = load(Table(str(path), label="income", reading=reading))
     assert f"taken for numbers: age (in {unit}), married" in dataset.notes
+    own = load(Table(str(path), label="income", reading=reading, test=str(path)))
+    np.testing.assert_allclose((open_test(own).columns or {})["age"], ages, rtol=1e-3)
     assert dataset.table is not None
     (kept,) = (Column.from_json(one) for one in dataset.table.described() if one["name"] == "age")
     (piece,) = pieces(path, {**dataset.table.read_as, **reading}, ROWS, [])
