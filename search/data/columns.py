@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.extent import LARGEST
-from search.data.frames import BEFORE, BEHIND, CODE
+from search.data.frames import AMOUNT, CODE, as_names, told_to_pandas
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 
@@ -49,7 +49,6 @@ WRITTEN = re.compile(
     r"[1-9]\d{0,2}( \d{3})+(,\d+)?|\d+,\d+)\s*"
 )
 TEXTS = 1000  # texts of many, from which it follows whether dates are looked for
-AMOUNT = re.compile(rf"{BEFORE}(?P<number>\d[\d.,'\u2019\u00a0\u202f ]*?){BEHIND}")  # 12 kg, $ 5
 MONTHS = 12
 CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
 SAY_WHICH = "say whether the day comes first: Table(..., reading={'dayfirst': True}), or False"
@@ -221,7 +220,7 @@ def numbers_of(values: pd.Series, name: str) -> pd.Series:
     if written.any() and (numbers.notna() | written).mean() > MOSTLY:
         raise DataCorrupt(
             f"the column {name!r} holds numbers like {_shown(values[written].iloc[0])}; say what "
-            f"parts their thousands and decimals{_as_options(values[written])}"
+            f"parts their thousands and decimals: {_as_options(values[written])}"
         )
     return numbers
 
@@ -269,8 +268,7 @@ def _mixed(name: str, what: str, odd: pd.Series) -> DataCorrupt:
         mark = f" (or say --read {shlex.quote(f'na_values={odd.iloc[0]}')})"
     return DataCorrupt(
         f"the column {name!r} holds {what} in {_where(odd)}; leave that empty{mark} if it marks "
-        f"what is missing, and if all are names, say --column {name}=category, or "
-        f"columns={{{name!r}: 'category'}} in the study"
+        f"what is missing, and if all are names, say {as_names(name, False)}"
     )
 
 
@@ -287,10 +285,10 @@ def _as_options(written: pd.Series) -> str:
         mark = re.sub(r"[\d+\- ]", "", str(written.iloc[0]))[:1] or " "
         either = {"thousands": mark}
         if mark not in ",.":
-            return _told_to_pandas(either)
+            return told_to_pandas(either)
         either |= {"decimal": "."} if mark == "," else {"decimal": ","}
-        return f"{_told_to_pandas(either)}; or {_told_to_pandas({'decimal': mark})[2:]}"
-    return _told_to_pandas(read)
+        return f"{told_to_pandas(either)}; or {told_to_pandas({'decimal': mark})}"
+    return told_to_pandas(read)
 
 
 def _marks(written: str) -> dict[str, str] | None:
@@ -304,11 +302,6 @@ def _marks(written: str) -> dict[str, str] | None:
     if len(digits[-1]) != 3 or not 1 <= len(digits[0]) <= 3 or digits[0].startswith("0"):
         return {"decimal": marks[0]}
     return None
-
-
-def _told_to_pandas(read: Mapping[str, str]) -> str:
-    words = " ".join(f"--read {shlex.quote(f'{key}={value}')}" for key, value in read.items())
-    return f": Table(..., reading={dict(read)}), with --data {words}"
 
 
 def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:

@@ -6,6 +6,7 @@ import difflib
 import gzip
 import io
 import re
+import shlex
 import warnings
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
@@ -29,11 +30,16 @@ SEPARATORS = ",;\t|"
 POINT = re.compile(r"[-+]?\d*\.\d+")
 COMMA = re.compile(r"[-+]?\d*,(\d{1,2}|\d{4,})")
 GROUPED = re.compile(r"[-+]?\d{1,3}(\.\d{3})+,\d+")
+# Thousands that a point parts: 1.234 is 1,234 to whoever writes 3,14, and is not told from 1.234.
+PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
+SHORT = re.compile(r"[-+]?(0|[1-9]\d{0,2})")  # a whole number without thousands
 CODE = re.compile(r"0\d+")  # a number that nobody writes so: 007 is a name, or 01234 a place
 _SIGN = "[$\u20ac\u00a3\u00a5\u20b9]"
 _WORD = "[^\\W\\d_]+[\u00b2\u00b3]?"
 BEFORE = rf"\s*(?P<sign>[-+]?)(?:(?P<before>{_SIGN}|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD) ?)?"
 BEHIND = rf"(?: ?(?P<after>[%\u2030\u00b0]|{_SIGN}|{_WORD}(?:/{_WORD})?))?\s*"
+AMOUNT = re.compile(rf"{BEFORE}(?P<number>\d[\d.,'\u2019\u00a0\u202f ]*?){BEHIND}")  # 12 kg, $ 5
+HUNDRED = 100  # the least whole number that has as many digits as stand between thousands
 BOOLS = {bool, np.bool_}
 NUMBER = (Real, np.bool_)  # of Python, and what NumPy does not count among these
 TRUTHS = {"TRUE", "FALSE", "true", "false"}  # which pandas would give back as True and False
@@ -52,6 +58,7 @@ def read_frame(
     reading: Mapping[str, Any],
     text: Collection[str] | None = None,
     label: str | None = None,
+    named: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return a file's rows, columns as text.
 
@@ -64,10 +71,11 @@ def read_frame(
         text: the columns that are text, where another file has told that; None where this one is
             to tell.
         label: the column whose values are to be given back as they are written.
+        named: the columns that are no numbers, as the user says.
 
     Raises:
         DataNotFound: there is no such file.
-        DataCorrupt: it is no table.
+        DataCorrupt: it is no table, or has numbers that may be a thousand times as large.
 
     """
     if not path.is_file():
@@ -77,7 +85,7 @@ def read_frame(
         if path.suffix.lower() == ".parquet":
             frame = pd.read_parquet(path)
         else:
-            file = _File.of(path, reading, text, label)
+            file = _File.of(path, reading, text, label, named)
             found = {
                 key: file.options[key] for key in ("decimal", "thousands") if key in file.options
             }
@@ -129,7 +137,7 @@ def pieces(
         return
     with _refusing(path):
         reading = {key: value for key, value in reading.items() if key not in OF_ONE_FILE}
-        file = _File.of(path, reading, text, None)
+        file = _File.of(path, reading, text, None, ())
         with pd.read_csv(path, chunksize=size, **file.told(whole=False)) as chunks:
             for frame in chunks:
                 yield checked(file.as_numbers(frame), str(path))
@@ -240,6 +248,8 @@ class _File:
 
     options: Mapping[str, Any]  # what pandas.read_csv has options for
     text: frozenset[str]  # the columns that are text, whatever they look like
+    named: frozenset[str]  # the columns that are no numbers, as the user says
+    label: str | None  # the column that is learned
 
     @classmethod
     def of(
@@ -248,6 +258,7 @@ class _File:
         reading: Mapping[str, Any],
         text: Collection[str] | None,
         label: str | None,
+        named: Collection[str],
     ) -> "_File":
         """Find out what nobody has said, and refuse a file whose rows differ in length."""
         options = dict(reading)
@@ -264,14 +275,17 @@ class _File:
                 else:
                     options["sep"] = _separator(sample)
             lines = _whole_lines(sample, options)
+            columns = _by_column(lines, options)
             if not {"decimal", "thousands"} & options.keys():
                 options |= _decimals(lines)
+                if options["decimal"] == ".":
+                    _check_points({name: columns[name] for name in columns.keys() - named}, label)
             if text is None:
-                text = _written_as_text(lines, options, label)
+                text = _written_as_text(columns, label)
             if not options.keys() & {"header", "names", "comment", "skiprows", "on_bad_lines"}:
                 file.seek(0)
                 _check_rows(path, file, options)
-        return cls(options=options, text=frozenset(text))
+        return cls(options=options, text=frozenset(text), named=frozenset(named), label=label)
 
     def told(self, whole: bool) -> dict[str, Any]:
         """Return what pandas is told; what parts thousands it would leave out of dates as well."""
@@ -289,6 +303,11 @@ class _File:
         """Write numbers as Python does in columns that hold nothing else, but for their unit.
 
         Text stays as it is, and is numbers in a unit only where each has one beside it.
+
+        Raises:
+            DataCorrupt: a point stands in numbers where a comma is before the decimals, and nobody
+                has said that it parts thousands.
+
         """
         thousands, decimal = self.options.get("thousands"), self.options.get("decimal", ".")
         if not thousands and decimal == ".":
@@ -310,6 +329,12 @@ class _File:
             texts = frame[name].astype(object)
             found = texts.map(lambda one: number.fullmatch(one) if isinstance(one, str) else None)
             fits = found.map(partial(_is_amount, alone=str(name) not in self.text)).astype(bool)
+            if decimal != "." and str(name) not in self.text | self.named:
+                parted = texts[~fits].map(_is_parted).astype(bool)
+                if parted.any() and 2 * (fits.sum() + parted.sum()) > texts.notna().sum():
+                    raise DataCorrupt(
+                        _which_point(str(name), texts[~fits][parted].iloc[0], self.label, decimal)
+                    )
             if 2 * fits.sum() <= texts.notna().sum():
                 continue
             # Where something else is among them, it is named and refused as in any such column.
@@ -324,6 +349,36 @@ class _File:
 def _is_amount(found: re.Match[str] | None, alone: bool) -> bool:
     """Say whether a text is a number: one with a unit, or also one that stands alone."""
     return found is not None and bool(alone or found["before"] or found["after"])
+
+
+def _is_parted(text: object) -> bool:
+    """Say whether a text is a number, with or without a unit, of which points part thousands."""
+    found = AMOUNT.fullmatch(text) if isinstance(text, str) else None
+    return found is not None and bool(PARTED.fullmatch(found["number"]))
+
+
+def _which_point(name: str, number: str, label: str | None, decimal: str) -> str:
+    """Say what to do about numbers whose points may part thousands."""
+    read = [{"thousands": ".", "decimal": ","}] + [{"decimal": "."}] * (decimal == ".")
+    return (
+        f"the column {name!r} holds numbers like {number!r}; say what parts their thousands and "
+        f"decimals: {'; or '.join(map(told_to_pandas, read))}; or, if they are names, say "
+        f"{as_names(name, name == label)}"
+    )
+
+
+def as_names(name: str, is_label: bool) -> str:
+    """Return how a command and a study say that a column holds names, whatever they look like."""
+    if is_label:
+        return "task='classification' (--task classification)"
+    category = shlex.quote(f"{name}=category")
+    return f"--column {category}, or columns={{{name!r}: 'category'}} in the study"
+
+
+def told_to_pandas(read: Mapping[str, str]) -> str:
+    """Return how a study and a command say what `pandas.read_csv` is to know."""
+    words = " ".join(f"--read {shlex.quote(f'{key}={value}')}" for key, value in read.items())
+    return f"Table(..., reading={dict(read)}), with --data {words}"
 
 
 def _encoding(path: Path) -> str:
@@ -371,22 +426,37 @@ def _decimals(lines: list[list[str]]) -> dict[str, str]:
     return {"decimal": "," if any(map(COMMA.fullmatch, values)) else "."}
 
 
-def _written_as_text(
-    lines: list[list[str]], options: Mapping[str, Any], label: str | None
-) -> set[str]:
-    """Return the columns whose values would not come back as they are written."""
+def _by_column(lines: list[list[str]], options: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return the differing values of each column, as they are written; none if that is unsure."""
     if options.keys() & {"names", "comment", "skiprows", "usecols"} or options.get("header", 0):
-        return set()
+        return {}
     if not lines:
-        return set()
+        return {}
     numbered = options.get("header", 0) is None
     names, rows = (map(str, range(len(lines[0]))), lines) if numbered else (lines[0], lines[1:])
-    columns = {
+    return {
         name: {field.strip() for field in fields} - {""}
         for name, fields in zip(names, zip(*rows, strict=False), strict=False)
     }
+
+
+def _check_points(columns: Mapping[str, set[str]], label: str | None) -> None:
+    """Refuse numbers of which 350 is followed by 1.806: nobody leaves out decimals just there."""
+    for name, values in columns.items():
+        parted = {value for value in values if PARTED.fullmatch(value)}
+        whole = {value for value in values - parted if any(map(str.isdigit, value))}
+        if (
+            parted
+            and all(map(SHORT.fullmatch, whole))
+            and any(abs(int(value)) >= HUNDRED for value in whole)
+        ):
+            raise DataCorrupt(_which_point(name, min(parted), label, "."))
+
+
+def _written_as_text(columns: Mapping[str, set[str]], label: str | None) -> set[str]:
+    """Return the columns whose values would not come back as they are written."""
     found = {name for name, values in columns.items() if any(map(CODE.fullmatch, values))}
-    if label in columns and columns[label] and columns[label] <= TRUTHS:
+    if label is not None and (labels := columns.get(label)) and labels <= TRUTHS:
         found.add(label)
     return found
 

@@ -75,10 +75,14 @@ class Opened:
         if not isinstance(source, str):
             return checked(source, "the frame")
         path, reading = place(source, self.data_dir, self.beside), self.spec.reading
+        named = {name for name, kind in self.spec.columns.items() if kind != ColumnKind.NUMBER}
+        if self.task is Task.CLASSIFICATION:
+            named.add(self.spec.label)
+        label = self.spec.label
         if first is None:
-            return read_frame(path, reading, label=self.spec.label)
+            return read_frame(path, reading, label=label, named=named)
         text = [str(name) for name in first if pd.api.types.is_string_dtype(first[name].dtype)]
-        return read_frame(path, {**self.read_as, **reading}, text)
+        return read_frame(path, {**self.read_as, **reading}, text, label, named)
 
     @property
     def read_as(self) -> Mapping[str, Any]:

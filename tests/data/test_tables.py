@@ -163,6 +163,50 @@ def test_numbers_that_may_be_two_are_refused_until_it_is_said(
     assert len(np.unique(numbers)) > 100
 
 
+PARTED = [f"1.{row * 7 % 1000:03}" for row in range(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("label", "prices", "reading"),
+    [
+        ("income", PARTED, {"decimal": ","}),
+        ("income", [f"{price} kg" for price in PARTED], {"decimal": ","}),
+        ("income", [*PARTED[2:], "3,5", "4,5"], {"decimal": ","}),
+        ("income", [*PARTED[2:], "350", "NA"], {}),
+        ("price", PARTED, {"decimal": ","}),
+        ("price", [*PARTED[2:], "350", "999"], {}),
+    ],
+)
+def test_points_that_may_part_thousands_are_refused_until_it_is_said(
+    label: str, prices: list[str], reading: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    PEOPLE.drop(columns="age").assign(price=prices).to_csv(path, index=False, sep=";")
+    names = "--column price=c" if label == "income" else "task='c"
+    with pytest.raises(DataCorrupt, match=rf"thousands=\. --read decimal=,;.* names, say {names}"):
+        load(Table(str(path), label=label, reading=reading))
+    said = {"thousands": ".", "decimal": ","}
+    task = Task.REGRESSION if label == "price" else None
+    dataset = load(Table(str(path), label=label, reading=said), task=task)
+    prices_read = (dataset.train.columns or {}).get("price", dataset.train.y)
+    assert 1000 < np.nanmedian(prices_read) < 2000
+    if label == "income":
+        columns = {"price": "category"}
+        load(Table(str(path), label=label, reading=reading, columns=columns))
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [PARTED, [*PARTED, "35"], [*PARTED, "1350"], [*PARTED, "350", "0.5"], [*PARTED, "350", "2.0"]],
+)
+def test_points_that_can_only_be_before_decimals_are_read_so(
+    prices: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"price": prices, "other": "x"}).to_csv(path, index=False)
+    assert read_frame(path, {})["price"][1] == 1.007
+
+
 def task_of(label: str) -> Task | None:
     return Task.REGRESSION if label in ("price", "age") else None
 
