@@ -43,6 +43,9 @@ COMPACT = re.compile(
     r"\s*((?:1[6-9]|20|21)\d\d)(0[1-9]|1[0-2])([0-2]\d|3[01])(?:\.0)?\s*"
 )  # 20260131
 DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})([T ].*)?\s*$")
+SHORT_YEAR_FIRST = re.compile(r"^\s*(\d\d[-/.]\d\d?[-/.]\d\d?)\s*$")  # as 26-01-31 may be
+SEASON = re.compile(r"\s*\d\d(\d\d)[-/](\d\d)\s*")  # 2025-26, from one year into the next
+SLIPS = 0.1  # days that there are not, of what looks like days; where more are, they are names
 # Numbers as people write them, with what parts thousands or stands before the decimals.
 WRITTEN = re.compile(
     r"\s*[-+]?([1-9]\d{0,2}([,.'\u2019\u00a0\u202f])\d{3}(\2\d{3})*((?!\2)[.,]\d+)?|"
@@ -51,7 +54,12 @@ WRITTEN = re.compile(
 TEXTS = 1000  # texts of many, from which it follows whether dates are looked for
 MONTHS = 12
 CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
-SAY_WHICH = "say whether the day comes first: Table(..., reading={'dayfirst': True}), or False"
+DAYS = 31
+SAY_WHICH = (
+    f"say whether the day comes first: {told_to_pandas({'dayfirst': True})}, or False; if the year "
+    "does, write them like 2026-01-31"
+)
+ORDERS = {None: "", True: " with the day first", False: " with the month first"}
 ROW_NUMBERS = re.compile(
     r"(?i:|index|id|nr|no|obs|case|row|rownames|unnamed: ?\d+|.*[ _.]id)|.*[a-z]I[dD]"
 )
@@ -333,23 +341,46 @@ def _kind_of_dates(
         DataCorrupt: most are dates, and some are not.
 
     """
+    if _are_seasons(values):
+        return None
     first = day_first(values, dayfirst)
     few = values if len(values) < TEXTS else values.sample(TEXTS, random_state=0)
-    if not (dates_of(few, first).notna() | _has_two_meanings(few)).mean() > MOSTLY:
+    if not (dates_of(few, first).notna() | _in_some_order(few)).mean() > MOSTLY:
         return None
-    dates, either = dates_of(values, first).notna(), _has_two_meanings(values)
+    dates, ordered = dates_of(values, first).notna(), _in_some_order(values)
     if dates.all():
         return ColumnKind.DATE, ""
-    if either.any() and (dates | either).all():
-        return ColumnKind.DROP, f"dates like {values.iloc[0]}: {SAY_WHICH}"
-    if dates.mean() > MOSTLY:
-        raise _mixed(name, "dates, and what is none", values[~dates])
+    looks = _look_ordered(values)
+    if (looks & ~ordered).sum() > SLIPS * looks.sum():
+        return None
+    if first is None:
+        dates |= ordered
+        if dates.all():
+            names = f"if they are names, say {as_names(name, False)}"
+            return ColumnKind.DROP, f"dates like {values.iloc[0]}: {SAY_WHICH}; {names}"
+    if (dates | ordered).mean() > MOSTLY:
+        raise _mixed(name, f"dates{ORDERS[first]}, and what is none", values[~dates])
     return None
 
 
-def _has_two_meanings(values: pd.Series) -> pd.Series:
+def _look_ordered(values: pd.Series) -> pd.Series:
+    """Say which texts are written like dates whose order may be in doubt, as 99-99-99 is, too."""
     # Arrow, which may keep them, has regular expressions of its own kind.
     return values.astype(object).str.fullmatch(DAY_OR_MONTH_FIRST).astype(bool)
+
+
+def _in_some_order(values: pd.Series) -> pd.Series:
+    """Say which of such texts are dates if the day, the month or the year comes first."""
+    found = _look_ordered(values)
+    year_first = values.astype(str).str.replace(SHORT_YEAR_FIRST, r"20\1", regex=True)
+    dates = dates_of(values, True).notna() | dates_of(values, False).notna()
+    return found & (dates | dates_of(year_first, None).notna())
+
+
+def _are_seasons(values: pd.Series) -> bool:
+    """Say whether all are years with the next one, like 2003-04, which looks like a month."""
+    found = (SEASON.fullmatch(str(value)) for value in values.unique())
+    return all(one is not None and (int(one[1]) + 1) % 100 == int(one[2]) for one in found)
 
 
 def _plain(series: pd.Series) -> pd.Series:
@@ -388,14 +419,21 @@ def day_first(values: pd.Series, said: bool | None) -> bool | None:
 
     Returns:
         What the user says, or what all values agree on, since there are no more than 12 months;
-        None where there are no such dates, or they leave it open, or contradict one another.
+        None where there are no such dates, or they leave it open, as where the year may come
+        first as well, or contradict one another.
 
     """
     if said is not None or _is_date(values) or _is_number(values):
         return said
-    parts = values.dropna().astype(str).str.extract(DAY_OR_MONTH_FIRST)[[0, 1]].astype(np.float64)
-    first, second = ((parts[place] > MONTHS).any() for place in (0, 1))
-    return bool(first) if first != second else None
+    parts = values.dropna().astype(str).str.extract(DAY_OR_MONTH_FIRST)[[0, 1, 2]].dropna()
+    numbers = parts.astype(np.float64)
+    first, second = ((numbers[place] > MONTHS).any() for place in (0, 1))
+    if first == second:
+        return None
+    two_digits = (parts[[0, 2]].map(len) == 2).all(axis=None)
+    if first and two_digits and numbers[2].between(1, DAYS).all():
+        return None  # 26-01-31 is of 2026, or of 1931
+    return bool(first)
 
 
 def dates_of(values: pd.Series, dayfirst: bool | None) -> pd.Series:
@@ -528,9 +566,8 @@ def no_date(values: pd.Series, dayfirst: bool | None) -> str:
     odd = values.iloc[0]
     if dayfirst is None and DAY_OR_MONTH_FIRST.fullmatch(str(odd)):
         return f"{_shown(odd)}; {SAY_WHICH}"
-    order = {None: "", True: " with the day first", False: " with the month first"}[dayfirst]
-    row = int(values.index[0]) + 1
-    return f"{_shown(odd)} in row {row}, which is no date{order}; write dates like 2026-01-31"
+    what = f"{_shown(odd)} in row {int(values.index[0]) + 1}, which is no date{ORDERS[dayfirst]}"
+    return f"{what}; write dates like 2026-01-31"
 
 
 def _shown(value: object) -> str:

@@ -359,7 +359,9 @@ def _is_parted(text: object) -> bool:
 
 def _which_point(name: str, number: str, label: str | None, decimal: str) -> str:
     """Say what to do about numbers whose points may part thousands."""
-    read = [{"thousands": ".", "decimal": ","}] + [{"decimal": "."}] * (decimal == ".")
+    read = [{"thousands": ".", "decimal": ","}]
+    if decimal == ".":
+        read.append({"decimal": "."})
     return (
         f"the column {name!r} holds numbers like {number!r}; say what parts their thousands and "
         f"decimals: {'; or '.join(map(told_to_pandas, read))}; or, if they are names, say "
@@ -375,7 +377,7 @@ def as_names(name: str, is_label: bool) -> str:
     return f"--column {category}, or columns={{{name!r}: 'category'}} in the study"
 
 
-def told_to_pandas(read: Mapping[str, str]) -> str:
+def told_to_pandas(read: Mapping[str, object]) -> str:
     """Return how a study and a command say what `pandas.read_csv` is to know."""
     words = " ".join(f"--read {shlex.quote(f'{key}={value}')}" for key, value in read.items())
     return f"Table(..., reading={dict(read)}), with --data {words}"

@@ -308,6 +308,14 @@ TEXTS = {
         "a,income\n" + "2020-01-01,x\n2020-03-02,y\n" * 20 + "2020-02-30,x\n",
         "holds dates, and what is none in 1 row ('2020-02-30' in row 41)",
     ),
+    "a day that its month has not": (
+        "a,income\n" + "31/01/2020,x\n02/03/2020,y\n" * 20 + "31/02/2020,x\n",
+        "holds dates with the day first, and what is none in 1 row ('31/02/2020' in row 41)",
+    ),
+    "text among dates of any order": (
+        "a,income\n" + "01/02/2020,x\n02/03/2020,y\n" * 20 + "?,x\n",
+        "holds dates, and what is none in 1 row ('?' in row 41)",
+    ),
     "infinite": ("a,income\n" + "1,x\n2,y\n" * 20 + "inf,x\n", "holds inf"),
     "beyond float32": ("a,income\n" + "1,x\n2,y\n" * 20 + "1e39,x\n", "holds 1e+39"),
     "nothing that varies": ("a,income\n" + "1,x\n1,y\n" * 20, "no column to learn from"),
@@ -422,6 +430,13 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
         (["1/31/20", "12/1/21 10:00", "2022-12-01"] * 20, ColumnKind.DATE),
         (["03.01.2020", "1.2.2021", None] * 20, ColumnKind.DROP),  # which is the month?
         (["31.01.2020", "01.31.2020", None] * 20, ColumnKind.DROP),  # both cannot be
+        (["21-10-26", "20-05-10", "21-06-03"] * 20, ColumnKind.DROP),  # which is the year?
+        (["21-10-75", "20-05-99", "21-06-03"] * 20, ColumnKind.DATE),  # no day is the 75th
+        (["21-10-26", "2-05-10", "21-06-03"] * 20, ColumnKind.DATE),  # nobody writes a year as 2
+        (["10-10-10", "5-10-15", "20-20-20", "24-08-16"] * 15, ColumnKind.CATEGORY),
+        (["36-24-36", "34-25-35", None] * 20, ColumnKind.CATEGORY),
+        (["2003-04", "2004-05", "2011-12"] * 20, ColumnKind.CATEGORY),  # seasons
+        (["2003-04", "2004-05", "2011-11"] * 20, ColumnKind.DATE),
         ([None] * 60, ColumnKind.DROP),
         (["only", None] * 30, ColumnKind.CATEGORY),
         (pd.Categorical(["a", "b", "c"] * 20), ColumnKind.CATEGORY),
@@ -551,6 +566,8 @@ def test_dates_that_may_be_two_are_said_and_not_guessed() -> None:
     frame = pd.DataFrame({"when": DAYS, "x": [0.5, 2.5, 1.5, 0.0]})
     when, _ = understand(frame, {}, {})
     assert when.note.startswith("dates like 03/04/2020: say whether the day comes first: Table(")
+    for way_on in ("if the year does, write them like 2026-01-31", "say --column when=category"):
+        assert way_on in when.note
     with pytest.raises(DataCorrupt, match="'when' holds '03/04/2020'; say whether the day comes"):
         understand(frame, {"when": "date"}, {})
     with pytest.raises(
