@@ -234,17 +234,17 @@ def numbers_of(values: pd.Series, name: str) -> pd.Series:
 
 
 def unit_of(values: pd.Series) -> str:
-    """Return the one unit that all of these are numbers in, like "kg"; "" where there is none such.
+    """Return the unit that most of these are numbers in, like "kg"; "" where there is none such.
 
     Args:
         values: of a column, none missing.
 
     """
-    if _is_number(values) or not len(values) or not isinstance(values.iloc[0], str):
+    if _is_number(values) or not len(values):
         return ""
-    if not (first := _unit(values.iloc[0])):
-        return ""
-    return first if all(_unit(value) == first for value in values.unique()) else ""
+    few = values if len(values) < TEXTS else values.sample(TEXTS, random_state=0)
+    unit = str(few.map(_unit).mode()[0])
+    return unit if unit and values.map(_unit).eq(unit).mean() > MOSTLY else ""
 
 
 def _unit(value: object) -> str:
@@ -252,6 +252,10 @@ def _unit(value: object) -> str:
     if found is None or (found["before"] and found["after"]):
         return ""
     return found["before"] or found["after"] or ""
+
+
+def _in_unit(values: pd.Series, unit: str) -> pd.Series:
+    return values[values.map(_unit).eq(unit)]
 
 
 def bare(values: pd.Series, unit: str) -> pd.Series:
@@ -271,12 +275,18 @@ def numbers_and(text: pd.Series) -> str:
 
 def _mixed(name: str, what: str, odd: pd.Series) -> DataCorrupt:
     """Return the refusal of a column of numbers or dates in which other values stand."""
+    return DataCorrupt(f"the column {name!r} holds {what} in {_where(odd)}; {_ways_on(name, odd)}")
+
+
+def _ways_on(name: str, odd: pd.Series) -> str:
+    """Say what to do about values that are not what most of their column are."""
     mark = ""
-    if odd.nunique() == 1:
+    # A number that marks what is missing in one column may be itself in all others.
+    if odd.nunique() == 1 and pd.to_numeric(odd, errors="coerce").isna().all():
         mark = f" (or say --read {shlex.quote(f'na_values={odd.iloc[0]}')})"
-    return DataCorrupt(
-        f"the column {name!r} holds {what} in {_where(odd)}; leave that empty{mark} if it marks "
-        f"what is missing, and if all are names, say {as_names(name, False)}"
+    return (
+        f"leave that empty{mark} if it marks what is missing, and if all are names, say "
+        f"{as_names(name, False)}"
     )
 
 
@@ -314,7 +324,8 @@ def _marks(written: str) -> dict[str, str] | None:
 
 def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     unit = unit_of(values) if values.nunique() > FEW_LEVELS else ""
-    if unit and numbers_of(bare(values, unit), name).notna().all():
+    if unit and numbers_of(bare(_in_unit(values, unit), unit), name).notna().all():
+        numbers_in(values, name, unit)  # refuses what is none in it
         return ColumnKind.NUMBER, ""
     numbers = numbers_of(values, name)
     if _are_compact(values):
@@ -529,7 +540,7 @@ def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float
             raise DataCorrupt(
                 f"the column {name!r} holds {_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
                 f"which is no number in {unit}; "
-                "write it as the others of its column are"
+                f"write it as the others of its column are, {_ways_on(name, odd)}"
             )
         there = bare(there, unit)
     if there.dtype.kind in "OTU" or isinstance(there.dtype, pd.StringDtype):
@@ -539,7 +550,7 @@ def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float
         odd = there[numbers.isna()]
         raise DataCorrupt(
             f"the column {name!r} holds {_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
-            "which is no number"
+            f"which is no number; {_ways_on(name, odd)}"
         )
     found = np.full(len(series), np.nan)
     found[series.notna().to_numpy()] = numbers.to_numpy(np.float64)

@@ -308,6 +308,17 @@ TEXTS = {
         "a,income\n" + "2020-01-01,x\n2020-03-02,y\n" * 20 + "2020-02-30,x\n",
         "holds dates, and what is none in 1 row ('2020-02-30' in row 41)",
     ),
+    "text among numbers in a unit": (
+        "a,income\n" + "".join(f"{i} kg,{'xy'[i % 2]}\n" for i in range(40)) + "-,x\n",
+        "holds '-' in row 41, which is no number in kg; write it as the others of its column are, "
+        "leave that empty (or say --read na_values=-) if it marks what is missing, and if all are "
+        "names, say --column a=category",
+    ),
+    "a number without its unit": (
+        "a,income\n" + "".join(f"{i} kg,{'xy'[i % 2]}\n" for i in range(40)) + "0,x\n",
+        "holds '0' in row 41, which is no number in kg; write it as the others of its column are, "
+        "leave that empty if it marks",
+    ),
     "a day that its month has not": (
         "a,income\n" + "31/01/2020,x\n02/03/2020,y\n" * 20 + "31/02/2020,x\n",
         "holds dates with the day first, and what is none in 1 row ('31/02/2020' in row 41)",
@@ -411,7 +422,7 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
         (["1", "2.5", None] * 20, ColumnKind.NUMBER),
         ([f"{value}" for value in "abc" * 20], ColumnKind.CATEGORY),
         ([f"{value} miles" for value in range(60)], ColumnKind.NUMBER),
-        ([f"{value} {'miles' if value else 'km'}" for value in range(60)], ColumnKind.DROP),
+        ([f"{value} {'miles' if value % 2 else 'km'}" for value in range(60)], ColumnKind.DROP),
         ([f"Room {value}" for value in range(60)], ColumnKind.DROP),
         ([f"{value % 3 * 12} months" for value in range(60)], ColumnKind.CATEGORY),
         (["2020-01-31", "2021/2/3", "2022-12-01T10:00"] * 20, ColumnKind.DATE),
@@ -696,7 +707,7 @@ def test_test_and_validation_rows_of_their_own(tmp_path: Path) -> None:
     assert len(open_test(dataset)) == 40
     for flaw, said in (
         (frames[2].rename(columns={"age": "years"}), "the test table has no column 'age'"),
-        (frames[2].assign(age="old"), "holds 'old' in row 1, which is no number"),
+        (frames[2].assign(age="old"), "holds 'old' in row 1, which is no number; leave that e"),
         (frames[2].assign(income="middle"), "holds 'middle', a class that income has not"),
         (frames[2].drop(columns="income"), "no column 'income'"),
     ):
