@@ -210,12 +210,13 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     return ColumnKind.NUMBER, ""
 
 
-def numbers_of(values: pd.Series, name: str) -> pd.Series:
+def numbers_of(values: pd.Series, name: str, is_label: bool = False) -> pd.Series:
     """Return the numbers that texts are, NaN for what is none.
 
     Args:
         values: texts, none missing.
         name: of the column.
+        is_label: whether it is the label.
 
     Raises:
         DataCorrupt: most are numbers that are not written as pandas reads them; the message says
@@ -228,7 +229,8 @@ def numbers_of(values: pd.Series, name: str) -> pd.Series:
     if written.any() and (numbers.notna() | written).mean() > MOSTLY:
         raise DataCorrupt(
             f"the column {name!r} holds numbers like {_shown(values[written].iloc[0])}; say what "
-            f"parts their thousands and decimals: {_as_options(values[written])}"
+            f"parts their thousands and decimals: {_as_options(values[written])}; or, if they are "
+            f"names, say {as_names(name, is_label)}"
         )
     return numbers
 

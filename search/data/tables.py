@@ -414,7 +414,7 @@ def labels_of(series: pd.Series) -> NDArray[Any]:
     """Return the labels of rows, which are of one type, as an array.
 
     Raises:
-        DataCorrupt: they are numbers written in a way that is not understood, or of several kinds.
+        DataCorrupt: they are of several kinds.
 
     """
     if pd.api.types.is_bool_dtype(series.dtype):
@@ -423,7 +423,6 @@ def labels_of(series: pd.Series) -> NDArray[Any]:
         return series.to_numpy(KINDS[series.dtype.kind])
     values = series.tolist()
     if all(isinstance(value, str) for value in values):
-        numbers_of(series, str(series.name))  # refuses what is written in another way
         return np.array(values, str)
     kinds = sorted({type(value).__name__ for value in values})
     raise DataCorrupt(
@@ -483,7 +482,7 @@ def _check_numbers(series: pd.Series) -> None:
             "the numbers alone, or say task='classification' (--task classification) if "
             "each is the name of a class"
         )
-    numbers = numbers_of(series, str(series.name))
+    numbers = numbers_of(series, str(series.name), is_label=True)
     other = series[numbers.isna()]
     if len(other) and numbers.notna().mean() > MOSTLY and numbers.nunique() > FEW_LEVELS:
         raise DataCorrupt(

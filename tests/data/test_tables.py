@@ -156,6 +156,11 @@ def test_numbers_that_may_be_two_are_refused_until_it_is_said(
     PEOPLE.assign(price=prices).to_csv(path, index=False, sep=";")
     with pytest.raises(DataCorrupt, match=r"the column 'price' holds numbers like .*; say what"):
         load(Table(str(path), label=label))
+    if label == "price":
+        classes = load(
+            of(PEOPLE[:200].assign(income=np.resize(prices[1:3], 200))), task=Task.CLASSIFICATION
+        )
+        assert classes.labels == tuple(sorted(prices[1:3]))
     dataset = load(Table(str(path), label=label, reading=reading), task=task_of(label))
     (split, *_) = dataset.train, dataset.validation
     numbers = split.y if label == "price" else (split.columns or {})["price"]
@@ -535,7 +540,9 @@ def test_numbers_in_a_unit_are_numbers_and_said(
 def test_advice_on_numbers_is_what_they_allow(numbers: list[str], advised: list[str]) -> None:
     with pytest.raises(DataCorrupt, match="parts their thousands and decimals") as error:
         understand(pd.DataFrame({"price": numbers * 20}), {}, {})
-    said = [part.split("--data --read ")[1] for part in str(error.value).split("; or ")]
+    reading, _, names = str(error.value).partition("; or, if they are names, say ")
+    assert names.startswith("--column price=category, or columns=")
+    said = [part.split("--data --read ")[1] for part in reading.split("; or ")]
     assert said == advised
 
 
