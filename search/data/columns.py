@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.extent import LARGEST
-from search.data.frames import AMOUNT, CODE, as_names, told_to_pandas
+from search.data.frames import AMOUNT, CODE, as_kind, as_names, told_to_pandas
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 
@@ -63,6 +63,7 @@ ORDERS = {None: "", True: " with the day first", False: " with the month first"}
 ROW_NUMBERS = re.compile(
     r"(?i:|index|id|nr|no|obs|case|row|rownames|unnamed: ?\d+|.*[ _.]id)|.*[a-z]I[dD]"
 )
+NUMBERS_ROWS = "it numbers the rows"
 TRUTH = {"true": 1, "false": 0}
 DAY = np.timedelta64(1, "D")
 IN_A_DAY = 86_400  # seconds
@@ -120,8 +121,16 @@ def understand(
     )
     if all(column.kind is ColumnKind.DROP for column in columns):
         left = "; ".join(f"{column.name}: {column.note}" for column in columns[:3])
-        raise DataCorrupt(f"there is no column to learn from ({left or 'only the label'})")
+        way_on = ""
+        if said := [as_kind(one.name, "number") for one in columns if _may_be_number(one)]:
+            way_on = f"; if it is more than a row's number, say {said[0]}"
+        raise DataCorrupt(f"there is no column to learn from ({left or 'only the label'}){way_on}")
     return columns
+
+
+def _may_be_number(column: Column) -> bool:
+    """Say whether a column was left out for its values alone, which are those of a row number."""
+    return column.note == NUMBERS_ROWS and not ROW_NUMBERS.fullmatch(column.name)
 
 
 def told(columns: Sequence[Column]) -> Iterator[str]:
@@ -202,7 +211,7 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
         # The rows that are seen are some of the table's, and keep the places that they have in it.
         places = series.index.to_numpy(np.float64)
         if np.ptp(numbers) == len(series) - 1 or np.ptp(numbers - places) == 0:
-            return ColumnKind.DROP, "it numbers the rows"
+            return ColumnKind.DROP, NUMBERS_ROWS
         if ROW_NUMBERS.fullmatch(str(series.name)):
             return ColumnKind.DROP, "it identifies the rows"
     if whole and differing <= FEW_LEVELS and len(values) >= EACH_LEVEL * differing:

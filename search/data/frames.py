@@ -373,8 +373,14 @@ def as_names(name: str, is_label: bool) -> str:
     """Return how a command and a study say that a column holds names, whatever they look like."""
     if is_label:
         return "task='classification' (--task classification)"
-    category = shlex.quote(f"{name}=category")
-    return f"--column {category}, or columns={{{name!r}: 'category'}} in the study"
+    return as_kind(name, "category")
+
+
+def as_kind(name: str, kind: str) -> str:
+    """Return how a command and a study say what a column is."""
+    return (
+        f"--column {shlex.quote(f'{name}={kind}')}, or columns={{{name!r}: {kind!r}}} in the study"
+    )
 
 
 def told_to_pandas(read: Mapping[str, object]) -> str:

@@ -335,6 +335,11 @@ TEXTS = {
     "infinite": ("a,income\n" + "1,x\n2,y\n" * 20 + "inf,x\n", "holds inf"),
     "beyond float32": ("a,income\n" + "1,x\n2,y\n" * 20 + "1e39,x\n", "holds 1e+39"),
     "nothing that varies": ("a,income\n" + "1,x\n1,y\n" * 20, "no column to learn from"),
+    "numbers like those of rows": (
+        "id,height,income\n" + "".join(f"{i},{58 + i},{'xy'[i % 2]}\n" for i in range(40)),
+        "(id: it numbers the rows; height: it numbers the rows); if it is more than a row's "
+        "number, say --column height=number, or columns={'height': 'number'} in the study",
+    ),
     "one class": ("a,income\n" + "1,x\n2,x\n" * 20, "one class only"),
     "numbers or classes": (
         "a,income\n" + "".join(f"{i * i},{i}\n" for i in range(90)),
