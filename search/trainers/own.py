@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,43 +14,23 @@ from numpy.typing import NDArray
 from search.backend import defaults
 from search.data.splits import Split
 from search.errors import QUOTED, ModelError, SpecError, reason_of
-from search.study.metric import Reads
 from search.study.recipe import Recipe, setting_names
 from search.study.seeds import derive
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.afresh import check_afresh, draw_afresh
-from search.trainers.asked import (
-    AskedLoss,
-    is_of_softmax,
-    knows_probability,
-    wanted_for,
-    wants_others,
-)
+from search.trainers.agreed import check_probabilities, check_wants
 from search.trainers.model import Problem
 from search.trainers.outputs import (
-    EVERYWHERE,
-    POSITIVE,
-    REACH,
-    SHARES,
-    SIGNED,
-    SIGNING,
     Meaning,
     Outputs,
     answers_of,
     close,
-    last_activation,
-    loss_of,
-    own_loss,
 )
+from search.trainers.reach import check_reach, takes_standardized
 from search.trainers.schedules import is_constant
 
-TRIES, TRIED_ROWS = 8, 8  # of other weights in a model that hides its end, and of examples there
-CLIPPED = 4  # of the draws, of both signs, that end at the same number
-STRETCH = 3.0  # deviations of what a linear end then gives: beyond 1 more often than not
-APART = 3.0  # deviations, or powers of e
-SLACK = 0.1  # of the width of the targets, by which they may lie beyond what a model can say
 # What says how long a trial may run and how it is judged; no trial may choose it for itself.
 _STUDYS = {"epochs", "patience", "best_weights"}
 
@@ -166,16 +145,16 @@ def own_model(recipe: Recipe, problem: Problem, seed: int, few: Split) -> OwnMod
             "before it is trained the model gives what is no number, or beyond all: scale its "
             "inputs, or give its layers dtype='float32'"
         )
-    _check_reach(model, outputs, problem, few.x)
+    check_reach(model, outputs, problem, few.x)
     problem = replace(problem, given=outputs.given)
     if model.compiled:
-        _check_probabilities(model, outputs, problem, int(said.shape[-1]))
-        _check_wants(model, outputs, problem, int(said.shape[-1]))
+        check_probabilities(model, outputs, problem, int(said.shape[-1]))
+        check_wants(model, outputs, problem, int(said.shape[-1]))
         _check_left_alone(recipe.training)
         problem = _measured(model, _raw(problem), few, said)
         return OwnModel(model, recipe, problem, outputs)
     recipe = replace(recipe, training=_settled(recipe, config))
-    if outputs.meaning is Meaning.NUMBER and not _takes_standardized(model, problem, few.x, said):
+    if outputs.meaning is Meaning.NUMBER and not takes_standardized(model, problem, few.x, said):
         problem = _raw(problem)
     networks.compile_with(model, recipe.training, _loss(outputs))
     return OwnModel(model, recipe, problem, outputs)
@@ -295,190 +274,6 @@ _MEASURES = ("compute_metrics", "train_step", "test_step")
 def _is_changed(model: keras.Model, name: str) -> bool:
     method = getattr(model, name)
     return getattr(method, "__func__", method) is not getattr(keras.Model, name)
-
-
-def _check_reach(model: keras.Model, outputs: Outputs, problem: Problem, few: NDArray[Any]) -> None:
-    """Refuse a model of one unit whose end cannot say what is asked of it.
-
-    Raises:
-        ModelError: it is such a model.
-
-    """
-    if outputs.meaning not in (Meaning.LOGIT, Meaning.NUMBER):
-        return
-    low, high = _reach(model, few)
-    if outputs.meaning is Meaning.LOGIT:
-        if (low, high) == SHARES:
-            raise ModelError(
-                "the loss takes numbers below 0 for the first class, and the model gives numbers "
-                "between 0 and 1 alone, as a sigmoid does: leave that out, or say from_logits=False"
-            )
-        return
-    least, most = problem.target_range
-    slack = SLACK * (most - least)
-    if least < low - slack or most > high + slack:
-        raise ModelError(
-            f"its last layer gives numbers from {low:g} to {high:g}, and most targets lie between "
-            f"{least:g} and {most:g}: end it with Dense(1), or scale the targets to these"
-        )
-
-
-def _check_probabilities(
-    model: keras.Model, outputs: Outputs, problem: Problem, units: int
-) -> None:
-    """Refuse a metric of probabilities where the outputs, as their loss has them, are none.
-
-    Of one unit each metric that only ranks can be told.
-
-    Raises:
-        ModelError: it is such a metric.
-
-    """
-    metric = problem.metric
-    if metric.reads is not Reads.PROBABILITIES or (units == 1 and metric.ranks):
-        return
-    try:
-        probable = _has_probabilities(model, outputs, units)
-    except Exception:  # it may want more than one example, say, and then nothing can be told
-        return
-    if not probable:
-        end = "Dense(1, 'sigmoid')" if units == 1 else f"Dense({units}, 'softmax')"
-        raise ModelError(
-            f"metric is {metric.name}, which needs probabilities, and the loss takes the outputs "
-            f"for something else: end the model with {end} and a loss that takes that, or let the "
-            "metric be accuracy, balanced_accuracy or macro_f1"
-        )
-
-
-def _has_probabilities(model: keras.Model, outputs: Outputs, units: int) -> bool:
-    """Say whether outputs are to a model's loss what they are read as."""
-    loss, end = own_loss(model), last_activation(model)
-    match outputs.meaning:
-        case Meaning.PROBABILITY:
-            return end != "linear" and REACH.get(str(end), SHARES) == SHARES
-        case Meaning.LOGIT:
-            if loss is not None:
-                return knows_probability(loss, outputs.given or (0, 1))
-            return outputs.given is None and loss_of(model)[0] not in SIGNING
-        case Meaning.LOGITS:
-            return loss is None or is_of_softmax(loss, outputs.classes or 0, units)
-    return loss is None or end in (None, "softmax")  # others have no sum of 1, and are none alone
-
-
-def _check_wants(model: keras.Model, outputs: Outputs, problem: Problem, units: int) -> None:
-    """Refuse a loss of the author's own that wants the outputs to say something else.
-
-    Raises:
-        ModelError: it is such a loss.
-
-    """
-    if (loss := own_loss(model)) is None:
-        return
-    try:
-        flaw = (
-            _flaw_of_target(loss, *problem.target_range)
-            if outputs.classes is None
-            else _flaw_of_classes(loss, outputs, units)
-        )
-    except Exception:  # it may want more than one example, say, and then nothing can be told
-        return
-    if flaw:
-        raise ModelError(flaw)
-
-
-def _flaw_of_classes(loss: AskedLoss, outputs: Outputs, units: int) -> str:
-    given = outputs.given or range(outputs.classes or 0)
-    if not wants_others(loss, outputs.sure(units), given):
-        return ""
-    return (
-        f"its output is read as {outputs.meaning}, and its own loss costs least where that says "
-        "another class than the right one: let call() return what is to be read so"
-    )
-
-
-def _flaw_of_target(loss: AskedLoss, low: float, high: float) -> str:
-    if low == high:
-        return ""
-    wanted = wanted_for(loss, high, low, high)
-    if abs(wanted - high) <= (high - low) / 2:
-        return ""
-    return (
-        f"its own loss costs least where it predicts {wanted:.4g} for a target of {high:.4g}, and "
-        "predictions are scored in the unit of the targets: let call() return them in it, or "
-        "bring the targets in the file into the loss's"
-    )
-
-
-def _reach(model: keras.Model, few: NDArray[Any]) -> tuple[float, float]:
-    """Return between which numbers all outputs lie, as far as can be told.
-
-    A model that hides its end is tried with other weights: a sigmoid stays between 0 and 1 whatever
-    they are, and what is clipped comes to the same number again and again. From outputs that are
-    all the same nothing follows.
-    """
-    last = last_activation(model)
-    if last in REACH:
-        return REACH[last]
-    if last == "linear":
-        return EVERYWHERE
-    try:
-        ends = np.array([(said.min(), said.max()) for said in _tried(model, few[:TRIED_ROWS])])
-    except Exception:  # weights that are no numbers, say
-        return EVERYWHERE
-    least, most = float(ends[:, 0].min()), float(ends[:, 1].max())
-    if not least < most:
-        return EVERYWHERE
-    known = (SHARES, SIGNED, POSITIVE, EVERYWHERE)
-    low, high = next((low, high) for low, high in known if least >= low and most <= high)
-    if np.count_nonzero(ends[:, 0] == least) >= CLIPPED:
-        low = max(low, least)
-    if np.count_nonzero(ends[:, 1] == most) >= CLIPPED:
-        high = min(high, most)
-    return low, high
-
-
-def _takes_standardized(model: keras.Model, problem: Problem, few: NDArray[Any], said: Any) -> bool:
-    """Say whether a model that is not compiled shall be trained on standardized targets.
-
-    One that hides its end, or wraps it, may be in the targets' unit by what its author does there.
-    It is not where what it says before it is trained is far from them, and nearer to the others.
-    """
-    if (last := last_activation(model)) == "linear" or last in REACH:
-        return last == "linear"
-    numbers = keras.ops.convert_to_numpy(said).astype(np.float64)
-
-    def away(mean: float, scale: float) -> float:
-        spread = max(float(numbers.std()), 1e-9)
-        return abs(float(numbers.mean()) - mean) / scale + abs(math.log(spread / scale))
-
-    own, others = away(problem.target_mean, problem.target_scale), away(0.0, 1.0)
-    return bool(own > others + APART) and _reach(model, few) == EVERYWHERE
-
-
-def _tried(model: keras.Model, few: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield what a model makes of examples with other weights, and give it its own back.
-
-    Each draw is followed by its negative, so that what may fall below 0 does.
-    """
-    random, own = np.random.RandomState(0), model.get_weights()
-    trained = {id(weight) for weight in model.trainable_weights}
-    try:
-        for _ in range(TRIES):
-            drawn = [_drawn(random, one.shape) for one in own]
-            for sign in (1, -1):
-                for weight, value in zip(model.weights, drawn, strict=True):
-                    if id(weight) in trained:
-                        weight.assign(sign * value)
-                yield keras.ops.convert_to_numpy(model(few))
-    finally:
-        model.set_weights(own)
-
-
-def _drawn(random: np.random.RandomState, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return weights that move outputs by about `STRETCH`, whatever the layer's size."""
-    inputs = int(np.prod(shape[:-1]))  # 1 of biases
-    drawn: NDArray[np.float64] = random.normal(scale=STRETCH / np.sqrt(max(1, inputs)), size=shape)
-    return drawn
 
 
 def _measured(model: keras.Model, problem: Problem, few: Split, said: Any) -> Problem:
