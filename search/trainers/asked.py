@@ -15,7 +15,7 @@ NUMBERS_TRIED = 9  # numbers between the least and the largest target that it is
 NEAR_ZERO = (0.0, 1.0, -1.0, 2.0, -2.0)
 # Numbers for two classes, beside the same below 0. Beyond, float32 no longer tells logits apart.
 FOR_TWO = (0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
-ADDED = 1.5  # to units, to see whether it is their differences that a loss is about
+ADDED = 1.5  # to units, or taken, to see whether it is their differences that a loss is about
 # Of what that costs in the right unit alone, and may cost in all: a penalty on the logits' size.
 PENALTY = 0.2
 BENT = 1.5  # times as much as where they are large, costs of logits turn where these are near 0
@@ -59,17 +59,17 @@ def is_of_softmax(loss: AskedLoss, classes: int, units: int) -> bool:
     """
     said = np.linspace(-0.7, 0.9, units)
     asked = range(min(MOST_CLASSES, classes))
-    more = ADDED * np.eye(units)
+    own = ADDED * np.eye(units)
     costs = np.array(
         [
-            [cost(loss, one, (said + add).tolist()) for add in (0.0, ADDED, more[one])]
+            [cost(loss, one, (said + add).tolist()) for add in (0.0, ADDED, -ADDED, own[one])]
             for one in asked
         ]
     )
     if not np.isfinite(costs).all():  # in all of them, nothing can be told
         return not np.isfinite(costs).any()
-    of_all, of_own = np.abs(costs[:, 1:] - costs[:, :1]).sum(axis=0)
-    return bool(of_all <= PENALTY * of_own + 1e-3 * np.abs(costs).max())
+    *of_all, of_own = np.abs(costs[:, 1:] - costs[:, :1]).sum(axis=0)
+    return bool(max(of_all) <= PENALTY * of_own + 1e-3 * np.abs(costs).max())
 
 
 def is_of_logit(loss: AskedLoss, given: Sequence[float] = (0, 1)) -> bool:

@@ -429,6 +429,10 @@ def evidential(y: Any, said: Any) -> Any:
     return LOSSES.sparse_categorical_crossentropy(y, shares)
 
 
+def evidential_of_any(y: Any, said: Any) -> Any:
+    return evidential(y, keras.ops.softplus(said))
+
+
 def each_alone(y: Any, said: Any) -> Any:
     true = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y, (-1,)), "int32"), said.shape[-1])
     return keras.ops.mean(LOSSES.binary_crossentropy(true, said, from_logits=True))
@@ -468,6 +472,7 @@ def of_threes(y: Any, said: Any) -> Any:
     ("loss", "units", "end", "probable"),
     [
         (evidential, 3, "softplus", False),
+        (evidential_of_any, 3, None, False),
         (each_alone, 3, None, False),
         (each_alone, 2, None, False),
         (brier, 3, None, False),
