@@ -45,7 +45,7 @@ COMPACT = re.compile(
 DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})([T ].*)?\s*$")
 SHORT_YEAR_FIRST = re.compile(r"^\s*(\d\d[-/.]\d\d?[-/.]\d\d?)\s*$")  # as 26-01-31 may be
 SEASON = re.compile(r"\s*\d\d(\d\d)[-/](\d\d)\s*")  # 2025-26, from one year into the next
-SLIPS = 0.1  # days that there are not, of what looks like days; where more are, they are names
+SLIPS = 0.1  # of what looks like days, or amounts in a unit, what is none; more of it are names
 # Numbers as people write them, with what parts thousands or stands before the decimals.
 WRITTEN = re.compile(
     r"\s*[-+]?([1-9]\d{0,2}([,.'\u2019\u00a0\u202f])\d{3}(\2\d{3})*((?!\2)[.,]\d+)?|"
@@ -245,7 +245,9 @@ def numbers_of(values: pd.Series, name: str, is_label: bool = False) -> pd.Serie
 
 
 def unit_of(values: pd.Series) -> str:
-    """Return the unit that most of these are numbers in, like "kg"; "" where there is none such.
+    """Return the unit that these are numbers in, like "kg"; "" where there is none such.
+
+    A few may be something else; where many are, as of 10A and 20B, the texts are names.
 
     Args:
         values: of a column, none missing.
@@ -255,7 +257,7 @@ def unit_of(values: pd.Series) -> str:
         return ""
     few = values if len(values) < TEXTS else values.sample(TEXTS, random_state=0)
     unit = str(few.map(_unit).mode()[0])
-    return unit if unit and values.map(_unit).eq(unit).mean() > MOSTLY else ""
+    return unit if unit and values.map(_unit).eq(unit).mean() >= 1 - SLIPS else ""
 
 
 def _unit(value: object) -> str:
