@@ -3,15 +3,36 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from search.data.dates import (
+    IN_A_DAY,
+    ORDERS,
+    SAY_WHICH,
+    are_compact,
+    are_seasons,
+    dates_of,
+    day_first,
+    days_of,
+    holds_dates,
+    in_some_order,
+    look_ordered,
+)
 from search.data.extent import LARGEST
-from search.data.frames import AMOUNT, CODE, as_kind, as_names, told_to_pandas
+from search.data.frames import (
+    AMOUNT,
+    CODE,
+    as_kind,
+    as_names,
+    holds_bools,
+    holds_numbers,
+    quoted,
+    told_to_pandas,
+)
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 
@@ -20,31 +41,6 @@ EACH_LEVEL = 10  # and when each has so many rows on average
 OWN_TEXT = 0.5  # text that is another in more than this share of its rows identifies them
 NAMED = 30  # columns that a line names
 MOSTLY = 0.5  # numbers in a column of text, from which text in it is a flaw
-_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[.]?"
-_DAY_NAME = r"((mon|tue|wed|thu|fri|sat|sun)[a-z]*[.]?,? )?"
-DATE = re.compile(
-    r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|"
-    rf"{_DAY_NAME}(\d{{1,2}}[- ]{_MONTH}[- ]\d{{4}}|{_MONTH} \d{{1,2}},? \d{{4}})( \d.*)?)\s*",
-    re.IGNORECASE,
-)
-SHORT_YEAR = re.compile(
-    rf"^\s*(\d{{1,2}}[- ]{_MONTH}[- ])(\d{{2}})\s*$", re.IGNORECASE
-)  # 31-Jan-20
-_YEAR = r"(?P<year>(?:1[6-9]|20|21)\d\d)"
-MONTH_OR_QUARTER = (  # months and quarters, of which the first day stands for all
-    re.compile(rf"^\s*{_YEAR}[-/](?P<month>0[1-9]|1[0-2])\s*$"),
-    re.compile(rf"^\s*(?P<month>0?[1-9]|1[0-2])[-/]{_YEAR}\s*$"),
-    re.compile(rf"^\s*(?P<name>{_MONTH})[-/ ]{_YEAR}\s*$", re.IGNORECASE),
-    re.compile(rf"^\s*{_YEAR}[-/ ](?P<name>{_MONTH})\s*$", re.IGNORECASE),
-    re.compile(rf"^\s*{_YEAR}[-/ ]?Q(?P<quarter>[1-4])\s*$", re.IGNORECASE),
-    re.compile(rf"^\s*Q(?P<quarter>[1-4])[-/ ]{_YEAR}\s*$", re.IGNORECASE),
-)
-COMPACT = re.compile(
-    r"\s*((?:1[6-9]|20|21)\d\d)(0[1-9]|1[0-2])([0-2]\d|3[01])(?:\.0)?\s*"
-)  # 20260131
-DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})([T ].*)?\s*$")
-SHORT_YEAR_FIRST = re.compile(r"^\s*(\d\d[-/.]\d\d?[-/.]\d\d?)\s*$")  # as 26-01-31 may be
-SEASON = re.compile(r"\s*\d\d(\d\d)[-/](\d\d)\s*")  # 2025-26, from one year into the next
 SLIPS = 0.1  # of what looks like days, or amounts in a unit, what is none; more of it are names
 # Numbers as people write them, with what parts thousands or stands before the decimals.
 WRITTEN = re.compile(
@@ -52,21 +48,11 @@ WRITTEN = re.compile(
     r"[1-9]\d{0,2}( \d{3})+(,\d+)?|\d+,\d+)\s*"
 )
 TEXTS = 1000  # texts of many, from which it follows whether dates are looked for
-MONTHS = 12
-CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
-DAYS = 31
-SAY_WHICH = (
-    f"say whether the day comes first: {told_to_pandas({'dayfirst': True})}, or False; if the year "
-    "does, write them like 2026-01-31"
-)
-ORDERS = {None: "", True: " with the day first", False: " with the month first"}
 ROW_NUMBERS = re.compile(
     r"(?i:|index|id|nr|no|obs|case|row|rownames|unnamed: ?\d+|.*[ _.]id)|.*[a-z]I[dD]"
 )
 NUMBERS_ROWS = "it numbers the rows"
 TRUTH = {"true": 1, "false": 0}
-DAY = np.timedelta64(1, "D")
-IN_A_DAY = 86_400  # seconds
 
 
 def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
@@ -83,7 +69,7 @@ def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
     if column.text:
         return _text(series)
     if column.kind is ColumnKind.DATE:
-        return _days(series, column.name, column.dayfirst).astype(np.float32)
+        return days_of(series, column.name, column.dayfirst).astype(np.float32)
     numbers = numbers_in(series, column.name, column.unit)
     with np.errstate(invalid="ignore"):
         beyond = np.abs(numbers) > LARGEST
@@ -176,7 +162,7 @@ def _understood(
     kind, note = (ColumnKind(said), "") if said is not None else _kind(series, dayfirst)
     if said is not None and kind is ColumnKind.DROP:
         note = "the study says so"
-    text = kind is ColumnKind.CATEGORY and (not _is_number(series) or _is_merged(series))
+    text = kind is ColumnKind.CATEGORY and (not holds_numbers(series) or _is_merged(series))
     first = day_first(series, dayfirst) if kind is ColumnKind.DATE else None
     unit = unit_of(series.dropna()) if kind is ColumnKind.NUMBER else ""
     column = Column(
@@ -194,18 +180,18 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
         return ColumnKind.DROP, "empty"
     differing = values.nunique()
     if differing == 1 and not series.isna().any():
-        return ColumnKind.DROP, f"always {_shown(values.iloc[0])}"
-    if not _is_number(series) and not _is_date(series) and not _is_duration(series):
+        return ColumnKind.DROP, f"always {quoted(values.iloc[0])}"
+    if not holds_numbers(series) and not holds_dates(series) and not _is_duration(series):
         if not all(isinstance(value, str) for value in values.iloc[:1000]):
             values = values.astype(str)
         return _kind_of_text(values, str(series.name), dayfirst)
-    if _is_date(series):
+    if holds_dates(series):
         return ColumnKind.DATE, ""
-    if series.dtype.kind == "b" or _is_bool(values) or _is_duration(series):
+    if series.dtype.kind == "b" or holds_bools(values) or _is_duration(series):
         return ColumnKind.NUMBER, ""
     numbers = values.to_numpy(np.float64)
     whole = bool((numbers == np.floor(numbers)).all())
-    if whole and _are_compact(values):
+    if whole and are_compact(values):
         return ColumnKind.DATE, ""
     if whole and differing == len(series) > 2:
         # The rows that are seen are some of the table's, and keep the places that they have in it.
@@ -237,7 +223,7 @@ def numbers_of(values: pd.Series, name: str, is_label: bool = False) -> pd.Serie
     written = values.astype(object).str.fullmatch(WRITTEN) & numbers.isna()
     if written.any() and (numbers.notna() | written).mean() > MOSTLY:
         raise DataCorrupt(
-            f"the column {name!r} holds numbers like {_shown(values[written].iloc[0])}; say what "
+            f"the column {name!r} holds numbers like {quoted(values[written].iloc[0])}; say what "
             f"parts their thousands and decimals: {_as_options(values[written])}; or, if they are "
             f"names, say {as_names(name, is_label)}"
         )
@@ -253,7 +239,7 @@ def unit_of(values: pd.Series) -> str:
         values: of a column, none missing.
 
     """
-    if _is_number(values) or not len(values):
+    if holds_numbers(values) or not len(values):
         return ""
     few = values if len(values) < TEXTS else values.sample(TEXTS, random_state=0)
     unit = str(few.map(_unit).mode()[0])
@@ -305,7 +291,7 @@ def _ways_on(name: str, odd: pd.Series) -> str:
 
 def _where(odd: pd.Series) -> str:
     """Say in words in which rows of a column something is, and what the first of it is."""
-    return f"{rows_in_words(len(odd))} ({_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1})"
+    return f"{rows_in_words(len(odd))} ({quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1})"
 
 
 def _as_options(written: pd.Series) -> str:
@@ -341,7 +327,7 @@ def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[
         numbers_in(values, name, unit)  # refuses what is none in it
         return ColumnKind.NUMBER, ""
     numbers = numbers_of(values, name)
-    if _are_compact(values):
+    if are_compact(values):
         return ColumnKind.DATE, ""
     differing, share = values.nunique(), float(numbers.notna().mean())
     codes = values.astype(object).str.strip().str.fullmatch(CODE).any()
@@ -352,7 +338,7 @@ def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[
     if (date := _kind_of_dates(values, name, dayfirst)) is not None:
         return date
     if differing > OWN_TEXT * len(values) and differing > FEW_LEVELS:
-        return ColumnKind.DROP, f"text of its own in most rows, like {_shown(values.iloc[0])}"
+        return ColumnKind.DROP, f"text of its own in most rows, like {quoted(values.iloc[0])}"
     return ColumnKind.CATEGORY, ""
 
 
@@ -365,16 +351,16 @@ def _kind_of_dates(
         DataCorrupt: most are dates, and some are not.
 
     """
-    if _are_seasons(values):
+    if are_seasons(values):
         return None
     first = day_first(values, dayfirst)
     few = values if len(values) < TEXTS else values.sample(TEXTS, random_state=0)
-    if not (dates_of(few, first).notna() | _in_some_order(few)).mean() > MOSTLY:
+    if not (dates_of(few, first).notna() | in_some_order(few)).mean() > MOSTLY:
         return None
-    dates, ordered = dates_of(values, first).notna(), _in_some_order(values)
+    dates, ordered = dates_of(values, first).notna(), in_some_order(values)
     if dates.all():
         return ColumnKind.DATE, ""
-    looks = _look_ordered(values)
+    looks = look_ordered(values)
     if (looks & ~ordered).sum() > SLIPS * looks.sum():
         return None
     if first is None:
@@ -387,130 +373,16 @@ def _kind_of_dates(
     return None
 
 
-def _look_ordered(values: pd.Series) -> pd.Series:
-    """Say which texts are written like dates whose order may be in doubt, as 99-99-99 is, too."""
-    # Arrow, which may keep them, has regular expressions of its own kind.
-    return values.astype(object).str.fullmatch(DAY_OR_MONTH_FIRST).astype(bool)
-
-
-def _in_some_order(values: pd.Series) -> pd.Series:
-    """Say which of such texts are dates if the day, the month or the year comes first."""
-    found = _look_ordered(values)
-    year_first = values.astype(str).str.replace(SHORT_YEAR_FIRST, r"20\1", regex=True)
-    dates = dates_of(values, True).notna() | dates_of(values, False).notna()
-    return found & (dates | dates_of(year_first, None).notna())
-
-
-def _are_seasons(values: pd.Series) -> bool:
-    """Say whether all are years with the next one, like 2003-04, which looks like a month."""
-    found = (SEASON.fullmatch(str(value)) for value in values.unique())
-    return all(one is not None and (int(one[1]) + 1) % 100 == int(one[2]) for one in found)
-
-
 def _plain(series: pd.Series) -> pd.Series:
     """Return a column of categories as one of what these are."""
     if not isinstance(series.dtype, pd.CategoricalDtype):
         return series
     plain = series.astype(object)
-    return pd.to_numeric(plain) if _is_number(series.cat.categories.to_series()) else plain
-
-
-def _is_number(series: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(series.dtype) or (
-        series.dtype == object and _is_bool(series.dropna())
-    )
-
-
-def _is_bool(values: pd.Series) -> bool:
-    """Say whether all are truth values, as pandas keeps them where some are missing."""
-    return len(values) > 0 and all(isinstance(value, bool | np.bool_) for value in values)
-
-
-def _is_date(series: pd.Series) -> bool:
-    return pd.api.types.is_datetime64_any_dtype(series.dtype)
+    return pd.to_numeric(plain) if holds_numbers(series.cat.categories.to_series()) else plain
 
 
 def _is_duration(series: pd.Series) -> bool:
     return bool(pd.api.types.is_timedelta64_dtype(series.dtype))
-
-
-def day_first(values: pd.Series, said: bool | None) -> bool | None:
-    """Say whether the day comes first in dates like 31/12/2026.
-
-    Args:
-        values: of a column.
-        said: what the user says of it.
-
-    Returns:
-        What the user says, or what all values agree on, since there are no more than 12 months;
-        None where there are no such dates, or they leave it open, as where the year may come
-        first as well, or contradict one another.
-
-    """
-    if said is not None or _is_date(values) or _is_number(values):
-        return said
-    parts = values.dropna().astype(str).str.extract(DAY_OR_MONTH_FIRST)[[0, 1, 2]].dropna()
-    numbers = parts.astype(np.float64)
-    first, second = ((numbers[place] > MONTHS).any() for place in (0, 1))
-    if first == second:
-        return None
-    two_digits = (parts[[0, 2]].map(len) == 2).all(axis=None)
-    if first and two_digits and numbers[2].between(1, DAYS).all():
-        return None  # 26-01-31 is of 2026, or of 1931
-    return bool(first)
-
-
-def dates_of(values: pd.Series, dayfirst: bool | None) -> pd.Series:
-    """Return dates, NaT for what is none: of text, what has one meaning.
-
-    Args:
-        values: of a column, none missing.
-        dayfirst: whether 3/4/2026 is in April; None where it is no date.
-
-    """
-    if not _is_date(values):
-        values = values.astype(str).str.replace(COMPACT, r"\1-\2-\3", regex=True)
-        values = values.str.replace(SHORT_YEAR, _long_year, regex=True)
-        for period in MONTH_OR_QUARTER:
-            values = values.str.replace(period, _first_day, regex=True)
-        if dayfirst is not None:
-            values = values.str.replace(
-                DAY_OR_MONTH_FIRST, partial(_year_first, dayfirst), regex=True
-            )
-        values = values.where(values.str.fullmatch(DATE))
-    return pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
-
-
-def _are_compact(values: pd.Series) -> bool:
-    """Say whether all values are dates like 20260131, which hardly one in 25 numbers is."""
-    if not all(COMPACT.fullmatch(str(value)) for value in values.iloc[:10]):
-        return False  # of most columns a few values say so, and all of them take their time
-    texts = values.astype(str)
-    return bool(texts.str.fullmatch(COMPACT).all()) and bool(dates_of(texts, None).notna().all())
-
-
-def _year_first(dayfirst: bool, date: re.Match[str]) -> str:
-    first, second, year, rest = date.groups("")
-    day, month = (first, second) if dayfirst else (second, first)
-    return f"{_in_full(year)}-{month}-{day}{rest}"
-
-
-def _in_full(year: str) -> str:
-    if len(year) == 4:
-        return year
-    return f"{'19' if int(year) >= CENTURY else '20'}{year}"
-
-
-def _long_year(date: re.Match[str]) -> str:
-    return f"{date[1]}{_in_full(date[3])}"
-
-
-def _first_day(period: re.Match[str]) -> str:
-    said = period.groupdict()
-    if name := said.get("name"):
-        return f"1 {name} {said['year']}"
-    month = said.get("month") or 3 * int(said["quarter"]) - 2
-    return f"{said['year']}-{int(month):02}-01"
 
 
 def _text(series: pd.Series) -> NDArray[Any]:
@@ -545,13 +417,13 @@ def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float
     if _is_duration(series):
         seconds: pd.Series = series.dt.total_seconds()
         return seconds.to_numpy(np.float64)
-    if _is_date(series):
-        return _days(series, name, None) * IN_A_DAY
+    if holds_dates(series):
+        return days_of(series, name, None) * IN_A_DAY
     there = series.dropna()
     if unit:
         if len(odd := there[[_unit(value) != unit for value in there]]):
             raise DataCorrupt(
-                f"the column {name!r} holds {_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
+                f"the column {name!r} holds {quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
                 f"which is no number in {unit}; "
                 f"write it as the others of its column are, {_ways_on(name, odd)}"
             )
@@ -562,38 +434,9 @@ def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float
     if numbers.isna().any():
         odd = there[numbers.isna()]
         raise DataCorrupt(
-            f"the column {name!r} holds {_shown(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
+            f"the column {name!r} holds {quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
             f"which is no number; {_ways_on(name, odd)}"
         )
     found = np.full(len(series), np.nan)
     found[series.notna().to_numpy()] = numbers.to_numpy(np.float64)
     return found
-
-
-def _days(series: pd.Series, name: str, dayfirst: bool | None) -> NDArray[np.float64]:
-    there = series.dropna()
-    if pd.api.types.is_numeric_dtype(there.dtype) and not _are_compact(there):
-        raise DataCorrupt(
-            f"the column {name!r} holds numbers, not dates; write them like 2026-01-31"
-        )
-    dates = dates_of(there, dayfirst)
-    if dates.isna().any():
-        raise DataCorrupt(f"the column {name!r} holds {no_date(there[dates.isna()], dayfirst)}")
-    found = np.full(len(series), np.nan)
-    moments = dates.dt.tz_localize(None).to_numpy("datetime64[us]")
-    found[series.notna().to_numpy()] = (moments - np.datetime64(0, "us")) / DAY
-    return found
-
-
-def no_date(values: pd.Series, dayfirst: bool | None) -> str:
-    """Say which of these is no date, and what to do about it."""
-    odd = values.iloc[0]
-    if dayfirst is None and DAY_OR_MONTH_FIRST.fullmatch(str(odd)):
-        return f"{_shown(odd)}; {SAY_WHICH}"
-    what = f"{_shown(odd)} in row {int(values.index[0]) + 1}, which is no date{ORDERS[dayfirst]}"
-    return f"{what}; write dates like 2026-01-31"
-
-
-def _shown(value: object) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

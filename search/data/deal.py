@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.columns import dates_of, day_first, no_date
+from search.data.dates import dates_of, day_first, no_date
 from search.errors import DataCorrupt
 from search.study.table import Table
 

@@ -501,3 +501,21 @@ def _check_rows(path: Path, file: IO[str], options: Mapping[str, Any]) -> None:
                 f"{path} has {len(header)} columns, but {len(fields)} in line {lines.line_num}; "
                 "mend that line, or say how the file is read: Table(..., reading={'sep': ...})"
             )
+
+
+def holds_numbers(series: pd.Series) -> bool:
+    """Say whether a column is of numbers, or of truth values, which are 1 and 0."""
+    return pd.api.types.is_numeric_dtype(series.dtype) or (
+        series.dtype == object and holds_bools(series.dropna())
+    )
+
+
+def holds_bools(values: pd.Series) -> bool:
+    """Say whether all are truth values, as pandas keeps them where some are missing."""
+    return len(values) > 0 and all(isinstance(value, bool | np.bool_) for value in values)
+
+
+def quoted(value: object) -> str:
+    """Return a value of a table as a message shows it, in few letters."""
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
