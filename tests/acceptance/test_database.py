@@ -269,13 +269,13 @@ def test_a_termination_waits_for_no_answer_that_does_not_come(
 
 
 def test_a_termination_waits_for_nobody_who_keeps_the_file(tmp_path: Path) -> None:
-    """While SQLite itself waits it heeds no signal."""
+    """While SQLite itself waits it heeds no signal, and for a second nobody knows why it waits."""
     with fleet_on(tmp_path, f"sqlite:///{tmp_path}/store.db", trials=24) as fleet:
-        fleet.start(workers=1, sleep=0.05, silence=1)
+        fleet.start(workers=1, sleep=0.05, silence=3)
         fleet.wait_for(3)
         with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as other:
             other.execute("BEGIN IMMEDIATE")
-            fleet.start(workers=1, sleep=0.05, silence=1)  # and one more, which cannot join
+            fleet.start(workers=1, sleep=0.05, silence=3)  # and one more, which cannot join
             wait_until(
                 lambda: all(f"{AWAY} (database is locked)" in text for text in fleet.said()),
                 "both notice",
