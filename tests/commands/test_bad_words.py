@@ -167,6 +167,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_what_no_option_can_be_is_refused_in_one_line_and_nothing_is_made(folder: Path) -> None:
     tried = list(attempts())
     environment = {key: value for key, value in os.environ.items() if key != "OPTUNA_STORAGE"}
