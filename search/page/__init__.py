@@ -20,7 +20,7 @@ from search.result.beside import lines, unit
 from search.result.columns import column_lines, what_columns_say
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
-from search.result.words import commands, facts, openings, sentences
+from search.result.words import commands, facts, openings, sentences, ways_to_end
 from search.study.metric import amount
 
 TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
@@ -70,7 +70,7 @@ def page(result: Result) -> str:
         "shares": verdicts.shares(result),
         "self_normalization": gradients.self_normalization(result),
         "failures": verdicts.failures(result),
-        "ends": _ends(result),
+        "ends": ways_to_end(result),
         "mistakes": mistakes,
         "confusion": None if mistakes is None else confusion(mistakes, result.labels),
         "deviations": result.mistakes if isinstance(result.mistakes, Deviations) else None,
@@ -169,15 +169,6 @@ def _interval(result: Result) -> IntervalMarks | None:
 
 
 # -- tables ----------------------------------------------------------------------------------
-
-
-def _ends(result: Result) -> list[tuple[str, str, int]]:
-    """Return how trials ended: state, reason and how many, the most frequent first."""
-    counts: dict[tuple[str, str], int] = {}
-    for row in result.trials:
-        key = (row.state, one_line(row.reason or "", REASON))
-        counts[key] = counts.get(key, 0) + 1
-    return [(*key, number) for key, number in sorted(counts.items(), key=lambda one: -one[1])]
 
 
 def _names(result: Result) -> list[str]:

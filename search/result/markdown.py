@@ -3,12 +3,12 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from search.errors import REASON, one_line, printable
+from search.errors import printable
 from search.result.beside import Line, lines, unit
 from search.result.columns import column_lines, what_columns_say
 from search.result.factors import factors, judged, kinds, verdicts
 from search.result.wording import escaped, shown
-from search.result.words import commands, facts, gradients, openings, sentences
+from search.result.words import commands, facts, gradients, openings, sentences, ways_to_end
 
 if TYPE_CHECKING:
     from search.result.result import Result
@@ -108,10 +108,9 @@ def _columns_of(result: "Result") -> str:
 
 
 def _reasons(result: "Result") -> str:
-    reasons = Counter((row.state, row.reason or "") for row in result.trials)
     lines = ["| state | reason | trials |", "|---|---|---|"]
-    for (state, reason), count in reasons.most_common():
-        lines.append(f"| {state} | {escaped(one_line(reason, REASON))} | {count} |")
+    for state, reason, count in ways_to_end(result):
+        lines.append(f"| {state} | {escaped(reason)} | {count} |")
     return "\n".join(lines)
 
 

@@ -133,8 +133,9 @@ def trials_table(result: "Result") -> tuple[list[str], list[list[Any]]]:
 
 OFF = "off"  # in a cell, what was chosen to be off
 _PLAIN = ("number", "state", "value", "epochs", "seconds", "reason", "seed", "counts")
-# What a spreadsheet would reckon out, and what would read as another value or as a quoted text.
-_UNLIKE_TEXT = re.compile(rf"[=+\-@\t\r\n\"].*|\s*|True|False|{OFF}", re.DOTALL)
+_FORMULA = r"[=+\-@\t\r]"  # begins what a spreadsheet would reckon out
+# That, and what would read as another value or as a quoted text.
+_UNLIKE_TEXT = re.compile(rf"({_FORMULA}|[\n\"]).*|\s*|True|False|{OFF}", re.DOTALL)
 
 
 def _columns(names: Iterable[str]) -> list[str]:
@@ -164,7 +165,19 @@ def _cell(value: Any) -> Any:
     """
     if not isinstance(value, str) or not (_UNLIKE_TEXT.fullmatch(value) or _is_number(value)):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return _in_quotes(value)
+
+
+def without_formula(cell: str) -> str:
+    """Return a cell of somebody else's table, in which numbers are text, with no formula in it.
+
+    Such a text stands in double quotes, as in ours.
+    """
+    return _in_quotes(cell) if re.match(_FORMULA, cell) and not _is_number(cell) else cell
+
+
+def _in_quotes(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _is_number(text: str) -> bool:

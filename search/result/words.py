@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from search.cli import typed
+from search.errors import REASON, one_line
 from search.health.verdict import Kind
 from search.result.beside import comparisons
 from search.result.factors import (
@@ -257,3 +258,9 @@ def facts(result: "Result") -> list[tuple[str, str]]:
         ("hardware", ", ".join(f"{name} {value}" for name, value in result.hardware.items())),
         ("time spent", ", ".join(f"{name} {clock(s)}" for name, s in result.seconds.items())),
     ]
+
+
+def ways_to_end(result: "Result") -> list[tuple[str, str, int]]:
+    """Return how trials ended: state, reason and how many, the most frequent first."""
+    counts = Counter((row.state, one_line(row.reason or "", REASON)) for row in result.trials)
+    return [(*end, count) for end, count in counts.most_common()]

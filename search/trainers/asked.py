@@ -37,10 +37,8 @@ def wanted_for_two(loss: AskedLoss, given: Sequence[float] = (0, 1)) -> tuple[fl
 
     """
     upwards = sorted([*FOR_TWO, 0.0, *(-one for one in FOR_TWO)])
-    tried = (
-        (given[0], upwards[::-1]),
-        (given[1], upwards),
-    )  # of what costs the same the nearest to the others
+    # Of what costs the same the nearest to the others.
+    tried = (given[0], upwards[::-1]), (given[1], upwards)
     costs = [[cost(loss, true, [said]) for said in row] for true, row in tried]
     if not np.isfinite(costs).all():
         return np.nan, np.nan

@@ -16,6 +16,7 @@ from optuna_dashboard import wsgi
 from optuna_dashboard._inmemory_cache import _CachedExtraStudyProperty
 
 from search.errors import StoreError
+from search.result.tables import without_formula
 from search.store import Store
 from search.store.artifacts import Artifacts
 from search.store.patience import STORE_ERRORS, PatientStorage, reason
@@ -128,21 +129,12 @@ def _without_formulas(
         csv.field_size_limit(2**31 - 1)  # else a text of any length were an error
         text = io.StringIO()
         rows = csv.reader(io.StringIO(content.decode(), newline=""))
-        csv.writer(text).writerows([_plain(cell) for cell in row] for row in rows)
+        csv.writer(text).writerows(map(without_formula, row) for row in rows)
         content = text.getvalue().encode()
         others = [(name, value) for name, value in headers if name.lower() != "content-length"]
         headers = [*others, ("Content-Length", str(len(content)))]
     start_response(status, headers)
     return [content]
-
-
-def _plain(cell: str) -> str:
-    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return cell
-    with contextlib.suppress(ValueError):
-        float(cell)
-        return cell
-    return json.dumps(cell, ensure_ascii=False)
 
 
 def _description(stored: Any) -> dict[str, Any] | None:
