@@ -1,5 +1,5 @@
 .DELETE_ON_ERROR:
-.PHONY: help mnist quick test jax engines check
+.PHONY: help mnist quick test numbers engines check
 
 PYTHON ?= python3
 comma := ,
@@ -10,11 +10,13 @@ TESTING := .venv/.testing
 install = { command -v uv >/dev/null && uv pip install --quiet --python .venv/bin/python \
 	--constraint requirements.lock --editable $(1); } || .venv/bin/python -m pip install --quiet \
 	--disable-pip-version-check --constraint requirements.lock --editable $(1)
-# What runs on JAX too: the trainers' contract, and what only the compiled programs can break.
+# What people bring runs on JAX too: their arrays and models; of the trainers' contract and the lanes,
+# what only the compiled programs can break.
+# How a file's tests are shared out is in tests/conftest.py.
+pytest = .venv/bin/python -m pytest --dist loadfile --no-loadscope-reorder
+BROUGHT := $(addprefix tests/,acceptance/test_field_data.py acceptance/test_field_models.py \
+	trainers/test_outputs.py trainers/test_own.py trainers/test_rehearsal.py)
 ON_JAX := (test_contract and stack) or (follows_keras and nesterov) or diverging_neighbour or compiles
-
-help:  ## list the targets
-	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 .venv: $(STAMP)  ## the virtual environment, rebuilt only when the lock changes
 	@:
@@ -38,15 +40,14 @@ mnist: $(STAMP)  ## search, prove and report the best MNIST network
 quick: $(TESTING)  ## run the tests that need no TensorFlow, PostgreSQL or browser
 	.venv/bin/python -m pytest --quick --numprocesses 4 --dist worksteal
 
-test: $(TESTING)  ## run all tests
-	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=15
-	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/trainers/test_contract.py tests/lanes/test_lanes.py \
-		--numprocesses 2 --dist loadfile -k '$(ON_JAX)'
+test: $(TESTING)  ## test the whole service; `make numbers` has what takes longer
+	$(pytest) --numprocesses 3 -m 'not numbers' --durations=15
 
-jax: $(TESTING)  ## run on JAX what people bring: their arrays and models
-	KERAS_BACKEND=jax .venv/bin/python -m pytest tests/acceptance/test_field_data.py \
-		tests/acceptance/test_field_models.py tests/trainers/test_outputs.py \
-		tests/trainers/test_own.py tests/trainers/test_rehearsal.py --numprocesses 2 --dist worksteal
+numbers: $(TESTING)  ## hold each number to plain Keras and scikit-learn, on TensorFlow and on JAX
+	$(pytest) --numprocesses 3 -m numbers
+	KERAS_BACKEND=jax $(pytest) --dist worksteal --numprocesses 2 $(BROUGHT)
+	KERAS_BACKEND=jax $(pytest) --numprocesses 2 tests/trainers/test_contract.py \
+		tests/lanes/test_lanes.py -k '$(ON_JAX)'
 
 engines: $(TESTING)  ## run deploy/ on the engines of clusters that are installed here
 	.venv/bin/python -m pytest --engines tests/engines

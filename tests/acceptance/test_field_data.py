@@ -30,8 +30,7 @@ from search.service.session import Session
 from search.status import status as status_of
 from tests.data.test_field import SIZES, blobs
 
-# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.numbers
 
 STUDY = """
 from search import MLP, Confirm, StudySpec, Training

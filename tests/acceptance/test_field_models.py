@@ -26,8 +26,7 @@ from search.service.session import Session
 from search.service.shift import Plan, Shift
 from tests.acceptance.process import Folder
 
-# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.numbers
 
 STUDY = """
 import keras

@@ -141,6 +141,7 @@ def test_what_can_be_used_is_no_fault(settings: Any, tmp_path: Path) -> None:
     assert "gone.py" in said
 
 
+@pytest.mark.numbers
 @pytest.mark.slow
 def test_networks_are_trained_alike_whatever_keras_is_told(tmp_path: Path) -> None:
     plain = keras_json(tmp_path / "plain", {})

@@ -23,8 +23,6 @@ from search.trainers.files import loaded, saved
 from search.trainers.fit import FitTrainer
 from tests.health.test_measures import Network, X, Y, deep
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 layers = keras.layers
 
 

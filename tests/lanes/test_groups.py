@@ -25,7 +25,7 @@ from search.trainers.contract import Outcome, Trainer
 from search.trainers.fit import FitTrainer
 from tests.networks import blobs
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.numbers
 
 BLOBS = blobs(100, 60, mean=1)
 STUDY = StudySpec(

@@ -39,9 +39,6 @@ from tests.networks import (
     in_lanes,
 )
 
-# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.01},
     "momentum": {"optimizer": "sgd", "momentum": 0.8, "learning_rate": 0.01},

@@ -22,8 +22,7 @@ from search.trainers.fit import FitTrainer
 from search.trainers.model import Problem
 from tests.networks import STEP, TOLERANCE, Weights, blobs, by_keras, distance, in_lanes, recipe
 
-# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.numbers
 
 BEHIND = {"batch_norm": True, "batch_norm_after": True}
 LAYERS: dict[str, dict[str, Any]] = {

@@ -44,8 +44,7 @@ from tests.networks import (
     recipe,
 )
 
-# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.numbers
 
 LANES = 8
 

@@ -22,8 +22,7 @@ from search.trainers.fit import FitTrainer
 from search.trainers.weights import check_weights, weights_for
 from tests.networks import TOLERANCE, Result, blobs, by_keras, distance, in_lanes, recipe
 
-# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.numbers
 
 GIVEN = {0: 3.0, 1: 0.5, 7: 0.0}
 OWN = np.random.default_rng(6).uniform(0, 3, len(blobs().train)).astype(np.float32)

@@ -28,9 +28,6 @@ from search.trainers.folds import FoldsTrainer, folds_of
 from tests.fakes import Scores, ScriptedModel, ScriptedTrainer
 from tests.networks import blobs
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
 # -- which examples ------------------------------------------------------------------------------
 
 

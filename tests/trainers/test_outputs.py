@@ -15,6 +15,8 @@ from search.proof.influence import influence
 from search.study.metric import ACCURACY, BALANCED_ACCURACY, LOG_LOSS, R2, RMSE, ROC_AUC
 from search.trainers.outputs import Meaning, Outputs, last_activation, loss_of
 
+pytestmark = pytest.mark.numbers
+
 LAYERS, LOSSES = keras.layers, keras.losses
 SPARSE = LOSSES.SparseCategoricalCrossentropy
 

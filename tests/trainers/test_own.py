@@ -20,6 +20,8 @@ from search.trainers.fit import FitTrainer
 from search.trainers.model import Problem
 from search.trainers.own import OwnModel, own_model
 
+pytestmark = pytest.mark.numbers
+
 LAYERS, LOSSES = keras.layers, keras.losses
 FAR = 5.0  # deviations of targets, whatever lies between 0 and 1 or -1 and 1
 

@@ -24,9 +24,6 @@ from search.trainers.contract import Course, End, EpochResult, Outcome, Trainer,
 from search.trainers.fit import FitTrainer
 from search.trainers.model import Problem
 
-# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 MEAN, SCALE = 250_000.0, 80_000.0  # of targets, which no network could hit from zero
 
 

@@ -20,6 +20,8 @@ from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.rehearsal import rehearse
 
+pytestmark = pytest.mark.numbers
+
 LAYERS, OPS = keras.layers, keras.ops
 ROWS = 200
 

@@ -26,8 +26,7 @@ from search.trainers.fit import FitTrainer
 from search.trainers.folds import FoldsTrainer, check_folds, folds_of
 from tests.study.test_metric import CLASSES, NUMBERS
 
-# Keras' variables on JAX lack NumPy 2's signature, and say so whenever a model's weights are read.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.numbers
 
 NAMES = [*CLASSES, *NUMBERS]
 TRAINING = Training(epochs=2, batch_size=16, learning_rate=0.05, best_weights=False)
