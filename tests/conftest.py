@@ -67,6 +67,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Apart |
 # What `--quick` leaves out as a whole: it needs TensorFlow, a browser or many processes.
 SLOW = (
     "acceptance",
+    "commands/test_cli.py",
     "commands/test_optimum.py",
     "commands/test_table.py",
     "health/test_layers.py",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -275,6 +276,7 @@ def _number(loss: Any) -> int:
     return -1 if trial is None else int(trial)
 
 
+@pytest.mark.slow
 def test_the_tables_do_what_the_model_does(store: Store) -> None:
     class OnThisStore(LeaseMachine):
         def __init__(self) -> None:

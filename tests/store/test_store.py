@@ -82,6 +82,7 @@ def test_equal_seeds_give_equal_studies(tmp_path: Path) -> None:
     assert points("a", 1) == points("b", 1)
 
 
+@pytest.mark.slow
 def test_many_processes_may_create_one_store_at_once(tmp_path: Path) -> None:
     code = "import sys; from search.store import Store; Store(sys.argv[1], create=True).close()"
     command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/runs/store.db"]
