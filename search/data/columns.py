@@ -10,17 +10,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.dates import (
+    CENTURY,
     IN_A_DAY,
+    IN_FULL,
     ORDERS,
     SAY_WHICH,
     are_compact,
     are_seasons,
+    century_of,
     dates_of,
     day_first,
     days_of,
     holds_dates,
     in_some_order,
     look_ordered,
+    short_years,
 )
 from search.data.extent import LARGEST
 from search.data.frames import (
@@ -69,7 +73,8 @@ def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
     if column.text:
         return _text(series)
     if column.kind is ColumnKind.DATE:
-        return days_of(series, column.name, column.dayfirst).astype(np.float32)
+        century = CENTURY if column.century is None else column.century
+        return days_of(series, column.name, column.dayfirst, century).astype(np.float32)
     numbers = numbers_in(series, column.name, column.unit)
     with np.errstate(invalid="ignore"):
         beyond = np.abs(numbers) > LARGEST
@@ -144,6 +149,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _with_missing(column: Column) -> str:
     said = [f"in {column.unit}"] if column.unit else []
+    if (first := column.century) is not None:
+        said += [f"years of two digits from {1900 + first} to {1999 + first}"]
     said += [f"{column.missing} missing"] if column.missing else []
     return f"{column.name} ({', '.join(said)})" if said else column.name
 
@@ -163,14 +170,35 @@ def _understood(
     if said is not None and kind is ColumnKind.DROP:
         note = "the study says so"
     text = kind is ColumnKind.CATEGORY and (not holds_numbers(series) or _is_merged(series))
-    first = day_first(series, dayfirst) if kind is ColumnKind.DATE else None
+    dated = kind is ColumnKind.DATE
+    first = day_first(series, dayfirst) if dated else None
+    century = _century(series) if dated else None
     unit = unit_of(series.dropna()) if kind is ColumnKind.NUMBER else ""
     column = Column(
-        name=name, kind=kind, text=text, missing=missing, note=note, dayfirst=first, unit=unit
+        name=name,
+        kind=kind,
+        text=text,
+        missing=missing,
+        note=note,
+        dayfirst=first,
+        century=century,
+        unit=unit,
     )
     if kind is not ColumnKind.DROP:
         values_of(column, series)  # refuses what it cannot be
     return column
+
+
+def _century(dates: pd.Series) -> int | None:
+    """Return from which year of two digits on they are of the 20th century; None without such."""
+    if not (years := short_years(dates)):
+        return None
+    century = century_of(years)
+    if century is None:
+        raise DataCorrupt(
+            f"the column {str(dates.name)!r} holds dates like {dates.dropna().iloc[0]}: {IN_FULL}"
+        )
+    return century
 
 
 def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
@@ -359,6 +387,8 @@ def _kind_of_dates(
         return None
     dates, ordered = dates_of(values, first).notna(), in_some_order(values)
     if dates.all():
+        if century_of(short_years(values)) is None:
+            return ColumnKind.DROP, f"dates like {values.iloc[0]}: {IN_FULL}"
         return ColumnKind.DATE, ""
     looks = look_ordered(values)
     if (looks & ~ordered).sum() > SLIPS * looks.sum():

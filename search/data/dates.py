@@ -1,7 +1,10 @@
 """Dates as people write them: which texts are dates, in which order, and what they are in days."""
 
 import re
+from collections.abc import Sequence
+from datetime import date
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -21,7 +24,8 @@ SHORT_YEAR = re.compile(
     rf"^\s*(\d{{1,2}}[- ]{_MONTH}[- ])(\d{{2}})\s*$", re.IGNORECASE
 )  # 31-Jan-20
 _YEAR = r"(?P<year>(?:1[6-9]|20|21)\d\d)"
-MONTH_OR_QUARTER = (  # months and quarters, of which the first day stands for all
+PERIODS = (  # weeks, months and quarters, of which the first day stands for all
+    re.compile(rf"^\s*{_YEAR}-?W(?P<week>0[1-9]|[1-4]\d|5[0-3])(?:-?(?P<day>[1-7]))?\s*$"),
     re.compile(rf"^\s*{_YEAR}[-/](?P<month>0[1-9]|1[0-2])\s*$"),
     re.compile(rf"^\s*(?P<month>0?[1-9]|1[0-2])[-/]{_YEAR}\s*$"),
     re.compile(rf"^\s*(?P<name>{_MONTH})[-/ ]{_YEAR}\s*$", re.IGNORECASE),
@@ -34,14 +38,17 @@ COMPACT = re.compile(
 )  # 20260131
 DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})([T ].*)?\s*$")
 SHORT_YEAR_FIRST = re.compile(r"^\s*(\d\d[-/.]\d\d?[-/.]\d\d?)\s*$")  # as 26-01-31 may be
-SEASON = re.compile(r"\s*\d\d(\d\d)[-/](\d\d)\s*")  # 2025-26, from one year into the next
+SEASON = re.compile(r"\s*(\d\d(\d\d))[-/](?:\d\d)?(\d\d)\s*")  # 2025-26, or 2025/2026
 MONTHS = 12
 CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
+YEARS = 100  # that two digits tell apart
+APART = 15  # years that two digits leave out between the last of them and the first
 DAYS = 31
 SAY_WHICH = (
     f"say whether the day comes first: {told_to_pandas({'dayfirst': True})}, or False; if the year "
     "does, write them like 2026-01-31"
 )
+IN_FULL = "their years of two digits may be of two centuries; write them in full, like 1955"
 ORDERS = {None: "", True: " with the day first", False: " with the month first"}
 DAY = np.timedelta64(1, "D")
 IN_A_DAY = 86_400  # seconds
@@ -64,7 +71,12 @@ def in_some_order(values: pd.Series) -> pd.Series:
 def are_seasons(values: pd.Series) -> bool:
     """Say whether all are years with the next one, like 2003-04, which looks like a month."""
     found = (SEASON.fullmatch(str(value)) for value in values.unique())
-    return all(one is not None and (int(one[1]) + 1) % 100 == int(one[2]) for one in found)
+    return all(one is not None and (int(one[2]) + 1) % YEARS == int(one[3]) for one in found)
+
+
+def first_years(seasons: pd.Series) -> NDArray[np.float64]:
+    """Return the years in which seasons begin, ``[row]``."""
+    return seasons.astype(str).str.extract(SEASON)[0].to_numpy(np.float64)
 
 
 def holds_dates(series: pd.Series) -> bool:
@@ -98,22 +110,57 @@ def day_first(values: pd.Series, said: bool | None) -> bool | None:
     return bool(first)
 
 
-def dates_of(values: pd.Series, dayfirst: bool | None) -> pd.Series:
+def short_years(values: pd.Series) -> list[int]:
+    """Return the different years of two digits of the dates of a column, sorted."""
+    if holds_dates(values) or holds_numbers(values):
+        return []
+    texts = pd.Series(values.dropna().unique()).astype(str)
+    found = texts.str.extract(DAY_OR_MONTH_FIRST)[2].fillna(texts.str.extract(SHORT_YEAR)[2])
+    return sorted({int(year) for year in found.dropna() if len(year) == 2})
+
+
+def century_of(years: Sequence[int]) -> int | None:
+    """Return from which year of two digits on those of a column are of the 20th century.
+
+    Dates of one column seldom span a hundred years: the longest row of years that none of them has
+    lies behind the last and before the first, and is parted in its middle. 40 to 99 and 00 to 05
+    are of 1940 to 2005, whoever was born then; as POSIX has it, the first would be still to come.
+
+    Args:
+        years: the different years of two digits that it has, sorted.
+
+    Returns:
+        The year, from 0 to 99; None where there is no such row, or another one that is nearly as
+        long and nothing that speaks for this one.
+
+    """
+    if not years:
+        return CENTURY
+    around = pairwise([*years, years[0] + YEARS])
+    rows = sorted((after - before - 1, before) for before, after in around)
+    length, last = rows.pop()
+    as_posix = any(last + 1 < one <= last + length for one in (CENTURY, CENTURY + YEARS))
+    plain = as_posix or not rows or 2 * rows[-1][0] <= length
+    return (last + 1 + length // 2) % YEARS if length >= APART and plain else None
+
+
+def dates_of(values: pd.Series, dayfirst: bool | None, century: int = CENTURY) -> pd.Series:
     """Return dates, NaT for what is none: of text, what has one meaning.
 
     Args:
         values: of a column, none missing.
         dayfirst: whether 3/4/2026 is in April; None where it is no date.
+        century: the first year of two digits that is of the 20th century.
 
     """
     if not holds_dates(values):
         values = values.astype(str).str.replace(COMPACT, r"\1-\2-\3", regex=True)
-        values = values.str.replace(SHORT_YEAR, _long_year, regex=True)
-        for period in MONTH_OR_QUARTER:
+        values = values.str.replace(SHORT_YEAR, partial(_long_year, century), regex=True)
+        for period in PERIODS:
             values = values.str.replace(period, _first_day, regex=True)
         if dayfirst is not None:
             values = values.str.replace(
-                DAY_OR_MONTH_FIRST, partial(_year_first, dayfirst), regex=True
+                DAY_OR_MONTH_FIRST, partial(_year_first, dayfirst, century), regex=True
             )
         values = values.where(values.str.fullmatch(DATE))
     return pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
@@ -127,31 +174,38 @@ def are_compact(values: pd.Series) -> bool:
     return bool(texts.str.fullmatch(COMPACT).all()) and bool(dates_of(texts, None).notna().all())
 
 
-def _year_first(dayfirst: bool, date: re.Match[str]) -> str:
-    first, second, year, rest = date.groups("")
+def _year_first(dayfirst: bool, century: int, found: re.Match[str]) -> str:
+    first, second, year, rest = found.groups("")
     day, month = (first, second) if dayfirst else (second, first)
-    return f"{_in_full(year)}-{month}-{day}{rest}"
+    return f"{_in_full(year, century)}-{month}-{day}{rest}"
 
 
-def _in_full(year: str) -> str:
+def _in_full(year: str, century: int) -> str:
     if len(year) == 4:
         return year
-    return f"{'19' if int(year) >= CENTURY else '20'}{year}"
+    return f"{'19' if int(year) >= century else '20'}{year}"
 
 
-def _long_year(date: re.Match[str]) -> str:
-    return f"{date[1]}{_in_full(date[3])}"
+def _long_year(century: int, found: re.Match[str]) -> str:
+    return f"{found[1]}{_in_full(found[3], century)}"
 
 
 def _first_day(period: re.Match[str]) -> str:
     said = period.groupdict()
+    if week := said.get("week"):
+        try:
+            return str(date.fromisocalendar(int(said["year"]), int(week), int(said["day"] or 1)))
+        except ValueError:  # few years have a week 53
+            return period[0]
     if name := said.get("name"):
         return f"1 {name} {said['year']}"
     month = said.get("month") or 3 * int(said["quarter"]) - 2
     return f"{said['year']}-{int(month):02}-01"
 
 
-def days_of(series: pd.Series, name: str, dayfirst: bool | None) -> NDArray[np.float64]:
+def days_of(
+    series: pd.Series, name: str, dayfirst: bool | None, century: int = CENTURY
+) -> NDArray[np.float64]:
     """Return a column's dates in days since 1970, NaN where there is none, ``[row]``.
 
     Raises:
@@ -163,7 +217,7 @@ def days_of(series: pd.Series, name: str, dayfirst: bool | None) -> NDArray[np.f
         raise DataCorrupt(
             f"the column {name!r} holds numbers, not dates; write them like 2026-01-31"
         )
-    dates = dates_of(there, dayfirst)
+    dates = dates_of(there, dayfirst, century)
     if dates.isna().any():
         raise DataCorrupt(f"the column {name!r} holds {no_date(there[dates.isna()], dayfirst)}")
     found = np.full(len(series), np.nan)

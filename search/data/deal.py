@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.dates import dates_of, day_first, no_date
+from search.data.dates import (
+    IN_FULL,
+    are_seasons,
+    century_of,
+    dates_of,
+    day_first,
+    first_years,
+    no_date,
+    short_years,
+)
 from search.errors import DataCorrupt
 from search.study.table import Table
 
@@ -137,8 +146,14 @@ def times_of(moments: pd.Series, name: str, dayfirst: bool | None) -> NDArray[np
         raise DataCorrupt(f"the column {name!r} lacks the time of some rows; leave these rows out")
     if pd.api.types.is_numeric_dtype(moments.dtype):
         return moments.to_numpy(np.float64)
-    first = day_first(moments, dayfirst)
-    parsed = dates_of(moments, first)
+    if are_seasons(moments):
+        return first_years(moments)
+    first, century = day_first(moments, dayfirst), century_of(short_years(moments))
+    if century is None:
+        raise DataCorrupt(
+            f"the column {name!r} holds dates like {moments.iloc[0]}: {IN_FULL}, or leave out time"
+        )
+    parsed = dates_of(moments, first, century)
     if parsed.isna().any():
         raise DataCorrupt(f"the column {name!r} holds {no_date(moments[parsed.isna()], first)}")
     times: NDArray[Any] = parsed.dt.tz_localize(None).to_numpy("datetime64[us]")

@@ -599,6 +599,43 @@ def test_dates_that_may_be_two_are_said_and_not_guessed() -> None:
         values_of(replace(when, kind=ColumnKind.DATE, dayfirst=False), pd.Series(["31/12/2020"]))
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "said", "form"),
+    [
+        (1936, 2008, "1922 to 2021", "%d/%m/%y"),  # people who are grown up
+        (1950, 1968, "1909 to 2008", "%d-%b-%y"),  # of whom none is born in 2050
+        (1990, 2026, "1958 to 2057", "%m/%d/%y"),
+        (2015, 2060, "1988 to 2087", "%d.%m.%y"),  # when bonds are due
+        (1926, 2025, None, "%d/%m/%y"),  # people of all ages
+    ],
+)
+def test_years_of_two_digits_are_of_the_century_that_keeps_them_together(
+    first: int, last: int, said: str | None, form: str
+) -> None:
+    days = pd.Series(pd.date_range(f"{first}-01-31", f"{last}-12-31", periods=ROWS).normalize())
+    frame = PEOPLE.assign(born=days.sample(frac=1, random_state=0, ignore_index=True))
+    texts = frame.assign(born=frame["born"].dt.strftime(form))
+    texts.loc[:0, "born"] = frame["born"][:1].dt.strftime(form.replace("y", "Y"))
+    if said is None:
+        dataset = load(of(texts))
+        (line,) = (note for note in dataset.notes if note.startswith("left out: "))
+        assert "born (dates like" in line
+        assert "two centuries; write them in full" in line
+        for settings in (of(texts, time="born"), of(texts, columns={"born": "date"})):
+            with pytest.raises(DataCorrupt, match=r"'born' holds dates like .* two centuries"):
+                load(settings)
+        return
+    dataset, plain = load(of(texts)), load(of(frame))
+    assert dataset.table is not None
+    kept = {one["name"]: Column.from_json(one) for one in dataset.table.described()}["born"]
+    np.testing.assert_array_equal(dataset.train.x, plain.train.x)
+    assert f"born (years of two digits from {said})" in " ".join(told([kept]))
+    one = values_of(kept, texts["born"][[7]])  # as `search.predict` has it
+    assert one == values_of(Column(name="born", kind=ColumnKind.DATE), frame["born"][[7]])
+    tested, wanted = (open_test(load(of(one, time="born"))).y for one in (texts, frame))
+    np.testing.assert_array_equal(tested, wanted)
+
+
 def test_time_goes_by_what_the_user_says_of_dates() -> None:
     dates = [f"{day:02}/{month:02}/2020" for month in range(1, 7) for day in range(1, 11)]
     frame = PEOPLE[:60].assign(sold=dates).sample(frac=1, random_state=0)
@@ -676,17 +713,22 @@ def test_the_last_rows_in_time_are_the_test_split() -> None:
         folds_of(dataset, 3, seed=0)
 
 
-@pytest.mark.parametrize("form", ["%Y-%m", "%b %Y", "period", "objects", "quarter"])
-def test_months_and_quarters_are_times(form: str) -> None:
+@pytest.mark.parametrize(
+    "form",
+    ["%Y-%m", "%b %Y", "%G-W%V", "%GW%V%u", "period", "objects", "quarter", "season", "seasons"],
+)
+def test_what_is_more_than_a_day_is_a_time(form: str) -> None:
     months = pd.period_range("1990-01", periods=ROWS, freq="M")
     times: dict[str, Any] = {
         "period": months,
         "objects": months.astype(object),
         "quarter": [f"{month.year}Q{month.quarter}" for month in months],
+        "season": [f"{month.year}-{(month.year + 1) % 100:02}" for month in months],
+        "seasons": [f"{month.year}/{month.year + 1}" for month in months],
     }
     frame = PEOPLE.assign(sold=times.get(form, months), age=NUMBERS)
     if form.startswith("%"):
-        frame["sold"] = months.strftime(form)
+        frame["sold"] = months.to_timestamp().strftime(form)
     tested = open_test(load(of(frame.sample(frac=1, random_state=0), time="sold"))).columns or {}
     np.testing.assert_array_equal(np.sort(tested["age"]), NUMBERS[192:])
 
