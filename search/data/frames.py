@@ -50,6 +50,19 @@ SINGLE = (str, bytes)  # of what has a length, what is one value
 ASSUMED = "assumed"  # of a frame's attrs: the encoding that was assumed, and text that is of it
 READ_AS = "read_as"  # of a frame's attrs: what was found out of its file, as `reading` says it
 FALLBACK = "cp1252"  # what spreadsheets write where it is not UTF-8
+MARKS = {  # that files begin with, those that begin like others first
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+WIDE = {  # encodings, and which of four bytes are zeros where letters are of ASCII
+    "utf-16-le": (1, 3),
+    "utf-16-be": (0, 2),
+    "utf-32-le": (1, 2, 3),
+    "utf-32-be": (0, 1, 2),
+}
+ASCII_SHARE = 0.1  # of a table's letters, at least; no other text has so many zeros
 CLOSE = 3  # names in a message
 
 
@@ -391,8 +404,12 @@ def told_to_pandas(read: Mapping[str, object]) -> str:
 
 def _encoding(path: Path) -> str:
     with _uncompressed(path) as raw:
-        if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return "utf-16"
+        start = raw.read(SNIFFED)
+    for mark, name in MARKS.items():
+        if start.startswith(mark):
+            return name
+    if wide := _wide(start):
+        return wide
     with _opened(path, "utf-8-sig") as file:
         try:
             while file.read(1 << 20):
@@ -400,6 +417,20 @@ def _encoding(path: Path) -> str:
         except UnicodeDecodeError:
             return FALLBACK
     return "utf-8-sig"
+
+
+def _wide(start: bytes) -> str | None:
+    """Return the encoding that has two or four bytes for each letter, None where it has not.
+
+    The separators and digits of any table are of ASCII, which has zeros in all bytes but one.
+    """
+    letters = max(1, len(start) // 4)
+    zeros = [start[place::4].count(0) / letters for place in range(4)]
+    for name, places in WIDE.items():
+        others = [zero for place, zero in enumerate(zeros) if place not in places]
+        if min(zeros[place] for place in places) > ASCII_SHARE > max(others):
+            return name
+    return None
 
 
 def _opened(path: Path, encoding: str) -> IO[str]:

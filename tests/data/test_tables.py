@@ -85,6 +85,19 @@ FILES: dict[str, tuple[str, Callable[[pd.DataFrame, Path], object]]] = {
         lambda frame, path: frame.to_csv(path, index=False, encoding="cp1252"),
     ),
     "UTF-16": ("t.csv", lambda frame, path: frame.to_csv(path, index=False, encoding="utf-16")),
+    "UTF-16 without a mark": (
+        "t.csv",
+        lambda frame, path: frame.to_csv(path, index=False, encoding="utf-16-le"),
+    ),
+    "UTF-16 of big ends": (
+        "t.csv",
+        lambda frame, path: frame.to_csv(path, index=False, encoding="utf-16-be"),
+    ),
+    "UTF-32": ("t.csv", lambda frame, path: frame.to_csv(path, index=False, encoding="utf-32")),
+    "UTF-32 without a mark": (
+        "t.csv",
+        lambda frame, path: frame.to_csv(path, index=False, encoding="utf-32-le"),
+    ),
     "an old Mac's": (
         "t.csv",
         lambda frame, path: frame.to_csv(path, index=False, lineterminator="\r"),
