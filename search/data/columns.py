@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from search.data.amounts import BRACKETS, bare, in_several_units, signed, unit_in
 from search.data.dates import (
     CENTURY,
     IN_A_DAY,
@@ -28,7 +29,6 @@ from search.data.dates import (
 )
 from search.data.extent import LARGEST
 from search.data.frames import (
-    AMOUNT,
     CODE,
     as_kind,
     as_names,
@@ -49,7 +49,7 @@ SLIPS = 0.1  # of what looks like days, or amounts in a unit, what is none; more
 # Numbers as people write them, with what parts thousands or stands before the decimals.
 WRITTEN = re.compile(
     r"\s*[-+]?([1-9]\d{0,2}([,.'\u2019\u00a0\u202f])\d{3}(\2\d{3})*((?!\2)[.,]\d+)?|"
-    r"[1-9]\d{0,2}( \d{3})+(,\d+)?|\d+,\d+)\s*"
+    r"[1-9]\d{0,2}( \d{3})+(,\d+)?|[1-9]\d?(,\d\d)+,\d{3}([.]\d+)?|\d+,\d+)\s*"
 )
 TEXTS = 1000  # texts of many, from which it follows whether dates are looked for
 ROW_NUMBERS = re.compile(
@@ -152,6 +152,7 @@ def _with_missing(column: Column) -> str:
     if (first := column.century) is not None:
         said += [f"years of two digits from {1900 + first} to {1999 + first}"]
     said += [f"{column.missing} missing"] if column.missing else []
+    said += [column.note] if column.note else []
     return f"{column.name} ({', '.join(said)})" if said else column.name
 
 
@@ -246,13 +247,14 @@ def numbers_of(values: pd.Series, name: str, is_label: bool = False) -> pd.Serie
             how to have them read.
 
     """
-    numbers = pd.to_numeric(values, errors="coerce")
+    plain = below_zero(values)
+    numbers = pd.to_numeric(plain, errors="coerce")
     # Arrow, which may keep them, has regular expressions of its own kind.
-    written = values.astype(object).str.fullmatch(WRITTEN) & numbers.isna()
+    written = plain.astype(object).str.fullmatch(WRITTEN) & numbers.isna()
     if written.any() and (numbers.notna() | written).mean() > MOSTLY:
         raise DataCorrupt(
             f"the column {name!r} holds numbers like {quoted(values[written].iloc[0])}; say what "
-            f"parts their thousands and decimals: {_as_options(values[written])}; or, if they are "
+            f"parts their thousands and decimals: {_as_options(plain[written])}; or, if they are "
             f"names, say {as_names(name, is_label)}"
         )
     return numbers
@@ -270,29 +272,22 @@ def unit_of(values: pd.Series) -> str:
     if holds_numbers(values) or not len(values):
         return ""
     few = values if len(values) < TEXTS else values.sample(TEXTS, random_state=0)
-    unit = str(few.map(_unit).mode()[0])
-    return unit if unit and values.map(_unit).eq(unit).mean() >= 1 - SLIPS else ""
-
-
-def _unit(value: object) -> str:
-    found = AMOUNT.fullmatch(value) if isinstance(value, str) else None
-    if found is None or (found["before"] and found["after"]):
-        return ""
-    return found["before"] or found["after"] or ""
+    unit = str(few.map(unit_in).mode()[0])
+    return unit if unit and values.map(unit_in).eq(unit).mean() >= 1 - SLIPS else ""
 
 
 def _in_unit(values: pd.Series, unit: str) -> pd.Series:
-    return values[values.map(_unit).eq(unit)]
+    return values[values.map(unit_in).eq(unit)]
 
 
-def bare(values: pd.Series, unit: str) -> pd.Series:
-    """Return numbers without the unit beside them; what is none in it stays as it is."""
+def below_zero(values: pd.Series) -> pd.Series:
+    """Return texts with a minus in front of the numbers that are written otherwise as below 0.
 
-    def number(value: object) -> object:
-        found = AMOUNT.fullmatch(value) if isinstance(value, str) else None
-        return value if found is None or _unit(value) != unit else found["sign"] + found["number"]
-
-    return values.astype(object).map(number)
+    Brackets say so of numbers beside which others have none; (1) to (9) alone are names.
+    """
+    if values.nunique() <= FEW_LEVELS or all(map(BRACKETS.fullmatch, values.unique())):
+        return values
+    return values.astype(object).map(signed)
 
 
 def numbers_and(text: pd.Series) -> str:
@@ -365,8 +360,15 @@ def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[
         raise _mixed(name, "numbers, and text", values[numbers.isna()])
     if (date := _kind_of_dates(values, name, dayfirst)) is not None:
         return date
+    units = in_several_units(values) if differing > FEW_LEVELS else []
     if differing > OWN_TEXT * len(values) and differing > FEW_LEVELS:
-        return ColumnKind.DROP, f"text of its own in most rows, like {quoted(values.iloc[0])}"
+        texts = " and ".join(map(quoted, units[:2] or values[:1]))
+        return ColumnKind.DROP, f"text of its own in most rows, like {texts}"
+    if units:
+        return ColumnKind.CATEGORY, (
+            f"amounts in several units, like {' and '.join(map(quoted, units[:2]))}, each for "
+            "itself; write all in one to have numbers"
+        )
     return ColumnKind.CATEGORY, ""
 
 
@@ -450,8 +452,10 @@ def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float
     if holds_dates(series):
         return days_of(series, name, None) * IN_A_DAY
     there = series.dropna()
+    if not holds_numbers(there):
+        there = there.map(signed)
     if unit:
-        if len(odd := there[[_unit(value) != unit for value in there]]):
+        if len(odd := there[[unit_in(value) != unit for value in there]]):
             raise DataCorrupt(
                 f"the column {name!r} holds {quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
                 f"which is no number in {unit}; "

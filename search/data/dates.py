@@ -130,18 +130,23 @@ def century_of(years: Sequence[int]) -> int | None:
         years: the different years of two digits that it has, sorted.
 
     Returns:
-        The year, from 0 to 99; None where there is no such row, or another one that is nearly as
-        long and nothing that speaks for this one.
+        The year, from 0 to 99. None where there is no such row, or where several are nearly as
+        long; of those it is the one in which POSIX parts the centuries, if it does.
 
     """
     if not years:
         return CENTURY
     around = pairwise([*years, years[0] + YEARS])
-    rows = sorted((after - before - 1, before) for before, after in around)
-    length, last = rows.pop()
-    as_posix = any(last + 1 < one <= last + length for one in (CENTURY, CENTURY + YEARS))
-    plain = as_posix or not rows or 2 * rows[-1][0] <= length
-    return (last + 1 + length // 2) % YEARS if length >= APART and plain else None
+    rows = [(before, after) for before, after in around if after - before > APART]
+    longest = max((after - before for before, after in rows), default=0)
+    rows = [(before, after) for before, after in rows if 2 * (after - before) > longest]
+    if len(rows) > 1:
+        posix = (CENTURY, CENTURY + YEARS)
+        rows = [row for row in rows if any(row[0] < one <= row[1] for one in posix)]
+    if len(rows) != 1:
+        return None
+    ((before, after),) = rows
+    return (before + after + 1) // 2 % YEARS
 
 
 def dates_of(values: pd.Series, dayfirst: bool | None, century: int = CENTURY) -> pd.Series:

@@ -21,6 +21,7 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
+from search.data.amounts import BEFORE, BEHIND, amount_in, signed
 from search.errors import DataCorrupt, DataNotFound, reason_of
 
 SNIFFED = 64 * 1024  # characters from which the separator and the decimal sign follow
@@ -34,11 +35,6 @@ GROUPED = re.compile(r"[-+]?\d{1,3}(\.\d{3})+,\d+")
 PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
 SHORT = re.compile(r"[-+]?(0|[1-9]\d{0,2})")  # a whole number without thousands
 CODE = re.compile(r"0\d+")  # a number that nobody writes so: 007 is a name, or 01234 a place
-_SIGN = "[$\u20ac\u00a3\u00a5\u20b9]"
-_WORD = "[^\\W\\d_]+[\u00b2\u00b3]?"
-BEFORE = rf"\s*(?P<sign>[-+]?)(?:(?P<before>{_SIGN}|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD) ?)?"
-BEHIND = rf"(?: ?(?P<after>[%\u2030\u00b0]|{_SIGN}|{_WORD}(?:/{_WORD})?))?\s*"
-AMOUNT = re.compile(rf"{BEFORE}(?P<number>\d[\d.,'\u2019\u00a0\u202f ]*?){BEHIND}")  # 12 kg, $ 5
 HUNDRED = 100  # the least whole number that has as many digits as stand between thousands
 BOOLS = {bool, np.bool_}
 NUMBER = (Real, np.bool_)  # of Python, and what NumPy does not count among these
@@ -326,6 +322,8 @@ class _File:
         if not thousands and decimal == ".":
             return frame
         grouped = rf"[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|" if thousands else ""
+        if thousands == ",":
+            grouped += r"[1-9]\d?(?:,\d\d)+,\d{3}|"  # 1,23,456, as in India
         number = re.compile(
             rf"{BEFORE}(?P<number>(?:{grouped}\d+)(?:{re.escape(decimal)}\d*)?){BEHIND}"
         )
@@ -339,7 +337,7 @@ class _File:
 
         changed = {}
         for name in frame.columns[~frame.dtypes.map(pd.api.types.is_numeric_dtype)]:
-            texts = frame[name].astype(object)
+            texts = frame[name].astype(object).map(signed)
             found = texts.map(lambda one: number.fullmatch(one) if isinstance(one, str) else None)
             fits = found.map(partial(_is_amount, alone=str(name) not in self.text)).astype(bool)
             if decimal != "." and str(name) not in self.text | self.named:
@@ -366,7 +364,7 @@ def _is_amount(found: re.Match[str] | None, alone: bool) -> bool:
 
 def _is_parted(text: object) -> bool:
     """Say whether a text is a number, with or without a unit, of which points part thousands."""
-    found = AMOUNT.fullmatch(text) if isinstance(text, str) else None
+    found = amount_in(text)
     return found is not None and bool(PARTED.fullmatch(found["number"]))
 
 

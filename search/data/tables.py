@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.answers import LENGTH, Answers
+from search.data.amounts import in_brackets
+from search.data.answers import ENOUGH, FEW, LENGTH, Answers
 from search.data.columns import (
     FEW_LEVELS,
     MOSTLY,
@@ -295,9 +296,12 @@ class Opened:
         yield from told(self.columns)
         seen = self._seen
         for column in self.columns:
-            number = column.kind is ColumnKind.NUMBER
-            if number and (flaw := _blurred(seen[column.name], column.unit)):
+            if column.kind is not ColumnKind.NUMBER:
+                continue
+            if flaw := _blurred(seen[column.name], column.unit):
                 yield f"{column.name} holds {flaw}"
+            if (below := in_brackets(seen[column.name])) is not None:
+                yield f"{column.name} has numbers in brackets, which are below 0, like {below!r}"
         yield from self.answers.alike()
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
             yield from self.answers.alone(f"the {part} split", np.unique(split.y))
@@ -467,15 +471,18 @@ def _settled(series: pd.Series, name: str, task: Task | None) -> pd.Series:
             f"the label {series.name!r} holds {advice}, or text if each is the name of a class"
         )
     if task is not Task.CLASSIFICATION and pd.api.types.is_string_dtype(series):
-        _check_numbers(series)
+        _check_numbers(series, task)
     if task is Task.REGRESSION:
-        with suppress(ValueError, TypeError):  # of numbers like 007
+        if pd.api.types.is_string_dtype(series):
+            numbers = numbers_of(series, str(series.name), is_label=True)
+            return numbers if numbers.notna().all() else series
+        with suppress(ValueError, TypeError):
             return pd.to_numeric(series)
     return series
 
 
-def _check_numbers(series: pd.Series) -> None:
-    """Refuse text among the numbers of a label, unless they are few enough to be classes."""
+def _check_numbers(series: pd.Series, task: Task | None) -> None:
+    """Refuse numbers that are text, or text among them, unless few enough to be classes."""
     if series.nunique() > FEW_LEVELS and unit_of(series):
         raise DataCorrupt(
             f"the label {series.name!r} holds numbers with a unit, like {series.iloc[0]!r}; write "
@@ -483,7 +490,13 @@ def _check_numbers(series: pd.Series) -> None:
             "each is the name of a class"
         )
     numbers = numbers_of(series, str(series.name), is_label=True)
-    other = series[numbers.isna()]
+    other, counts = series[numbers.isna()], series.value_counts()
+    if task is None and not len(other) and len(counts) > FEW and counts.min() < ENOUGH:
+        raise DataCorrupt(
+            f"the label {series.name!r} holds numbers as text, like {series.iloc[0]!r}; say "
+            "task='regression' (--task regression) if they are to be predicted, or "
+            "task='classification' if each is the name of a class"
+        )
     if len(other) and numbers.notna().mean() > MOSTLY and numbers.nunique() > FEW_LEVELS:
         raise DataCorrupt(
             f"the label {series.name!r} holds {numbers_and(other)}; leave these rows out, or say "

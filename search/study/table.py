@@ -37,7 +37,7 @@ class Column:
     kind: ColumnKind
     text: bool = False  # its values are text; numbers otherwise, of dates days since 1970
     missing: int = 0  # rows of training and validation without a value
-    note: str = ""  # why it is left out
+    note: str = ""  # why it is left out, or what was not made of it
     dayfirst: bool | None = None  # of dates like 31/12/2026; None where it has none such
     century: int | None = None  # of dates like 31/12/26, the first year that is of the 20th
     unit: str = ""  # of numbers like "12 kg": what stands beside each of them

@@ -159,6 +159,7 @@ def test_a_comma_before_the_decimals_is_understood_and_said(
         ([f"{1000 + 3 * row:,}.5" if row % 3 else row for row in range(ROWS)], {"thousands": ","}),
         ([f"1'{row * 7 % 1000:03}" for row in range(ROWS)], {"thousands": "'"}),
         ([f"{row},125" for row in range(ROWS)], {"decimal": ","}),
+        ([f"(1,{row + 10},000)" if row % 3 else row for row in range(ROWS)], {"thousands": ","}),
     ],
 )
 @pytest.mark.parametrize("label", ["income", "price"])
@@ -523,6 +524,11 @@ def test_moments_are_seconds_whatever_pandas_counts_them_in(unit: str) -> None:
         ("USD {:.2f}", "USD", {}),
         ("${:,.0f}", "$", {"thousands": ","}),
         ("{:.1f} m\u00b2", "m\u00b2", {"decimal": ","}),
+        ("{:.0f} m2", "m2", {}),
+        ("US${:.2f}", "US$", {}),
+        ("Rs. {:.0f}", "Rs", {}),
+        ("{:.1f}\u00b0C", "\u00b0C", {}),
+        ("{:.0f} sq. ft.", "sq. ft", {}),
     ],
 )
 def test_numbers_in_a_unit_are_numbers_and_said(
@@ -547,8 +553,59 @@ def test_numbers_in_a_unit_are_numbers_and_said(
 
 
 @pytest.mark.parametrize(
+    ("odd", "plain", "first"),
+    [
+        ("({})", "{}", -100.0),
+        ("(${}.5)", "${}", -100.5),
+        ("$-{}", "${}", -100.0),
+        ("\u2212{}", "{}", -100.0),
+        ("\u2212{} kg", "{} kg", -100.0),
+        ("{} Kg", "{} kg", 100.0),
+        ("{} lbs.", "{} lb", 100.0),
+        ("{} day", "{} Days", 100.0),
+    ],
+)
+def test_amounts_are_what_they_say_however_they_are_spelled(
+    odd: str, plain: str, first: float
+) -> None:
+    texts = [(odd if row % 3 == 0 else plain).format(row + 100) for row in range(ROWS)]
+    dataset = load(of(PEOPLE.assign(age=texts)))
+    assert dataset.table is not None
+    (kept,) = (Column.from_json(one) for one in dataset.table.described() if one["name"] == "age")
+    assert values_of(kept, pd.Series(texts[:3])).tolist() == [first, 101.0, 102.0]
+    assert values_of(kept, pd.Series(texts[:1])).tolist() == [first], "as a piece of new rows"
+    said = [note for note in dataset.notes if "in brackets, which are below 0" in note]
+    assert len(said) == ("(" in odd)
+    prices = PEOPLE.assign(age=texts)
+    if plain == "{}":
+        assert load(of(prices, label="age"), task=Task.REGRESSION).train.y.min() < 0
+        with pytest.raises(DataCorrupt, match=r"'age' holds numbers as text, like '.*100.*'; say"):
+            load(of(prices, label="age"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["{}k", "{}M"], "amounts in several units, like '100k' and '101M', each for itself"),
+        (["\u20ac{}K", "\u20ac{}M"], "amounts in several units"),
+        (["{} mHz", "{} MHz"], "amounts in several units"),
+        (["{}A", "{}B"], ""),  # seats
+        (["({})"], ""),  # of which none is beside numbers without brackets
+    ],
+)
+def test_amounts_that_are_no_numbers_are_said(texts: list[str], said: str) -> None:
+    values = [texts[row % len(texts)].format(row + 100) for row in range(60)] * 4
+    (column,) = understand(pd.DataFrame({"worth": values}), {}, {})
+    assert column.kind is ColumnKind.CATEGORY
+    assert column.note.startswith(said)
+    assert bool(column.note) == bool(said)
+    assert f"worth ({said}" in " ".join(told([column])) or not said
+
+
+@pytest.mark.parametrize(
     ("numbers", "advised"),
     [
+        (["7,43,434", "14,78,789"], ["thousands=, --read decimal=."]),
         (["7,434", "4,789"], ["thousands=, --read decimal=.", "decimal=,"]),
         (["7,434", "0,126"], ["decimal=,"]),
         (["7.434.111", "4.789.222"], ["thousands=. --read decimal=,"]),
