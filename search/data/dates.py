@@ -24,7 +24,7 @@ SHORT_YEAR = re.compile(
     rf"^\s*(\d{{1,2}}[- ]{_MONTH}[- ])(\d{{2}})\s*$", re.IGNORECASE
 )  # 31-Jan-20
 _YEAR = r"(?P<year>(?:1[6-9]|20|21)\d\d)"
-PERIODS = (  # weeks, months and quarters, of which the first day stands for all
+OF_MORE_DAYS = (  # weeks, months and quarters, of which the first day stands for all
     re.compile(rf"^\s*{_YEAR}-?W(?P<week>0[1-9]|[1-4]\d|5[0-3])(?:-?(?P<day>[1-7]))?\s*$"),
     re.compile(rf"^\s*{_YEAR}[-/](?P<month>0[1-9]|1[0-2])\s*$"),
     re.compile(rf"^\s*(?P<month>0?[1-9]|1[0-2])[-/]{_YEAR}\s*$"),
@@ -42,7 +42,7 @@ SEASON = re.compile(r"\s*(\d\d(\d\d))[-/](?:\d\d)?(\d\d)\s*")  # 2025-26, or 202
 MONTHS = 12
 CENTURY = 69  # two digits of a year from here on are of the 20th, as POSIX has it
 YEARS = 100  # that two digits tell apart
-APART = 15  # years that two digits leave out between the last of them and the first
+LEFT_OUT = 15  # years that two digits leave out between the last of them and the first
 DAYS = 31
 SAY_WHICH = (
     f"say whether the day comes first: {told_to_pandas({'dayfirst': True})}, or False; if the year "
@@ -137,7 +137,7 @@ def century_of(years: Sequence[int]) -> int | None:
     if not years:
         return CENTURY
     around = pairwise([*years, years[0] + YEARS])
-    rows = [(before, after) for before, after in around if after - before > APART]
+    rows = [(before, after) for before, after in around if after - before > LEFT_OUT]
     longest = max((after - before for before, after in rows), default=0)
     rows = [(before, after) for before, after in rows if 2 * (after - before) > longest]
     if len(rows) > 1:
@@ -161,7 +161,7 @@ def dates_of(values: pd.Series, dayfirst: bool | None, century: int = CENTURY) -
     if not holds_dates(values):
         values = values.astype(str).str.replace(COMPACT, r"\1-\2-\3", regex=True)
         values = values.str.replace(SHORT_YEAR, partial(_long_year, century), regex=True)
-        for period in PERIODS:
+        for period in OF_MORE_DAYS:
             values = values.str.replace(period, _first_day, regex=True)
         if dayfirst is not None:
             values = values.str.replace(

@@ -52,7 +52,7 @@ MARKS = {  # that files begin with, those that begin like others first
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-WIDE = {  # encodings, and which of four bytes are zeros where letters are of ASCII
+WIDE_LETTERS = {  # encodings, and which of four bytes are zeros where letters are of ASCII
     "utf-16-le": (1, 3),
     "utf-16-be": (0, 2),
     "utf-32-le": (1, 2, 3),
@@ -424,7 +424,7 @@ def _wide(start: bytes) -> str | None:
     """
     letters = max(1, len(start) // 4)
     zeros = [start[place::4].count(0) / letters for place in range(4)]
-    for name, places in WIDE.items():
+    for name, places in WIDE_LETTERS.items():
         others = [zero for place, zero in enumerate(zeros) if place not in places]
         if min(zeros[place] for place in places) > ASCII_SHARE > max(others):
             return name
