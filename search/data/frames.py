@@ -10,7 +10,7 @@ import shlex
 import warnings
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -41,6 +41,19 @@ NUMBER = (Real, np.bool_)  # of Python, and what NumPy does not count among thes
 TRUTHS = {"TRUE", "FALSE", "true", "false"}  # which pandas would give back as True and False
 EXCEL = re.compile(r"sep=(.)\r?\n")  # what spreadsheets write in front of the rows
 DIALECT = ("quotechar", "quoting", "escapechar", "doublequote", "skipinitialspace")
+OF_VALUES = {  # said of values, which are looked at as they are written, or of bytes
+    *("encoding", "encoding_errors", "compression", "memory_map", "low_memory", "converters"),
+    *("decimal", "thousands", "parse_dates", "date_format", "dayfirst", "index_col", "skipfooter"),
+    *(
+        "na_values",
+        "keep_default_na",
+        "true_values",
+        "false_values",
+        "cache_dates",
+        "dtype_backend",
+    ),
+}
+PIECE = 100  # rows of a sample, all before which are known if one cannot be read
 OF_ONE_FILE = ("nrows", "usecols", "skipfooter")  # said of the rows that were learned from
 SINGLE = (str, bytes)  # of what has a length, what is one value
 ASSUMED = "assumed"  # of a frame's attrs: the encoding that was assumed, and text that is of it
@@ -59,6 +72,7 @@ WIDE_LETTERS = {  # encodings, and which of four bytes are zeros where letters a
     "utf-32-be": (0, 1, 2),
 }
 ASCII_SHARE = 0.1  # of a table's letters, at least; no other text has so many zeros
+MOST_AHEAD = 20  # lines of other text in front of a table, from which a message takes it for one
 CLOSE = 3  # names in a message
 
 
@@ -92,6 +106,9 @@ def read_frame(
     found: dict[str, Any] = {}
     with _refusing(path):
         if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet
+
+            _check_names(pyarrow.parquet.read_schema(path).names, path)
             frame = pd.read_parquet(path)
         else:
             file = _File.of(path, reading, text, label, named)
@@ -162,10 +179,11 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     if frame.columns.nlevels > 1:
         raise DataCorrupt(f"{name} has column names of several levels; give each column one name")
     frame = with_index(frame).rename(columns=str)
-    if twice := [column for column, count in Counter(frame.columns).items() if count > 1]:
-        raise DataCorrupt(f"{name} has two columns called {twice[0]!r}; rename one")
+    _check_names(frame.columns, name)
     if not len(frame):
         raise DataCorrupt(f"{name} has no rows")
+    for column in frame.columns[frame.dtypes.map(_is_long)]:
+        frame[column] = frame[column].astype(np.float64)  # pandas has no such type of its own
     if arrow := [one for one in frame if isinstance(frame[one].dtype, pd.ArrowDtype)]:
         import pyarrow
 
@@ -185,7 +203,9 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
                 f"the column {column!r} of {name} holds values of the type {min(odd)}; leave it "
                 "out, or make columns of one value a row of it"
             )
-        if kinds == {Decimal}:  # a database's numbers
+        if kinds == {bytes}:  # text, as some write it to Parquet
+            frame[column] = frame[column].str.decode("utf-8", "backslashreplace")
+        elif kinds == {Decimal}:  # a database's numbers
             frame[column] = frame[column].astype(np.float64)
         elif kinds & BOOLS and kinds - BOOLS and all(issubclass(one, NUMBER) for one in kinds):
             # True is 1 among numbers.
@@ -193,6 +213,16 @@ def checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     for column in frame.columns[frame.dtypes.map(pd.api.types.is_complex_dtype)]:
         raise DataCorrupt(f"the column {column!r} of {name} holds complex numbers; leave it out")
     return frame
+
+
+def _check_names(names: Iterable[str], where: Path | str) -> None:
+    """Refuse columns of one name."""
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataCorrupt(f"{where} has two columns called {twice[0]!r}; rename one")
+
+
+def _is_long(dtype: object) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize > 8
 
 
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:
@@ -245,10 +275,10 @@ def _refusing(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise DataCorrupt(f"{path} does not fit into memory; take fewer rows") from error
     except Exception as error:  # the readers of pandas and pyarrow raise all kinds
-        raise DataCorrupt(
-            f"{path} cannot be read as a table: {reason_of(error)}; what pandas.read_csv should "
-            "know of it is for Table(..., reading={...})"
-        ) from error
+        more = "; what pandas.read_csv should know of it is for Table(..., reading={...})"
+        if path.suffix.lower() == ".parquet":
+            more = "; write it anew, without columns of types that pandas has not"
+        raise DataCorrupt(f"{path} cannot be read as a table: {reason_of(error)}{more}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,22 +308,24 @@ class _File:
             sample = file.read(SNIFFED)
             if not sample.strip():
                 raise DataCorrupt(f"{path} is empty")
+            parted = {"sep", "delimiter"} & options.keys()
+            if not parted and "skiprows" not in options and (said := EXCEL.match(sample)):
+                options |= {"sep": said[1], "skiprows": 1}
+            ahead = _ahead(options)
             if not {"sep", "delimiter"} & options.keys():
-                if (said := EXCEL.match(sample)) and "skiprows" not in options:
-                    options |= {"sep": said[1], "skiprows": 1}
-                else:
-                    options["sep"] = _separator(sample)
-            lines = _whole_lines(sample, options)
-            columns = _by_column(lines, options)
+                options["sep"] = _separator(sample.split("\n", ahead)[-1])
+            columns = _by_column(sample, options)
             if not {"decimal", "thousands"} & options.keys():
-                options |= _decimals(lines)
+                options |= _decimals(set().union(*columns.values()))
                 if options["decimal"] == ".":
                     _check_points({name: columns[name] for name in columns.keys() - named}, label)
             if text is None:
                 text = _written_as_text(columns, label)
-            if not options.keys() & {"header", "names", "comment", "skiprows", "on_bad_lines"}:
+            if _names_first(options) and not options.keys() & {"header", "on_bad_lines"}:
                 file.seek(0)
-                _check_rows(path, file, options)
+                for _ in range(ahead):
+                    file.readline()
+                _check_rows(path, file, options, ahead)
         return cls(options=options, text=frozenset(text), named=frozenset(named), label=label)
 
     def told(self, whole: bool) -> dict[str, Any]:
@@ -453,9 +485,8 @@ def _separator(sample: str) -> str:
         return max(SEPARATORS, key=first.count)
 
 
-def _decimals(lines: list[list[str]]) -> dict[str, str]:
+def _decimals(values: set[str]) -> dict[str, str]:
     """Say what stands before the decimals of numbers: a comma where all of them tell so."""
-    values = {field.strip() for fields in lines for field in fields}
     if any(map(POINT.fullmatch, values)):
         return {"decimal": "."}
     if any(map(GROUPED.fullmatch, values)):
@@ -463,18 +494,34 @@ def _decimals(lines: list[list[str]]) -> dict[str, str]:
     return {"decimal": "," if any(map(COMMA.fullmatch, values)) else "."}
 
 
-def _by_column(lines: list[list[str]], options: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Return the differing values of each column, as they are written; none if that is unsure."""
-    if options.keys() & {"names", "comment", "skiprows", "usecols"} or options.get("header", 0):
-        return {}
-    if not lines:
-        return {}
-    numbered = options.get("header", 0) is None
-    names, rows = (map(str, range(len(lines[0]))), lines) if numbered else (lines[0], lines[1:])
-    return {
-        name: {field.strip() for field in fields} - {""}
-        for name, fields in zip(names, zip(*rows, strict=False), strict=False)
-    }
+def _ahead(options: Mapping[str, Any]) -> int:
+    """Return how many lines stand before the names of the columns, as far as that is said."""
+    said = options.get("skiprows")
+    return said if isinstance(said, int) else 0
+
+
+def _names_first(options: Mapping[str, Any]) -> bool:
+    """Say whether the first line behind those has the names, and each other one a row."""
+    skipped = options.get("skiprows")
+    return not options.keys() & {"names", "comment"} and (
+        skipped is None or isinstance(skipped, int)
+    )
+
+
+def _by_column(sample: str, options: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return the differing values of each column, as they are written, as far as pandas reads."""
+    told = {key: value for key, value in options.items() if key not in OF_VALUES}
+    found: dict[str, set[str]] = {}
+    # The last line may be cut, within a text of several lines as well.
+    lines = io.StringIO(sample.rpartition("\n")[0] or sample)
+    told |= {"dtype": str, "na_filter": False, "on_bad_lines": "skip", "chunksize": PIECE}
+    # Whatever it is that cannot be read, it is said when all is.
+    with suppress(Exception), pd.read_csv(lines, **told) as chunks:
+        for chunk in chunks:
+            for name in chunk.columns:  # what a row has too few of is NaN
+                texts = {text.strip() for text in chunk[name] if isinstance(text, str)}
+                found.setdefault(str(name), set()).update(texts)
+    return {name: values - {""} for name, values in found.items()}
 
 
 def _check_points(columns: Mapping[str, set[str]], label: str | None) -> None:
@@ -498,12 +545,6 @@ def _written_as_text(columns: Mapping[str, set[str]], label: str | None) -> set[
     return found
 
 
-def _whole_lines(sample: str, options: Mapping[str, Any]) -> list[list[str]]:
-    """Return the fields of a sample's lines, without the last one, which may be cut."""
-    lines = _parsed(io.StringIO(sample.rpartition("\n")[0] or sample), options)
-    return [fields for fields in lines or () if fields]
-
-
 def _parsed(file: IO[str], options: Mapping[str, Any]) -> Any:
     """Return a reader of a file's fields by lines; None where its separator is no character."""
     separator = options.get("sep", options.get("delimiter"))
@@ -514,8 +555,8 @@ def _parsed(file: IO[str], options: Mapping[str, Any]) -> Any:
     return csv.reader(file, delimiter=separator, strict=False, **dialect)
 
 
-def _check_rows(path: Path, file: IO[str], options: Mapping[str, Any]) -> None:
-    """Refuse what pandas would fill up or rename in silence."""
+def _check_rows(path: Path, file: IO[str], options: Mapping[str, Any], ahead: int) -> None:
+    """Refuse what pandas would fill up or rename in silence, behind some lines of the file."""
     lines = _parsed(file, options)
     header: list[str] = []
     for fields in lines or ():
@@ -523,12 +564,15 @@ def _check_rows(path: Path, file: IO[str], options: Mapping[str, Any]) -> None:
             continue
         if not header:
             header = fields
-            if twice := [name for name, count in Counter(header).items() if count > 1 and name]:
-                raise DataCorrupt(f"{path} has two columns called {twice[0]!r}; rename one")
+            _check_names(filter(None, header), path)
         elif len(fields) != len(header):
+            line, ways = ahead + lines.line_num, "sep=..., skiprows=... or comment=..."
+            if len(header) == 1 and line - 1 <= MOST_AHEAD:
+                ways = f"skiprows={line - 1} if the names of the columns stand there, else {ways}"
+            columns = "1 column" if len(header) == 1 else f"{len(header)} columns"
             raise DataCorrupt(
-                f"{path} has {len(header)} columns, but {len(fields)} in line {lines.line_num}; "
-                "mend that line, or say how the file is read: Table(..., reading={'sep': ...})"
+                f"{path} has {columns}, but {len(fields)} in line {line}; mend that line, or say "
+                f"how the file is read, in Table(..., reading={{...}}) or by --read: {ways}"
             )
 
 

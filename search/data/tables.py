@@ -28,9 +28,9 @@ from search.data.columns import (
 )
 from search.data.deal import Part, deal, times_of
 from search.data.encoding import Encoding, Features, Values
-from search.data.extent import Extent
+from search.data.extent import LARGEST, Extent
 from search.data.formats import combine
-from search.data.frames import ASSUMED, FALLBACK, READ_AS, checked, need, read_frame
+from search.data.frames import ASSUMED, FALLBACK, READ_AS, checked, need, quoted, read_frame
 from search.data.hints import hints
 from search.data.own import place
 from search.data.splits import Dataset, Split
@@ -113,6 +113,16 @@ class Opened:
         spec = self.spec
         whole = self._read(spec.source)
         roles = {"label": spec.label, "group": spec.group, "time": spec.time, "weight": spec.weight}
+        if (
+            len(whole.columns) == 1
+            and isinstance(spec.source, str)
+            and spec.label not in whole.columns
+        ):
+            raise DataCorrupt(
+                f"{self.name} has one column, {quoted(whole.columns[0])}; say what parts its "
+                "columns, like ' ' or '\\s+': Table(..., reading={'sep': ...}), with --data "
+                "--read sep=..."
+            )
         for role, column in roles.items():
             if column is not None:
                 need([column], self.name, f" for {role}", whole.columns)
@@ -231,11 +241,16 @@ class Opened:
         name = self.spec.weight
         if name is None:
             return None
-        weights = values_of(Column(name=name, kind=ColumnKind.NUMBER), frame[name])
-        if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if len(odd := frame[name][~((numbers >= 0) & (numbers <= LARGEST))]):
             raise DataCorrupt(
-                f"the column {name!r} has weights that are missing or below 0, or 0 throughout; "
-                "each row needs one from 0 upwards"
+                f"the column {name!r} has {quoted(odd.iloc[0])} in row {odd.index[0] + 1}, which "
+                f"is no weight; each row needs a number from 0 to {LARGEST:g}"
+            )
+        weights = numbers.astype(np.float32)
+        if not weights.any():
+            raise DataCorrupt(
+                f"the column {name!r} has weights of 0 alone; nothing would be learned"
             )
         return weights
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 from search import Table
@@ -223,6 +224,32 @@ def test_groups_that_files_of_their_own_tear_apart_are_said(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("front", "separator", "reading"),
+    [
+        ("sep=;\n", ";", {}),
+        ("Of 2020\n\n", ",", {"skiprows": 2}),
+        ("# of 2020, and later\n", ",", {"comment": "#"}),
+        ("Of 2020\n", ",", {"header": 1}),
+        ("", " ", {"sep": r"\s+"}),
+    ],
+)
+def test_codes_are_seen_however_a_file_is_read(
+    front: str, separator: str, reading: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    rows = separator.join(["x", "zip", "y"]) + "\n"
+    rows += "".join(f"{n}.5{separator}0{n % 7 + 100}{separator}00{n % 2}\n" for n in range(60))
+    path.write_text(front + rows)
+    dataset = load(Table(str(path), label="y", reading=reading))
+    assert dataset.labels == ("000", "001")
+    assert set((dataset.train.columns or {})["zip"]) == {f"010{n}" for n in range(7)}
+    if "comment" not in reading and "header" not in reading and "sep" not in reading:
+        path.write_text(front + rows + "1.5\n")
+        with pytest.raises(DataCorrupt, match=r"has 3 columns, but 1 in line 6[34]; mend"):
+            load(Table(str(path), label="y", reading=reading))
+
+
+@pytest.mark.parametrize(
     ("text", "reading"),
     [
         ("sep=;\nx;y\n1;a\n2;b\n", {}),
@@ -249,6 +276,13 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
     codes().head(0).to_parquet(tmp_path / "none.parquet")
     with pytest.raises(DataCorrupt, match="has no rows"):
         next(pieces(tmp_path / "none.parquet", {}, 10, ()))
+
+
+def test_two_columns_of_one_name_are_refused_in_parquet_too(tmp_path: Path) -> None:
+    columns = [pyarrow.array([1.5, 2.5]), pyarrow.array([1.0, 2.0])]
+    pyarrow.parquet.write_table(pyarrow.table(columns, names=["y", "y"]), tmp_path / "t.parquet")
+    with pytest.raises(DataCorrupt, match="has two columns called 'y'; rename one"):
+        read_frame(tmp_path / "t.parquet", {})
 
 
 def test_what_is_no_frame_of_pandas_is_refused() -> None:

@@ -237,7 +237,12 @@ def test_what_databases_and_frames_hold_is_what_it_says(tmp_path: Path) -> None:
     exact.to_parquet(path)
     expected = load(of(PEOPLE)).train.x
     arrow = PEOPLE.convert_dtypes(dtype_backend="pyarrow")
-    for source in (of(exact), of(arrow), Table(str(path), label="income")):
+    other = PEOPLE.assign(
+        age=PEOPLE["age"].astype(np.longdouble),
+        sex=PEOPLE["sex"].map(str.encode, "ignore"),
+        income=PEOPLE["income"].map(str.encode),
+    )
+    for source in (of(exact), of(arrow), of(other), Table(str(path), label="income")):
         np.testing.assert_array_equal(load(source).train.x, expected)
     codes = np.arange(ROWS) * 7 % 40 + 100
     coded = PEOPLE.assign(
@@ -304,6 +309,15 @@ TEXTS = {
     "blanks": ("\n \n", "is empty"),
     "a header": ("a,income\n", "has no rows"),
     "a long row": ("a,income\n1,x\n2,y,z\n", "has 2 columns, but 3 in line 3"),
+    "a title": (
+        "Of 2020\n\na,income\n1,x\n2,y\n",
+        "has 1 column, but 2 in line 3; mend that line, or say how the file is read, in "
+        "Table(..., reading={...}) or by --read: skiprows=2 if the names of the columns stand",
+    ),
+    "columns that blanks part": (
+        "a b income\n1 1 x\n2 3 y\n",
+        "has one column, 'a b income'; say what parts its columns, like ' '",
+    ),
     "a short row": ("a,b,income\n1,2,x\n2,y\n", "has 3 columns, but 2 in line 3"),
     "one name twice": ("a,a,income\n1,2,x\n", "two columns called 'a'"),
     "no such label": ("a,Income_\n1,x\n2,y\n", "no column 'income' for label; it has 'Income_'"),
@@ -487,6 +501,21 @@ def test_a_column_is_what_its_values_say(values: Any, kind: ColumnKind) -> None:
     assert column.kind is kind, column
     if kind is not ColumnKind.DROP:
         assert len(values_of(column, frame["column"])) == 60
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ("1,234", r"'1,234' in row 1, which is no weight; each row needs a number from 0 to"),
+        (np.inf, r"inf in row 1, which is no weight"),
+        (np.nan, r"nan in row 1, which is no weight"),
+        (-1, r"-1 in row 1, which is no weight"),
+        (0, r"weights of 0 alone; nothing would be learned"),
+    ],
+)
+def test_what_is_no_weight_is_refused(weights: Any, said: str) -> None:
+    with pytest.raises(DataCorrupt, match=f"'age' has {said}"):
+        load(of(PEOPLE.assign(age=weights), weight="age"))
 
 
 def test_values_are_what_a_file_of_text_says_they_are() -> None:
