@@ -59,11 +59,16 @@ NUMBERS_ROWS = "it numbers the rows"
 TRUTH = {"true": 1, "false": 0}
 
 
-def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
+def values_of(column: Column, series: pd.Series, new: bool = False) -> NDArray[Any]:
     """Return a column's values as models take them, ``[row]``.
 
     Of text these are Python's own strings, "" where there is none; of all else float32, NaN where
     there is none, of dates the days since 1970.
+
+    Args:
+        column: what it was taken for.
+        series: its values.
+        new: whether they are of new rows, which are to be as those that were learned from.
 
     Raises:
         DataCorrupt: a value is no number, or no date.
@@ -75,7 +80,7 @@ def values_of(column: Column, series: pd.Series) -> NDArray[Any]:
     if column.kind is ColumnKind.DATE:
         century = CENTURY if column.century is None else column.century
         return days_of(series, column.name, column.dayfirst, century).astype(np.float32)
-    numbers = numbers_in(series, column.name, column.unit)
+    numbers = numbers_in(series, column.name, column.unit, new)
     with np.errstate(invalid="ignore"):
         beyond = np.abs(numbers) > LARGEST
     if beyond.any():
@@ -300,8 +305,10 @@ def _mixed(name: str, what: str, odd: pd.Series) -> DataCorrupt:
     return DataCorrupt(f"the column {name!r} holds {what} in {_where(odd)}; {_ways_on(name, odd)}")
 
 
-def _ways_on(name: str, odd: pd.Series) -> str:
+def _ways_on(name: str, odd: pd.Series, new: bool = False) -> str:
     """Say what to do about values that are not what most of their column are."""
+    if new:
+        return "leave it empty if it marks what is missing, else write it as in training"
     mark = ""
     # A number that marks what is missing in one column may be itself in all others.
     if odd.nunique() == 1 and pd.to_numeric(odd, errors="coerce").isna().all():
@@ -435,7 +442,9 @@ def _is_merged(series: pd.Series) -> bool:
         return len(np.unique(numbers.astype(np.float32))) < series.nunique()
 
 
-def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float64]:
+def numbers_in(
+    series: pd.Series, name: str, unit: str = "", new: bool = False
+) -> NDArray[np.float64]:
     """Return a column's values as numbers, NaN where there is none, ``[row]``.
 
     Numbers in a unit are given in it, since nobody knows what 45 is where all others were 45%.
@@ -459,7 +468,7 @@ def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float
             raise DataCorrupt(
                 f"the column {name!r} holds {quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
                 f"which is no number in {unit}; "
-                f"write it as the others of its column are, {_ways_on(name, odd)}"
+                f"write it as the others of its column are, {_ways_on(name, odd, new)}"
             )
         there = bare(there, unit)
     if there.dtype.kind in "OTU" or isinstance(there.dtype, pd.StringDtype):
@@ -469,7 +478,7 @@ def numbers_in(series: pd.Series, name: str, unit: str = "") -> NDArray[np.float
         odd = there[numbers.isna()]
         raise DataCorrupt(
             f"the column {name!r} holds {quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
-            f"which is no number; {_ways_on(name, odd)}"
+            f"which is no number; {_ways_on(name, odd, new)}"
         )
     found = np.full(len(series), np.nan)
     found[series.notna().to_numpy()] = numbers.to_numpy(np.float64)

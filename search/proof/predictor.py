@@ -1,14 +1,16 @@
 """The winner at work: what its model says of new rows, in the user's own words."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.data.columns import values_of
-from search.data.frames import checked, need, with_index
+from search.data.frames import checked, need, quoted, with_index
 from search.data.inputs import new_rows
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEW = "the table of new rows"
+FEWEST_NEW = 5  # rows whose values all are new, from which that is said
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +109,7 @@ class Predictor:
 
         if not isinstance(rows, pd.DataFrame):
             raise DataCorrupt("the winner was trained on a table; give a DataFrame of its columns")
-        rows = with_index(rows)
-        used = {one.name: one for one in self.columns if one.kind is not ColumnKind.DROP}
+        rows, used = with_index(rows), self._used
         names = [str(name) for name in rows.columns]
         need(used, NEW, "", names)
         rows = rows.loc[:, [name in used for name in names]]
@@ -113,7 +117,39 @@ class Predictor:
             return {}
         rows = checked(rows, NEW)
         rows.index += first
-        return {name: values_of(column, rows[name]) for name, column in used.items()}
+        values = {name: values_of(column, rows[name], new=True) for name, column in used.items()}
+        self._tell_new(values)
+        return values
+
+    @cached_property
+    def _used(self) -> Mapping[str, Column]:
+        """The columns that were learned from."""
+        columns = self.columns or ()
+        return {one.name: one for one in columns if one.kind is not ColumnKind.DROP}
+
+    @cached_property
+    def _words(self) -> dict[str, list[str]]:
+        """The values that the model tells apart, of columns of which nothing was said yet."""
+        from search.trainers.rows import learned_words
+
+        return learned_words(self.model, list(self._used))
+
+    def _tell_new(self, values: Mapping[str, NDArray[Any]]) -> None:
+        """Say once of a column that the model knows none of its values.
+
+        Some are new, or rare, in most tables; where all are, they may be written otherwise.
+        """
+        for name, words in list(self._words.items()):
+            there = values[name][values[name] != ""]
+            if len(there) >= FEWEST_NEW and not np.isin(there.astype(str), words).any():
+                del self._words[name]
+                _logger.warning(
+                    "%s holds %s in row after row, and training has values like %s: networks take "
+                    "all others for one; if they are the same, write them as in training",
+                    name,
+                    quoted(there[0]),
+                    quoted(words[0]),
+                )
 
     @property
     def _sizes(self) -> Sequence[int | None] | None:

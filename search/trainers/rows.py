@@ -5,6 +5,7 @@ layers and operations alone: it has one input a column, by the column's name.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -40,6 +41,30 @@ def taking_rows(model: keras.Model, encoding: Encoding) -> keras.Model:
     if getattr(model, "loss", None) is not None:  # says what its outputs mean
         whole.compile("sgd", model.loss)  # which has nothing to keep
     return whole
+
+
+def learned_words(model: keras.Model, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the values of each column of text that a model tells from all others.
+
+    Args:
+        model: that `taking_rows` returned, or a copy that was loaded.
+        names: of all its columns, in the order of the encoding.
+
+    Returns:
+        Column name -> values; nothing for a column that has none, or of another model.
+
+    """
+    found: dict[str, list[str]] = {}
+    for within in model.layers:
+        if not isinstance(within, keras.Model) or len(within.inputs) != len(names):
+            continue
+        places = {id(column): name for column, name in zip(within.inputs, names, strict=True)}
+        for layer in within.layers:
+            if isinstance(layer, keras.layers.StringLookup) and id(layer.input) in places:
+                words = layer.get_vocabulary()[2:]  # behind what is unknown and what is missing
+                if words:
+                    found[places[id(layer.input)]] = words
+    return found
 
 
 def _within(model: keras.Model, encoding: Encoding, name: str) -> keras.Model:

@@ -85,13 +85,27 @@ def test_new_rows_get_labels_as_they_came(finished: tuple[Path, str]) -> None:
     assert list(said.columns) == ["prediction", "probability of no", "probability of yes"]
     assert (said["prediction"] == PASSENGERS["survived"]).mean() > 0.7
     np.testing.assert_allclose(said.iloc[:, 1] + said.iloc[:, 2], 1, atol=1e-5)
+    assert not predicted.stderr
+    PASSENGERS.assign(sex=PASSENGERS["sex"].str.upper()).to_csv(folder / "new.csv", index=False)
+    told = command(
+        folder, "search.predict", "--study", "titanic", "new.csv", "--out", "new-said.csv"
+    )
+    assert told.returncode == 0, told.stderr
+    (line,) = told.stderr.splitlines()
+    assert line.startswith(
+        "sex holds 'FEMALE' in row after row, and training has values like 'female':"
+    )
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
         (PASSENGERS.drop(columns="sex"), "the table of new rows has no column 'sex'"),
-        (PASSENGERS.assign(age="old"), "the column 'age' holds 'old' in row 1, which is no number"),
+        (
+            PASSENGERS.assign(age="old"),
+            "the column 'age' holds 'old' in row 1, which is no number; leave it empty if it marks "
+            "what is missing, else write it as in training",
+        ),
     ],
 )
 def test_rows_that_nothing_can_be_said_of_are_refused(
@@ -135,7 +149,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "no such weight": ((*LABEL, "--weight", "w"), "has no column 'w' for weight; it has"),
     "text for weights": (
         (*LABEL, "--weight", "sex"),
-        "'sex' holds 'female' in row 1, which is no number",
+        "'sex' has 'female' in row 1, which is no weight",
     ),
     "text for times": (
         (*LABEL, "--time", "sex"),
