@@ -4,6 +4,7 @@ Classes may be called as the user calls them, by numbers, text or truth values. 
 them from 0, in sorted order.
 """
 
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,15 +131,16 @@ class Answers:
             )
 
     def alike(self) -> Iterator[str]:
-        """Yield a line where classes differ in spaces or capitals alone."""
+        """Yield a line where classes differ in spaces, capitals or the code of a letter alone."""
         first: dict[str, str] = {}
         for label in self.labels or ():
             if isinstance(label, str):
-                other = first.setdefault(label.strip().casefold(), label)
+                other = first.setdefault(_seen(label), label)
                 if other != label:
                     yield (
                         f"{self.name} has the classes {_shown([other, label])}, which differ in "
-                        "spaces or capitals alone; write them alike if they are one"
+                        "spaces, capitals or codes of letters alone; write them alike if they are "
+                        "one"
                     )
                     return
 
@@ -173,6 +175,11 @@ class Answers:
             )
         elif flaw := unlearnable(y):
             raise DataCorrupt(f"{key} holds {flaw}")
+
+
+def _seen(label: str) -> str:
+    """Return what people see of a text: \u00e9 may be one letter to a file, or e and an accent."""
+    return " ".join(unicodedata.normalize("NFKC", label).split()).casefold()
 
 
 def _rounded(value: Label, other: Label) -> bool:

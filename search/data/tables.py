@@ -282,7 +282,9 @@ class Opened:
             classes=None if labels is None else len(labels),
             labels=labels,
             digests=self.digests,
-            notes=tuple(self._notes(train, validation, test)),
+            notes=tuple(  # names of columns may be of several lines
+                note.replace("\n", " ") for note in self._notes(train, validation, test)
+            ),
             data_dir=self.data_dir,
             table=Origin(self, encoding, self._groups),
             untested=self.answers.missing(test.y),

@@ -142,6 +142,12 @@ def parsed_reading(words: tuple[str, ...]) -> Mapping[str, Any]:
             )
         try:
             found[name] = literal_eval(value)
-        except (ValueError, SyntaxError):  # it is text, and without quotes
+        except (
+            ValueError,
+            SyntaxError,
+            TypeError,
+            MemoryError,
+            RecursionError,
+        ):  # it is text, and without quotes
             found[name] = value
     return found

@@ -941,11 +941,16 @@ def test_values_that_training_lacks_are_said(learned: Any, met: Any, said: str |
         assert all(said.format(part) in line for line in lines if said)
 
 
-def test_classes_that_differ_in_spaces_or_capitals_are_said() -> None:
-    frame = PEOPLE.assign(income=PEOPLE["income"].where(PEOPLE.index % 2 == 0, " High"))
-    assert "has the classes ' High', 'high', which differ in spaces" in "\n".join(
-        load(of(frame)).notes
-    )
+@pytest.mark.parametrize(
+    "classes", [(" High", "high"), ("caf\u00e9", "cafe\u0301"), ("no  pay", "no\u00a0pay")]
+)
+def test_classes_that_look_alike_are_said(classes: tuple[str, str]) -> None:
+    first, second = sorted(classes)
+    frame = PEOPLE.assign(income=np.resize(classes, ROWS)).rename(columns={"sex": "se\nx"})
+    notes = load(of(frame)).notes
+    said = f"has the classes {first!r}, {second!r}, which differ in spaces"
+    assert any(said in note for note in notes)
+    assert not any("\n" in note for note in notes)
 
 
 def test_what_gives_the_label_away_is_said() -> None:

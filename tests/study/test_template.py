@@ -9,7 +9,7 @@ from search import Table
 from search.errors import SpecError, UsageError
 from search.study.files import load_study
 from search.study.task import Task
-from search.study.template import kept, study_for
+from search.study.template import kept, parsed_reading, study_for
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,10 @@ def test_a_study_is_written_to_no_other_thing_in_its_place(
     with pytest.raises(UsageError, match=said), kept("houses", "STUDY = 1\n"):
         raise AssertionError("it was written")
     assert not (tmp_path / "elsewhere.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [("2", 2), (",", ","), ("[None]", [None]), ("{[]: 1}", "{[]: 1}")]
+)
+def test_what_pandas_is_told_is_python_where_it_can_be(value: str, read: object) -> None:
+    assert parsed_reading((f"na_values={value}",)) == {"na_values": read}
