@@ -363,7 +363,8 @@ def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[
     codes = values.astype(object).str.strip().str.fullmatch(CODE).any()
     if share == 1 and not (codes and differing <= OWN_TEXT * len(values)):
         return ColumnKind.NUMBER, ""
-    if share > MOSTLY and not codes:
+    levels = differing <= FEW_LEVELS and len(values) >= EACH_LEVEL * differing  # 0, 1, 2 and 3+
+    if share > MOSTLY and not codes and not levels:
         raise _mixed(name, "numbers, and text", values[numbers.isna()])
     if (date := _kind_of_dates(values, name, dayfirst)) is not None:
         return date

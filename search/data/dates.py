@@ -25,7 +25,7 @@ SHORT_YEAR = re.compile(
 )  # 31-Jan-20
 _YEAR = r"(?P<year>(?:1[6-9]|20|21)\d\d)"
 OF_MORE_DAYS = (  # weeks, months and quarters, of which the first day stands for all
-    re.compile(rf"^\s*{_YEAR}-?W(?P<week>0[1-9]|[1-4]\d|5[0-3])(?:-?(?P<day>[1-7]))?\s*$"),
+    re.compile(rf"^\s*{_YEAR}[- ]?W(?P<week>0[1-9]|[1-4]\d|5[0-3])(?:-?(?P<day>[1-7]))?\s*$"),
     re.compile(rf"^\s*{_YEAR}[-/](?P<month>0[1-9]|1[0-2])\s*$"),
     re.compile(rf"^\s*(?P<month>0?[1-9]|1[0-2])[-/]{_YEAR}\s*$"),
     re.compile(rf"^\s*(?P<name>{_MONTH})[-/ ]{_YEAR}\s*$", re.IGNORECASE),

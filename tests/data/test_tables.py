@@ -486,6 +486,7 @@ def test_the_user_overrules_what_columns_are_taken_for() -> None:
         (["36-24-36", "34-25-35", None] * 20, ColumnKind.CATEGORY),
         (["2003-04", "2004-05", "2011-12"] * 20, ColumnKind.CATEGORY),  # seasons
         (["2003-04", "2004-05", "2011-11"] * 20, ColumnKind.DATE),
+        (["0", "1", "2", "3+"] * 15, ColumnKind.CATEGORY),
         ([None] * 60, ColumnKind.DROP),
         (["only", None] * 30, ColumnKind.CATEGORY),
         (pd.Categorical(["a", "b", "c"] * 20), ColumnKind.CATEGORY),
@@ -814,7 +815,7 @@ def test_the_last_rows_in_time_are_the_test_split() -> None:
 
 @pytest.mark.parametrize(
     "form",
-    ["%Y-%m", "%b %Y", "%G-W%V", "%GW%V%u", "period", "objects", "quarter", "season", "seasons"],
+    ["%Y-%m", "%b %Y", "%G W%V", "%GW%V%u", "period", "objects", "quarter", "season", "seasons"],
 )
 def test_what_is_more_than_a_day_is_a_time(form: str) -> None:
     months = pd.period_range("1990-01", periods=ROWS, freq="M")
