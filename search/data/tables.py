@@ -323,6 +323,7 @@ class Opened:
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
             yield from self.answers.alone(f"the {part} split", np.unique(split.y))
         yield from self._torn_groups()
+        yield from self._in_time()
         yield from self._back_in_time()
         yield from hints(self.columns, train, validation, test)
 
@@ -341,6 +342,28 @@ class Opened:
                     f"{both} of the {len(its)} groups of the {part} rows also stand in training: "
                     "the score says that much less of groups that are new"
                 )
+
+    def _in_time(self) -> Iterator[str]:
+        """Yield from when to when the splits go, as far as they follow time.
+
+        What was taken for a time that is none, as 9999-12-31 may be, is seen there.
+        """
+        time = self.spec.time
+        frames = {part: frame for part, frame in self._frames.items() if time in frame}
+        if time is None or not frames:
+            return
+        moments = pd.concat([frame[time] for frame in frames.values()], ignore_index=True)
+        try:
+            times = pd.Series(times_of(moments, time, self.spec.dayfirst))
+        except DataCorrupt:  # nothing else asks when rows are that are not dealt
+            return
+        parts = np.repeat(np.array([*frames]), [len(frame) for frame in frames.values()])
+        said = [
+            f"{part} from {moments[rows.idxmin()]} to {moments[rows.idxmax()]}"
+            for part in Part
+            if len(rows := times[parts == part])
+        ]
+        yield f"the splits go by {time}: {'; '.join(said)}"
 
     def _back_in_time(self) -> Iterator[str]:
         """Yield which tables of their own begin before the training rows end, a line each."""

@@ -800,6 +800,10 @@ def test_a_large_group_is_trained_on(label: str) -> None:
     assert min(len(dataset.validation), len(open_test(dataset))) >= 2
 
 
+def dated(days: Any) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(pd.to_datetime(days, unit="D"))
+
+
 def test_the_last_rows_in_time_are_the_test_split() -> None:
     shuffled = PEOPLE.sample(frac=1, random_state=0)
     dataset = load(of(shuffled, time="since", columns={"since": "date"}))
@@ -809,6 +813,9 @@ def test_the_last_rows_in_time_are_the_test_split() -> None:
     ]
     assert days[0].max() < days[1].min()
     assert days[1].max() < days[2].min()
+    ends = [f"{day.min():%Y-%m-%d} to {day.max():%Y-%m-%d}" for day in map(dated, days)]
+    line = f"training from {ends[0]}; validation from {ends[1]}; test from {ends[2]}"
+    assert f"the splits go by since: {line}" in dataset.notes
     with pytest.raises(SpecError, match="split by time"):
         folds_of(dataset, 3, seed=0)
 
