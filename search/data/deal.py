@@ -91,8 +91,10 @@ def _shuffled(rows: int, labels: pd.Series | None, share: float) -> Places:
         codes = pd.factorize(labels)[0]
         eligible = np.flatnonzero(np.bincount(codes)[codes] >= FEWEST_OF_A_CLASS)
         kinds = len(np.unique(codes[eligible]))
-        if not kinds <= count <= len(eligible) - kinds:
-            eligible, codes = np.arange(rows), None  # fewer places than classes
+        if count > len(eligible) - kinds:
+            eligible, codes = np.arange(rows), None
+        elif count < kinds:
+            codes = None  # fewer places than classes
     if count >= len(eligible):
         return np.arange(rows)
     stratify = None if codes is None else codes[eligible]

@@ -772,6 +772,15 @@ def test_a_class_with_few_rows_is_trained_on() -> None:
     assert (dataset.train.y == 2).sum() == 3
 
 
+def test_a_class_with_few_rows_is_trained_on_where_there_are_more_classes_than_places() -> None:
+    classes = [*(f"class {row % 50}" for row in range(200)), *(f"rare {row}" for row in range(30))]
+    frame = pd.DataFrame({"x": np.arange(230.0) ** 1.5, "income": classes})
+    dataset = load(of(frame))
+    rare = {one for one, label in enumerate(dataset.labels or ()) if str(label).startswith("rare")}
+    assert len(rare) == 30
+    assert rare <= set(dataset.train.y.tolist())
+
+
 def test_groups_stay_together_in_splits_and_folds() -> None:
     frame = PEOPLE.assign(house=RANDOM.integers(0, 40, ROWS))
     dataset = load(of(frame, group="house", columns={"house": "number"}))
