@@ -157,7 +157,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "read as nothing": ((*LABEL, "--read", "comma"), "--read is 'comma'; give NAME=VALUE"),
     "read in no such way": ((*LABEL, "--read", "comma=1"), "unexpected keyword argument 'comma'"),
-    "read with another sign": ((*LABEL, "--read", "sep=;"), "it has 'rownames,survived,sex,age"),
+    "read with another sign": (
+        (*LABEL, "--read", "sep=;"),
+        "has one column, 'rownames,survived,sex,age",
+    ),
     "two ways": ((*LABEL, "--group", "sex", "--time", "age"), "group and time are both set"),
     "two purposes": ((*LABEL, "--weight", "survived"), "label and weight are both 'survived'"),
     "without a table": (("--study", "mnist", "--group", "sex"), "--group goes with --data"),
