@@ -30,7 +30,16 @@ from search.data.deal import Part, deal, times_of
 from search.data.encoding import Encoding, Features, Values
 from search.data.extent import LARGEST, Extent
 from search.data.formats import combine
-from search.data.frames import ASSUMED, FALLBACK, READ_AS, checked, need, quoted, read_frame
+from search.data.frames import (
+    ASSUMED,
+    FALLBACK,
+    READ_AS,
+    checked,
+    holds_numbers,
+    need,
+    quoted,
+    read_frame,
+)
 from search.data.hints import hints
 from search.data.own import place
 from search.data.splits import Dataset, Split
@@ -317,7 +326,8 @@ class Opened:
                 continue
             if flaw := _blurred(seen[column.name], column.unit):
                 yield f"{column.name} holds {flaw}"
-            if (below := in_brackets(seen[column.name])) is not None:
+            texts = seen[column.name].dropna()
+            if not holds_numbers(texts) and (below := in_brackets(texts)) is not None:
                 yield f"{column.name} has numbers in brackets, which are below 0, like {below!r}"
         yield from self.answers.alike()
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
