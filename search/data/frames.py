@@ -53,7 +53,7 @@ OF_VALUES = {  # said of values, which are looked at as they are written, or of 
         "dtype_backend",
     ),
 }
-PIECE = 100  # rows of a sample, all before which are known if one cannot be read
+SAMPLED_ROWS = 100  # rows of a sample, all before which are known if one cannot be read
 OF_ONE_FILE = ("nrows", "usecols", "skipfooter")  # said of the rows that were learned from
 SINGLE = (str, bytes)  # of what has a length, what is one value
 ASSUMED = "assumed"  # of a frame's attrs: the encoding that was assumed, and text that is of it
@@ -514,7 +514,7 @@ def _by_column(sample: str, options: Mapping[str, Any]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     # The last line may be cut, within a text of several lines as well.
     lines = io.StringIO(sample.rpartition("\n")[0] or sample)
-    told |= {"dtype": str, "na_filter": False, "on_bad_lines": "skip", "chunksize": PIECE}
+    told |= {"dtype": str, "na_filter": False, "on_bad_lines": "skip", "chunksize": SAMPLED_ROWS}
     # Whatever it is that cannot be read, it is said when all is.
     with suppress(Exception), pd.read_csv(lines, **told) as chunks:
         for chunk in chunks:
