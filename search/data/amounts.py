@@ -16,6 +16,7 @@ AMOUNT = re.compile(  # 12 kg, $ 5, .5 m2
 )
 BRACKETS = re.compile(r"\s*\(([^()-]*\d[^()-]*)\)\s*")  # (5), as accounts have what is below 0
 _BELOW = re.compile(rf"\s*(?:\u2212 ?(.*\d.*)|({_MONEY}) ?[-\u2212](\d.*))")
+_OTHERWISE = frozenset("(-\u2212")  # of which one is in each of these
 # Units of two letters that mean one thing in any case; mW and MW do not.
 _ANY_CASE = {"kg", "lb", "oz", "cm", "km", "ft", "hr", "yr", "kr"}
 _SEVERAL = 5  # units of one column at most; more of them are no units
@@ -26,8 +27,8 @@ _PREFIXES = "mp"  # milli and mega, pico and peta, in units like mHz
 
 def signed(value: object) -> object:
     """Return a number below 0 with a minus in front of it, where its sign is written otherwise."""
-    if not isinstance(value, str):
-        return value
+    if not isinstance(value, str) or not _OTHERWISE.intersection(value):
+        return value  # as nearly all are
     if found := BRACKETS.fullmatch(value):
         return f"-{found[1].strip()}"
     if found := _BELOW.fullmatch(value):
@@ -50,8 +51,10 @@ def amount_in(value: object) -> re.Match[str] | None:
 def unit_in(value: object) -> str:
     """Return what a number is counted in; "" where nothing is said, or where it is none."""
     found = amount_in(value)
-    if found is None:
-        return ""
+    return "" if found is None else _unit_of(found)
+
+
+def _unit_of(found: re.Match[str]) -> str:
     parts = (found["before"] or "").rstrip("."), _spelled(found["after"] or "")
     return " ".join(filter(None, parts))
 
@@ -88,6 +91,8 @@ def bare(values: pd.Series, unit: str) -> pd.Series:
 
     def number(value: object) -> object:
         found = amount_in(value)
-        return value if found is None or unit_in(value) != unit else found["sign"] + found["number"]
+        if found is None or _unit_of(found) != unit:
+            return value
+        return found["sign"] + found["number"]
 
     return values.astype(object).map(number)

@@ -395,12 +395,12 @@ def _kind_of_dates(
     few = values if len(values) < TEXTS else values.sample(TEXTS, random_state=0)
     if not (dates_of(few, first).notna() | in_some_order(few)).mean() > MOSTLY:
         return None
-    dates, ordered = dates_of(values, first).notna(), in_some_order(values)
+    dates = dates_of(values, first).notna()
     if dates.all():
         if century_of(short_years(values)) is None:
             return ColumnKind.DROP, f"dates like {values.iloc[0]}: {IN_FULL}"
         return ColumnKind.DATE, ""
-    looks = look_ordered(values)
+    looks, ordered = look_ordered(values), in_some_order(values)
     if (looks & ~ordered).sum() > SLIPS * looks.sum():
         return None
     if first is None:
