@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.amounts import BRACKETS, bare, in_several_units, signed, unit_in
+from search.data.answers import WHOLE
 from search.data.dates import (
     CENTURY,
     IN_A_DAY,
@@ -76,7 +78,7 @@ def values_of(column: Column, series: pd.Series, new: bool = False) -> NDArray[A
     """
     series = _plain(series)
     if column.text:
-        return _text(series)
+        return _text(series, column)
     if column.kind is ColumnKind.DATE:
         century = CENTURY if column.century is None else column.century
         return days_of(series, column.name, column.dayfirst, century).astype(np.float32)
@@ -175,7 +177,8 @@ def _understood(
     kind, note = (ColumnKind(said), "") if said is not None else _kind(series, dayfirst)
     if said is not None and kind is ColumnKind.DROP:
         note = "the study says so"
-    text = kind is ColumnKind.CATEGORY and (not holds_numbers(series) or _is_merged(series))
+    merged = kind is ColumnKind.CATEGORY and holds_numbers(series) and _is_merged(series)
+    text = merged or (kind is ColumnKind.CATEGORY and not holds_numbers(series))
     dated = kind is ColumnKind.DATE
     first = day_first(series, dayfirst) if dated else None
     century = _century(series) if dated else None
@@ -189,6 +192,7 @@ def _understood(
         dayfirst=first,
         century=century,
         unit=unit,
+        numbers=series.dtype.kind if merged else "",
     )
     if kind is not ColumnKind.DROP:
         values_of(column, series)  # refuses what it cannot be
@@ -425,15 +429,43 @@ def _is_duration(series: pd.Series) -> bool:
     return bool(pd.api.types.is_timedelta64_dtype(series.dtype))
 
 
-def _text(series: pd.Series) -> NDArray[Any]:
-    there = series.notna().to_numpy()
+def _text(series: pd.Series, column: Column) -> NDArray[Any]:
+    """Return values as texts, numbers as they would be written in the type they were learned in.
+
+    Raises:
+        DataCorrupt: a whole number may have been another one before it was a float.
+
+    """
+    there = series.dropna()
+    if column.numbers in ("i", "u"):
+        for row, value in zip(there.index, there, strict=True):
+            if isinstance(value, float) and abs(value) >= WHOLE:
+                raise DataCorrupt(
+                    f"the column {column.name!r} holds {value:.0f} in row {int(row) + 1}, which "
+                    "may have been another whole number: where others are missing, they are read "
+                    "as floats; give the rows without one apart"
+                )
     found = np.full(len(series), "", object)
-    # What is whole is written so, also where a gap has made pandas keep it as 1.0.
-    found[there] = [
-        str(int(value) if isinstance(value, float) and value.is_integer() else value)
-        for value in series[there]
-    ]
+    found[series.notna().to_numpy()] = [_level(value, column.numbers) for value in there]
     return found
+
+
+def _level(value: Any, numbers: str) -> str:
+    """Return a value as text, what is whole as 1, also where a gap has made it 1.0."""
+    if numbers and isinstance(value, str):
+        value = _number(value)
+    if numbers == "f" and not isinstance(value, str):
+        value = float(value)
+    whole = isinstance(value, float | np.floating) and value.is_integer()
+    return str(int(value) if whole else value)
+
+
+def _number(text: str) -> int | float | str:
+    """Return the number that a text is, whole ones with all digits; the text if it is none."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _is_merged(series: pd.Series) -> bool:

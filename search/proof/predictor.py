@@ -59,8 +59,11 @@ class Predictor:
     @property
     def text(self) -> list[str]:
         """The columns that a file of rows has as text."""
-        dates = ColumnKind.DATE
-        return [one.name for one in self.columns or () if one.text or one.kind is dates]
+        return [
+            one.name
+            for one in self.columns or ()
+            if (one.text and not one.numbers) or one.kind is ColumnKind.DATE
+        ]
 
     def predict(self, rows: "pd.DataFrame | NDArray[Any]", first: int = 0) -> "pd.DataFrame":
         """Return what the model says of rows.

@@ -41,6 +41,7 @@ class Column:
     dayfirst: bool | None = None  # of dates like 31/12/2026; None where it has none such
     century: int | None = None  # of dates like 31/12/26, the first year that is of the 20th
     unit: str = ""  # of numbers like "12 kg": what stands beside each of them
+    numbers: str = ""  # of text that was made of numbers: their kind, "i", "u" or "f" as of NumPy
 
     def to_json(self) -> dict[str, Any]:
         """Return it in plain JSON."""

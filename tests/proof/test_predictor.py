@@ -1,6 +1,7 @@
 """What a winner says of new rows: as it was proven, whatever type they have, or one line."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from search.data.columns import understand, values_of
+from search.data.frames import pieces, read_frame
 from search.data.inputs import new_rows
 from search.errors import DataCorrupt
 from search.optimum import Optimum
@@ -84,6 +87,44 @@ def test_rows_of_a_table_have_their_numbers_and_their_named_index() -> None:
     frame = pd.DataFrame({"other": [1, 2]}, index=pd.Index(["3", "old"], name="age"))
     with pytest.raises(DataCorrupt, match="'age' holds 'old' in row 20002, which is no number"):
         predictor.predict(frame, first=20_000)
+
+
+IDS: dict[str, tuple[list[str], dict[str, str]]] = {
+    "floats, for a gap": ([f"{one}.0" for one in range(20_000_001, 20_000_006)] + [""], {}),
+    "whole": ([f"{one}" for one in range(2**53, 2**53 + 5)], {}),
+    "beyond 2^53, and a gap": ([f"{one}" for one in range(2**53, 2**53 + 40, 7)] + [""], {}),
+    "thousands": ([f"20.000.00{one}" for one in range(5)], {"thousands": ".", "decimal": ","}),
+    "powers": (["1e+16", "1.0000000002e+16", ""], {}),
+    "fractions": (["0.10", "0.1000000001", "1.00"], {}),
+}
+
+
+@pytest.mark.parametrize("case", IDS)
+def test_numbers_alike_in_float32_are_read_as_in_training(case: str, tmp_path: Path) -> None:
+    """A piece of a file has no gap where the file has one, or text that it has not."""
+    texts, reading = IDS[case]
+    file = tmp_path / "new.csv"
+    pd.DataFrame({"id": texts * 12, "other": range(12 * len(texts))}).to_csv(file, index=False)
+    frame = read_frame(file, reading)
+    (learned, _) = understand(frame, {"id": "category", "other": "number"}, {})
+    column = Column.from_json(learned.to_json())
+    predictor = Predictor(model=PREDICTOR.model, labels=LABELS, columns=[column])
+    known = values_of(column, frame["id"]).tolist()
+    assert len({*known}) == len(texts)
+    for rows in (1, 7):
+        parts = list(pieces(file, reading, rows, predictor.text))
+        said = [word for part in parts for word in values_of(column, part["id"], new=True)]
+        assert said == known
+    assert values_of(column, frame["id"].astype(object), new=True).tolist() == known
+    odd = [*frame["id"].iloc[:3].astype(str), "none"]
+    assert values_of(column, pd.Series(odd), new=True).tolist() == [*known[:3], "none"]
+
+
+def test_whole_numbers_that_floats_may_have_changed_are_refused() -> None:
+    ids = pd.Series(list(range(2**53, 2**53 + 5)) * 12, name="id")
+    (column,) = understand(ids.to_frame(), {"id": "category"}, {})
+    with pytest.raises(DataCorrupt, match="holds 9007199254740992 in row 1, which may have been"):
+        values_of(column, ids.where(ids.index > 0).shift(-1), new=True)
 
 
 def test_a_last_one_may_be_there_or_not() -> None:
