@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from search.data.extent import LARGEST, SMALLEST, TARGET_STEPS, blur, steps
 from search.data.formats import Array
+from search.data.quoting import shortened
 from search.errors import DataCorrupt
 from search.study.task import Label, Task
-
-LENGTH = 40  # characters of a value in a message
 
 FEW = 20  # whole numbers are classes when no more of them differ
 WHOLE = 2.0**53  # beyond, float64 holds whole numbers alone
@@ -265,6 +264,8 @@ def _python(differing: Array) -> tuple[Label, ...]:
 
 def _shown(labels: Sequence[Label]) -> str:
     """Return a few values in words."""
-    words = [repr(label) for label in (labels if len(labels) <= 4 else (*labels[:2], labels[-1]))]
-    words = [word if len(word) <= LENGTH else f"{word[: LENGTH - 3]}..." for word in words]
+    words = [
+        shortened(repr(label))
+        for label in (labels if len(labels) <= 4 else (*labels[:2], labels[-1]))
+    ]
     return ", ".join(words) if len(labels) <= 4 else f"{words[0]}, {words[1]} ... {words[2]}"

@@ -1,7 +1,6 @@
 """What the columns of a table are: numbers, categories, dates, or nothing to learn from."""
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from search.data.advice import as_kind, as_names, as_options, ways_on, where_in
 from search.data.amounts import BRACKETS, bare, in_several_units, signed, unit_in
 from search.data.answers import WHOLE
 from search.data.dates import (
@@ -30,15 +30,8 @@ from search.data.dates import (
     short_years,
 )
 from search.data.extent import LARGEST
-from search.data.frames import (
-    CODE,
-    as_kind,
-    as_names,
-    holds_bools,
-    holds_numbers,
-    quoted,
-    told_to_pandas,
-)
+from search.data.frames import CODE, holds_bools, holds_numbers
+from search.data.quoting import quoted
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 
@@ -142,11 +135,6 @@ def told(columns: Sequence[Column]) -> Iterator[str]:
             yield f"taken for {words}: {_listed(names)}"
     if left := [f"{one.name} ({one.note})" for one in columns if one.kind is ColumnKind.DROP]:
         yield f"left out: {_listed(left)}"
-
-
-def rows_in_words(count: int) -> str:
-    """Return a number of rows in words."""
-    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -263,7 +251,7 @@ def numbers_of(values: pd.Series, name: str, is_label: bool = False) -> pd.Serie
     if written.any() and (numbers.notna() | written).mean() > MOSTLY:
         raise DataCorrupt(
             f"the column {name!r} holds numbers like {quoted(values[written].iloc[0])}; say what "
-            f"parts their thousands and decimals: {_as_options(plain[written])}; or, if they are "
+            f"parts their thousands and decimals: {as_options(plain[written])}; or, if they are "
             f"names, say {as_names(name, is_label)}"
         )
     return numbers
@@ -299,60 +287,9 @@ def below_zero(values: pd.Series) -> pd.Series:
     return values.astype(object).map(signed)
 
 
-def numbers_and(text: pd.Series) -> str:
-    """Say in words which rows of a column of numbers hold text, and what the first of them is."""
-    return f"numbers, and text in {_where(text)}"
-
-
 def _mixed(name: str, what: str, odd: pd.Series) -> DataCorrupt:
     """Return the refusal of a column of numbers or dates in which other values stand."""
-    return DataCorrupt(f"the column {name!r} holds {what} in {_where(odd)}; {_ways_on(name, odd)}")
-
-
-def _ways_on(name: str, odd: pd.Series, new: bool = False) -> str:
-    """Say what to do about values that are not what most of their column are."""
-    if new:
-        return "leave it empty if it marks what is missing, else write it as in training"
-    mark = ""
-    # A number that marks what is missing in one column may be itself in all others.
-    if odd.nunique() == 1 and pd.to_numeric(odd, errors="coerce").isna().all():
-        mark = f" (or say --read {shlex.quote(f'na_values={odd.iloc[0]}')})"
-    return (
-        f"leave that empty{mark} if it marks what is missing, and if all are names, say "
-        f"{as_names(name, False)}"
-    )
-
-
-def _where(odd: pd.Series) -> str:
-    """Say in words in which rows of a column something is, and what the first of it is."""
-    return f"{rows_in_words(len(odd))} ({quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1})"
-
-
-def _as_options(written: pd.Series) -> str:
-    """Return how numbers are read that are written in such ways."""
-    told = [_marks(text) for text in written.unique()]
-    read = next((one for one in told if one), None)
-    if read is None:  # 1,234 alone tells nothing
-        mark = re.sub(r"[\d+\- ]", "", str(written.iloc[0]))[:1] or " "
-        either = {"thousands": mark}
-        if mark not in ",.":
-            return told_to_pandas(either)
-        either |= {"decimal": "."} if mark == "," else {"decimal": ","}
-        return f"{told_to_pandas(either)}; or {told_to_pandas({'decimal': mark})}"
-    return told_to_pandas(read)
-
-
-def _marks(written: str) -> dict[str, str] | None:
-    """Return what parts the thousands and decimals of a number, None where it leaves that open."""
-    digits = re.split(r"\D", written.strip(" +-"))
-    marks = [mark for mark in written.strip(" +-") if not mark.isdigit()]
-    if len(set(marks)) > 1:
-        return {"thousands": marks[0], "decimal": marks[-1]}
-    if len(marks) > 1:
-        return {"thousands": marks[0], "decimal": "," if marks[0] == "." else "."}
-    if len(digits[-1]) != 3 or not 1 <= len(digits[0]) <= 3 or digits[0].startswith("0"):
-        return {"decimal": marks[0]}
-    return None
+    return DataCorrupt(f"the column {name!r} holds {what} in {where_in(odd)}; {ways_on(name, odd)}")
 
 
 def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:
@@ -501,7 +438,7 @@ def numbers_in(
             raise DataCorrupt(
                 f"the column {name!r} holds {quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
                 f"which is no number in {unit}; "
-                f"write it as the others of its column are, {_ways_on(name, odd, new)}"
+                f"write it as the others of its column are, {ways_on(name, odd, new)}"
             )
         there = bare(there, unit)
     if there.dtype.kind in "OTU" or isinstance(there.dtype, pd.StringDtype):
@@ -511,7 +448,7 @@ def numbers_in(
         odd = there[numbers.isna()]
         raise DataCorrupt(
             f"the column {name!r} holds {quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
-            f"which is no number; {_ways_on(name, odd, new)}"
+            f"which is no number; {ways_on(name, odd, new)}"
         )
     found = np.full(len(series), np.nan)
     found[series.notna().to_numpy()] = numbers.to_numpy(np.float64)

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.frames import holds_numbers, quoted, told_to_pandas
+from search.data.advice import told_to_pandas
+from search.data.frames import holds_numbers
+from search.data.quoting import quoted
 from search.errors import DataCorrupt
 
 _MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[.]?"

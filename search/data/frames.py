@@ -6,7 +6,6 @@ import difflib
 import gzip
 import io
 import re
-import shlex
 import warnings
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
+from search.data.advice import as_names, told_to_pandas
 from search.data.amounts import BEFORE, BEHIND, amount_in, signed
 from search.errors import DataCorrupt, DataNotFound, reason_of
 
@@ -412,26 +412,6 @@ def _which_point(name: str, number: str, label: str | None, decimal: str) -> str
     )
 
 
-def as_names(name: str, is_label: bool) -> str:
-    """Return how a command and a study say that a column holds names, whatever they look like."""
-    if is_label:
-        return "task='classification' (--task classification)"
-    return as_kind(name, "category")
-
-
-def as_kind(name: str, kind: str) -> str:
-    """Return how a command and a study say what a column is."""
-    return (
-        f"--column {shlex.quote(f'{name}={kind}')}, or columns={{{name!r}: {kind!r}}} in the study"
-    )
-
-
-def told_to_pandas(read: Mapping[str, object]) -> str:
-    """Return how a study and a command say what `pandas.read_csv` is to know."""
-    words = " ".join(f"--read {shlex.quote(f'{key}={value}')}" for key, value in read.items())
-    return f"Table(..., reading={dict(read)}), with --data {words}"
-
-
 def _encoding(path: Path) -> str:
     with _uncompressed(path) as raw:
         start = raw.read(SNIFFED)
@@ -586,9 +566,3 @@ def holds_numbers(series: pd.Series) -> bool:
 def holds_bools(values: pd.Series) -> bool:
     """Say whether all are truth values, as pandas keeps them where some are missing."""
     return len(values) > 0 and all(isinstance(value, bool | np.bool_) for value in values)
-
-
-def quoted(value: object) -> str:
-    """Return a value of a table as a message shows it, in few letters."""
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -12,15 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from search.data.advice import numbers_and, rows_in_words
 from search.data.amounts import in_brackets
-from search.data.answers import ENOUGH, FEW, LENGTH, Answers
+from search.data.answers import ENOUGH, FEW, Answers
 from search.data.columns import (
     FEW_LEVELS,
     MOSTLY,
-    numbers_and,
     numbers_in,
     numbers_of,
-    rows_in_words,
     told,
     understand,
     unit_of,
@@ -30,18 +29,10 @@ from search.data.deal import Part, deal, times_of
 from search.data.encoding import Encoding, Features, Values
 from search.data.extent import LARGEST, Extent
 from search.data.formats import combine
-from search.data.frames import (
-    ASSUMED,
-    FALLBACK,
-    READ_AS,
-    checked,
-    holds_numbers,
-    need,
-    quoted,
-    read_frame,
-)
+from search.data.frames import ASSUMED, FALLBACK, READ_AS, checked, holds_numbers, need, read_frame
 from search.data.hints import hints
 from search.data.own import place
+from search.data.quoting import LENGTH, quoted
 from search.data.splits import Dataset, Split
 from search.errors import DataCorrupt
 from search.study.table import ENDINGS, Column, ColumnKind, Table, TableSource

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.columns import values_of
-from search.data.frames import checked, need, quoted, with_index
+from search.data.frames import checked, need, with_index
 from search.data.inputs import new_rows
+from search.data.quoting import quoted
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 from search.study.task import Label
