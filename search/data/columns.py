@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from search.data.advice import as_kind, as_names, as_options, ways_on, where_in
 from search.data.amounts import BRACKETS, bare, in_several_units, signed, unit_in
 from search.data.answers import WHOLE
+from search.data.cells import holds_bools, holds_numbers
+from search.data.csv_file import CODE
 from search.data.dates import (
     CENTURY,
     IN_A_DAY,
@@ -30,7 +32,6 @@ from search.data.dates import (
     short_years,
 )
 from search.data.extent import LARGEST
-from search.data.frames import CODE, holds_bools, holds_numbers
 from search.data.quoting import quoted
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind

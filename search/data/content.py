@@ -187,7 +187,7 @@ def _write_arrays(arrays: Mapping[str, Array], path: Path) -> None:
 
 
 def _parquet(frame: "pd.DataFrame") -> bytes:
-    from search.data.frames import checked
+    from search.data.cells import checked
 
     try:
         content: bytes = _storable(checked(frame, "the frame")).to_parquet(None, index=False)

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search.data.advice import told_to_pandas
-from search.data.frames import holds_numbers
+from search.data.cells import holds_numbers
 from search.data.quoting import quoted
 from search.errors import DataCorrupt
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from search.data.advice import numbers_and, rows_in_words
 from search.data.amounts import in_brackets
 from search.data.answers import ENOUGH, FEW, Answers
+from search.data.cells import checked, holds_numbers, need
 from search.data.columns import (
     FEW_LEVELS,
     MOSTLY,
@@ -27,9 +28,10 @@ from search.data.columns import (
 )
 from search.data.deal import Part, deal, times_of
 from search.data.encoding import Encoding, Features, Values
+from search.data.encodings import FALLBACK
 from search.data.extent import LARGEST, Extent
 from search.data.formats import combine
-from search.data.frames import ASSUMED, FALLBACK, READ_AS, checked, holds_numbers, need, read_frame
+from search.data.frames import ASSUMED, READ_AS, read_frame
 from search.data.hints import hints
 from search.data.own import place
 from search.data.quoting import LENGTH, quoted

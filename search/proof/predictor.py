@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.cells import checked, need, with_index
 from search.data.columns import values_of
-from search.data.frames import checked, need, with_index
 from search.data.inputs import new_rows
 from search.data.quoting import quoted
 from search.errors import DataCorrupt

