@@ -9,14 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.advice import as_kind, as_names, as_options, ways_on, where_in
-from search.data.amounts import BRACKETS, bare, in_several_units, signed, unit_in
+from search.data.advice import as_kind, as_names, ways_on, where_in
+from search.data.amounts import bare, in_several_units
 from search.data.answers import WHOLE
 from search.data.cells import holds_bools, holds_numbers
-from search.data.csv_file import CODE
 from search.data.dates import (
     CENTURY,
-    IN_A_DAY,
     IN_FULL,
     ORDERS,
     SAY_WHICH,
@@ -32,27 +30,30 @@ from search.data.dates import (
     short_years,
 )
 from search.data.extent import LARGEST
+from search.data.figures import (
+    CODE,
+    FEW_LEVELS,
+    MOSTLY,
+    SLIPS,
+    TEXTS,
+    is_duration,
+    numbers_in,
+    numbers_of,
+    those_in_unit,
+    uncategorized,
+    unit_of,
+)
 from search.data.quoting import quoted
 from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind
 
-FEW_LEVELS = 10  # whole numbers are categories when no more of them differ
 EACH_LEVEL = 10  # and when each has so many rows on average
 OWN_TEXT = 0.5  # text that is another in more than this share of its rows identifies them
 NAMED = 30  # columns that a line names
-MOSTLY = 0.5  # numbers in a column of text, from which text in it is a flaw
-SLIPS = 0.1  # of what looks like days, or amounts in a unit, what is none; more of it are names
-# Numbers as people write them, with what parts thousands or stands before the decimals.
-WRITTEN = re.compile(
-    r"\s*[-+]?([1-9]\d{0,2}([,.'\u2019\u00a0\u202f])\d{3}(\2\d{3})*((?!\2)[.,]\d+)?|"
-    r"[1-9]\d{0,2}( \d{3})+(,\d+)?|[1-9]\d?(,\d\d)+,\d{3}([.]\d+)?|\d+,\d+)\s*"
-)
-TEXTS = 1000  # texts of many, from which it follows whether dates are looked for
 ROW_NUMBERS = re.compile(
     r"(?i:|index|id|nr|no|obs|case|row|rownames|unnamed: ?\d+|.*[ _.]id)|.*[a-z]I[dD]"
 )
 NUMBERS_ROWS = "it numbers the rows"
-TRUTH = {"true": 1, "false": 0}
 
 
 def values_of(column: Column, series: pd.Series, new: bool = False) -> NDArray[Any]:
@@ -70,7 +71,7 @@ def values_of(column: Column, series: pd.Series, new: bool = False) -> NDArray[A
         DataCorrupt: a value is no number, or no date.
 
     """
-    series = _plain(series)
+    series = uncategorized(series)
     if column.text:
         return _text(series, column)
     if column.kind is ColumnKind.DATE:
@@ -160,7 +161,7 @@ def _understood(
     if name in leave and said is None:
         return Column(name=name, kind=ColumnKind.DROP, missing=missing, note=leave[name])
     if isinstance(series.dtype, pd.CategoricalDtype):
-        series = _plain(series)
+        series = uncategorized(series)
         if said is None and series.nunique() > 1:  # as its type says
             said = ColumnKind.CATEGORY
     kind, note = (ColumnKind(said), "") if said is not None else _kind(series, dayfirst)
@@ -208,13 +209,13 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     differing = values.nunique()
     if differing == 1 and not series.isna().any():
         return ColumnKind.DROP, f"always {quoted(values.iloc[0])}"
-    if not holds_numbers(series) and not holds_dates(series) and not _is_duration(series):
+    if not holds_numbers(series) and not holds_dates(series) and not is_duration(series):
         if not all(isinstance(value, str) for value in values.iloc[:1000]):
             values = values.astype(str)
         return _kind_of_text(values, str(series.name), dayfirst)
     if holds_dates(series):
         return ColumnKind.DATE, ""
-    if series.dtype.kind == "b" or holds_bools(values) or _is_duration(series):
+    if series.dtype.kind == "b" or holds_bools(values) or is_duration(series):
         return ColumnKind.NUMBER, ""
     numbers = values.to_numpy(np.float64)
     whole = bool((numbers == np.floor(numbers)).all())
@@ -232,62 +233,6 @@ def _kind(series: pd.Series, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     return ColumnKind.NUMBER, ""
 
 
-def numbers_of(values: pd.Series, name: str, is_label: bool = False) -> pd.Series:
-    """Return the numbers that texts are, NaN for what is none.
-
-    Args:
-        values: texts, none missing.
-        name: of the column.
-        is_label: whether it is the label.
-
-    Raises:
-        DataCorrupt: most are numbers that are not written as pandas reads them; the message says
-            how to have them read.
-
-    """
-    plain = below_zero(values)
-    numbers = pd.to_numeric(plain, errors="coerce")
-    # Arrow, which may keep them, has regular expressions of its own kind.
-    written = plain.astype(object).str.fullmatch(WRITTEN) & numbers.isna()
-    if written.any() and (numbers.notna() | written).mean() > MOSTLY:
-        raise DataCorrupt(
-            f"the column {name!r} holds numbers like {quoted(values[written].iloc[0])}; say what "
-            f"parts their thousands and decimals: {as_options(plain[written])}; or, if they are "
-            f"names, say {as_names(name, is_label)}"
-        )
-    return numbers
-
-
-def unit_of(values: pd.Series) -> str:
-    """Return the unit that these are numbers in, like "kg"; "" where there is none such.
-
-    A few may be something else; where many are, as of 10A and 20B, the texts are names.
-
-    Args:
-        values: of a column, none missing.
-
-    """
-    if holds_numbers(values) or not len(values):
-        return ""
-    few = values if len(values) < TEXTS else values.sample(TEXTS, random_state=0)
-    unit = str(few.map(unit_in).mode()[0])
-    return unit if unit and values.map(unit_in).eq(unit).mean() >= 1 - SLIPS else ""
-
-
-def _in_unit(values: pd.Series, unit: str) -> pd.Series:
-    return values[values.map(unit_in).eq(unit)]
-
-
-def below_zero(values: pd.Series) -> pd.Series:
-    """Return texts with a minus in front of the numbers that are written otherwise as below 0.
-
-    Brackets say so of numbers beside which others have none; (1) to (9) alone are names.
-    """
-    if values.nunique() <= FEW_LEVELS or all(map(BRACKETS.fullmatch, values.unique())):
-        return values
-    return values.astype(object).map(signed)
-
-
 def _mixed(name: str, what: str, odd: pd.Series) -> DataCorrupt:
     """Return the refusal of a column of numbers or dates in which other values stand."""
     return DataCorrupt(f"the column {name!r} holds {what} in {where_in(odd)}; {ways_on(name, odd)}")
@@ -295,7 +240,7 @@ def _mixed(name: str, what: str, odd: pd.Series) -> DataCorrupt:
 
 def _kind_of_text(values: pd.Series, name: str, dayfirst: bool | None) -> tuple[ColumnKind, str]:
     unit = unit_of(values) if values.nunique() > FEW_LEVELS else ""
-    if unit and numbers_of(bare(_in_unit(values, unit), unit), name).notna().all():
+    if unit and numbers_of(bare(those_in_unit(values, unit), unit), name).notna().all():
         numbers_in(values, name, unit)  # refuses what is none in it
         return ColumnKind.NUMBER, ""
     numbers = numbers_of(values, name)
@@ -355,18 +300,6 @@ def _kind_of_dates(
     return None
 
 
-def _plain(series: pd.Series) -> pd.Series:
-    """Return a column of categories as one of what these are."""
-    if not isinstance(series.dtype, pd.CategoricalDtype):
-        return series
-    plain = series.astype(object)
-    return pd.to_numeric(plain) if holds_numbers(series.cat.categories.to_series()) else plain
-
-
-def _is_duration(series: pd.Series) -> bool:
-    return bool(pd.api.types.is_timedelta64_dtype(series.dtype))
-
-
 def _text(series: pd.Series, column: Column) -> NDArray[Any]:
     """Return values as texts, numbers as they would be written in the type they were learned in.
 
@@ -411,46 +344,3 @@ def _is_merged(series: pd.Series) -> bool:
     numbers = series.dropna().to_numpy(np.float64)
     with np.errstate(over="ignore"):  # what is beyond float32 is refused by itself
         return len(np.unique(numbers.astype(np.float32))) < series.nunique()
-
-
-def numbers_in(
-    series: pd.Series, name: str, unit: str = "", new: bool = False
-) -> NDArray[np.float64]:
-    """Return a column's values as numbers, NaN where there is none, ``[row]``.
-
-    Numbers in a unit are given in it, since nobody knows what 45 is where all others were 45%.
-    Durations and dates are seconds, the latter since 1970, whatever unit pandas keeps them in.
-
-    Raises:
-        DataCorrupt: a value is no number.
-
-    """
-    series = _plain(series)
-    if _is_duration(series):
-        seconds: pd.Series = series.dt.total_seconds()
-        return seconds.to_numpy(np.float64)
-    if holds_dates(series):
-        return days_of(series, name, None) * IN_A_DAY
-    there = series.dropna()
-    if not holds_numbers(there):
-        there = there.map(signed)
-    if unit:
-        if len(odd := there[[unit_in(value) != unit for value in there]]):
-            raise DataCorrupt(
-                f"the column {name!r} holds {quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
-                f"which is no number in {unit}; "
-                f"write it as the others of its column are, {ways_on(name, odd, new)}"
-            )
-        there = bare(there, unit)
-    if there.dtype.kind in "OTU" or isinstance(there.dtype, pd.StringDtype):
-        there = there.map(lambda value: TRUTH.get(str(value).casefold(), value))
-    numbers = pd.to_numeric(there, errors="coerce")
-    if numbers.isna().any():
-        odd = there[numbers.isna()]
-        raise DataCorrupt(
-            f"the column {name!r} holds {quoted(odd.iloc[0])} in row {int(odd.index[0]) + 1}, "
-            f"which is no number; {ways_on(name, odd, new)}"
-        )
-    found = np.full(len(series), np.nan)
-    found[series.notna().to_numpy()] = numbers.to_numpy(np.float64)
-    return found

@@ -16,6 +16,7 @@ from search.data.advice import as_names, told_to_pandas
 from search.data.amounts import BEFORE, BEHIND, amount_in, signed
 from search.data.cells import check_names
 from search.data.encodings import SNIFFED, encoding_of, is_gzip, opened
+from search.data.figures import CODE
 from search.errors import DataCorrupt
 
 SEPARATORS = ",;\t|"
@@ -27,7 +28,6 @@ GROUPED = re.compile(r"[-+]?\d{1,3}(\.\d{3})+,\d+")
 # Thousands that a point parts: 1.234 is 1,234 to whoever writes 3,14, and is not told from 1.234.
 PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
 SHORT = re.compile(r"[-+]?(0|[1-9]\d{0,2})")  # a whole number without thousands
-CODE = re.compile(r"0\d+")  # a number that nobody writes so: 007 is a name, or 01234 a place
 HUNDRED = 100  # the least whole number that has as many digits as stand between thousands
 TRUTHS = {"TRUE", "FALSE", "true", "false"}  # which pandas would give back as True and False
 EXCEL = re.compile(r"sep=(.)\r?\n")  # what spreadsheets write in front of the rows
