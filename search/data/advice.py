@@ -25,8 +25,33 @@ def as_kind(name: str, kind: str) -> str:
 
 def told_to_pandas(read: Mapping[str, object]) -> str:
     """Return how a study and a command say what `pandas.read_csv` is to know."""
-    words = " ".join(f"--read {shlex.quote(f'{key}={value}')}" for key, value in read.items())
-    return f"Table(..., reading={dict(read)}), with --data {words}"
+    return f"Table(..., reading={dict(read)}), with --data {told_by_command(read)}"
+
+
+def told_by_command(read: Mapping[str, object]) -> str:
+    """Return how a command says what `pandas.read_csv` is to know."""
+    return " ".join(f"--read {shlex.quote(f'{key}={value}')}" for key, value in read.items())
+
+
+def left_to_say(option: str) -> str:
+    """Return where a study and a command say what they alone can know of a file."""
+    return f"Table(..., reading={{{option!r}: ...}}), with --data --read {option}=..."
+
+
+def say_what_parts(name: str, number: str, ways: str, is_label: bool) -> str:
+    """Say what to do about numbers whose thousands or decimals nobody can tell.
+
+    Args:
+        name: of their column.
+        number: one of them, as a message shows it.
+        ways: how they may be read.
+        is_label: whether the column is the label.
+
+    """
+    return (
+        f"the column {name!r} holds numbers like {number}; say what parts their thousands and "
+        f"decimals: {ways}; or, if they are names, say {as_names(name, is_label)}"
+    )
 
 
 def rows_in_words(count: int) -> str:
@@ -46,7 +71,7 @@ def ways_on(name: str, odd: pd.Series, new: bool = False) -> str:
     mark = ""
     # A number that marks what is missing in one column may be itself in all others.
     if odd.nunique() == 1 and pd.to_numeric(odd, errors="coerce").isna().all():
-        mark = f" (or say --read {shlex.quote(f'na_values={odd.iloc[0]}')})"
+        mark = f" (or say {told_by_command({'na_values': odd.iloc[0]})})"
     return (
         f"leave that empty{mark} if it marks what is missing, and if all are names, say "
         f"{as_names(name, False)}"

@@ -12,11 +12,12 @@ from typing import IO, Any
 
 import pandas as pd
 
-from search.data.advice import as_names, told_to_pandas
+from search.data.advice import say_what_parts, told_to_pandas
 from search.data.amounts import BEFORE, BEHIND, amount_in, signed
 from search.data.cells import check_names
 from search.data.encodings import SNIFFED, encoding_of, is_gzip, opened
 from search.data.figures import CODE
+from search.data.quoting import quoted
 from search.errors import DataCorrupt
 
 SEPARATORS = ",;\t|"
@@ -186,11 +187,8 @@ def _which_point(name: str, number: str, label: str | None, decimal: str) -> str
     read = [{"thousands": ".", "decimal": ","}]
     if decimal == ".":
         read.append({"decimal": "."})
-    return (
-        f"the column {name!r} holds numbers like {number!r}; say what parts their thousands and "
-        f"decimals: {'; or '.join(map(told_to_pandas, read))}; or, if they are names, say "
-        f"{as_names(name, name == label)}"
-    )
+    ways = "; or ".join(map(told_to_pandas, read))
+    return say_what_parts(name, quoted(number), ways, name == label)
 
 
 def _separator(sample: str) -> str:

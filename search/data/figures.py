@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.advice import as_names, as_options, ways_on
+from search.data.advice import as_options, say_what_parts, ways_on
 from search.data.amounts import BRACKETS, bare, signed, unit_in
 from search.data.cells import holds_numbers
 from search.data.dates import IN_A_DAY, days_of, holds_dates
@@ -44,11 +44,8 @@ def numbers_of(values: pd.Series, name: str, is_label: bool = False) -> pd.Serie
     # Arrow, which may keep them, has regular expressions of its own kind.
     written = plain.astype(object).str.fullmatch(WRITTEN) & numbers.isna()
     if written.any() and (numbers.notna() | written).mean() > MOSTLY:
-        raise DataCorrupt(
-            f"the column {name!r} holds numbers like {quoted(values[written].iloc[0])}; say what "
-            f"parts their thousands and decimals: {as_options(plain[written])}; or, if they are "
-            f"names, say {as_names(name, is_label)}"
-        )
+        number, ways = quoted(values[written].iloc[0]), as_options(plain[written])
+        raise DataCorrupt(say_what_parts(name, number, ways, is_label))
     return numbers
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from search.data.advice import left_to_say
 from search.data.cells import check_names, checked
 from search.data.csv_file import CSVFile
 from search.data.encodings import FALLBACK
@@ -123,8 +124,7 @@ def _refusing(path: Path) -> Iterator[None]:
     except UnicodeError as error:
         raise DataCorrupt(
             f"{path} is not in that encoding; say which one in the study: "
-            "Table(..., reading={'encoding': ...}), with --data --read encoding=..., like utf-8, "
-            "cp1252 or shift_jis"
+            f"{left_to_say('encoding')}, like utf-8, cp1252 or shift_jis"
         ) from error
     except DataCorrupt:
         raise

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.advice import numbers_and, rows_in_words
+from search.data.advice import as_names, numbers_and, rows_in_words, told_by_command
 from search.data.answers import ENOUGH, FEW
 from search.data.figures import FEW_LEVELS, MOSTLY, numbers_of, unit_of
 from search.errors import DataCorrupt
@@ -60,8 +60,8 @@ def settled(series: pd.Series, name: str, task: Task | None) -> pd.Series:
         first = int(missing.to_numpy().argmax()) + 1
         names = ""
         if name.lower().endswith(ENDINGS) and not name.lower().endswith(".parquet"):
-            names = "; if it is a word like NA or None, say "
-            names += "--read keep_default_na=False --read na_values="
+            kept = told_by_command({"keep_default_na": False, "na_values": ""})
+            names = f"; if it is a word like NA or None, say {kept}"
         raise DataCorrupt(
             f"{name} lacks the label {series.name!r} in {rows_in_words(int(missing.sum()))}, the "
             f"first of which is row {first}; leave these out, or write what their label is{names}"
@@ -87,22 +87,22 @@ def settled(series: pd.Series, name: str, task: Task | None) -> pd.Series:
 
 def _check_numbers(series: pd.Series, task: Task | None) -> None:
     """Refuse numbers that are text, or text among them, unless few enough to be classes."""
+    name = str(series.name)
     if series.nunique() > FEW_LEVELS and unit_of(series):
         raise DataCorrupt(
             f"the label {series.name!r} holds numbers with a unit, like {series.iloc[0]!r}; write "
-            "the numbers alone, or say task='classification' (--task classification) if "
-            "each is the name of a class"
+            f"the numbers alone, or say {as_names(name, True)} if each is the name of a class"
         )
-    numbers = numbers_of(series, str(series.name), is_label=True)
+    numbers = numbers_of(series, name, is_label=True)
     other, counts = series[numbers.isna()], series.value_counts()
     if task is None and not len(other) and len(counts) > FEW and counts.min() < ENOUGH:
         raise DataCorrupt(
             f"the label {series.name!r} holds numbers as text, like {series.iloc[0]!r}; say "
             "task='regression' (--task regression) if they are to be predicted, or "
-            "task='classification' if each is the name of a class"
+            f"{as_names(name, True)} if each is the name of a class"
         )
     if len(other) and numbers.notna().mean() > MOSTLY and numbers.nunique() > FEW_LEVELS:
         raise DataCorrupt(
             f"the label {series.name!r} holds {numbers_and(other)}; leave these rows out, or say "
-            "task='classification' (--task classification) if all are names of classes"
+            f"{as_names(name, True)} if all are names of classes"
         )

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.data.advice import rows_in_words
+from search.data.advice import left_to_say, rows_in_words
 from search.data.amounts import in_brackets
 from search.data.answers import Answers
 from search.data.cells import checked, holds_numbers, need
@@ -107,8 +107,7 @@ class Opened:
         ):
             raise DataCorrupt(
                 f"{self.name} has one column, {quoted(whole.columns[0])}; say what parts its "
-                "columns, like ' ' or '\\s+': Table(..., reading={'sep': ...}), with --data "
-                "--read sep=..."
+                f"columns, like ' ' or '\\s+': {left_to_say('sep')}"
             )
         for role, column in roles.items():
             if column is not None:
