@@ -36,6 +36,7 @@ from search.data.figures import (
     MOSTLY,
     SLIPS,
     TEXTS,
+    TRUTH,
     is_duration,
     numbers_in,
     numbers_of,
@@ -329,6 +330,33 @@ def _level(value: Any, numbers: str) -> str:
         value = float(value)
     whole = isinstance(value, float | np.floating) and value.is_integer()
     return str(int(value) if whole else value)
+
+
+def spelled(texts: NDArray[Any], values: pd.Series, words: Sequence[str]) -> NDArray[Any]:
+    """Return texts, those of numbers and truth values as training had them written.
+
+    Where a file has numbers alone, 007, 1.0 and TRUE are no text any more as they were beside a
+    name; 7, 1 and True stand for them where training had no other text of that meaning.
+
+    Args:
+        texts: of a column, as `values_of` returns them, ``[row]``.
+        values: what they are the texts of.
+        words: the texts that training had.
+
+    """
+    meanings: dict[float | str, set[str]] = {}
+    for word in words:
+        meanings.setdefault(_meaning(word), set()).add(word)
+    known, found = set(words), texts.copy()
+    for place, (text, value) in enumerate(zip(texts, values, strict=True)):
+        if text and not isinstance(value, str) and text not in known:
+            alike = meanings.get(_meaning(text), set())
+            found[place] = next(iter(alike)) if len(alike) == 1 else text
+    return found
+
+
+def _meaning(text: str) -> float | str:
+    return text.casefold() if text.casefold() in TRUTH else _number(text)
 
 
 def _number(text: str) -> int | float | str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.cells import checked, need, with_index
-from search.data.columns import values_of
+from search.data.columns import spelled, values_of
 from search.data.inputs import new_rows
 from search.data.quoting import quoted
 from search.errors import DataCorrupt
@@ -122,6 +122,9 @@ class Predictor:
         rows = checked(rows, NEW)
         rows.index += first
         values = {name: values_of(column, rows[name], new=True) for name, column in used.items()}
+        for name, words in self._learned.items():
+            if used[name].text and not used[name].numbers:
+                values[name] = spelled(values[name], rows[name], words)
         self._tell_new(values)
         return values
 
@@ -132,11 +135,16 @@ class Predictor:
         return {one.name: one for one in columns if one.kind is not ColumnKind.DROP}
 
     @cached_property
-    def _words(self) -> dict[str, list[str]]:
-        """The values that the model tells apart, of columns of which nothing was said yet."""
+    def _learned(self) -> Mapping[str, list[str]]:
+        """The values that the model tells apart, by column."""
         from search.trainers.rows import learned_words
 
         return learned_words(self.model, list(self._used))
+
+    @cached_property
+    def _words(self) -> dict[str, list[str]]:
+        """These, of columns of which nothing was said yet."""
+        return dict(self._learned)
 
     def _tell_new(self, values: Mapping[str, NDArray[Any]]) -> None:
         """Say once of a column that the model knows none of its values.

@@ -10,13 +10,19 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from search import MLP, Table, Training
+from search.data import load
 from search.data.columns import understand, values_of
 from search.data.frames import pieces, read_frame
 from search.data.inputs import new_rows
 from search.errors import DataCorrupt
 from search.optimum import Optimum
 from search.proof.predictor import Predictor
+from search.study.recipe import Recipe
+from search.study.space import Config
 from search.study.table import Column, ColumnKind
+from search.trainers import model as networks
+from search.trainers.model import Problem
 
 LABELS = ("cat", "dog", "eel")
 WHOLE = (3e9 + 1e7 * np.random.RandomState(0).normal(size=(40, 8))).astype("int64")
@@ -125,6 +131,27 @@ def test_whole_numbers_that_floats_may_have_changed_are_refused() -> None:
     (column,) = understand(ids.to_frame(), {"id": "category"}, {})
     with pytest.raises(DataCorrupt, match="holds 9007199254740992 in row 1, which may have been"):
         values_of(column, ids.where(ids.index > 0).shift(-1), new=True)
+
+
+def test_texts_that_became_numbers_in_a_frame_are_what_training_had() -> None:
+    """Without the names beside them, pandas makes numbers and truth values of such texts."""
+    texts = {"code": ["007", "012"], "level": ["1.0", "2.50"], "flag": ["TRUE", "FALSE"]}
+    rows = pd.DataFrame({name: [*two, "none"] * 40 for name, two in texts.items()})
+    table = Table(rows.assign(label=["x", "y", "y"] * 40), label="label")
+    data = load(table)
+    assert data.table is not None
+    problem = Problem.of(data)
+    recipe = Recipe.of(Config({}), MLP(hidden=(4,)), Training(epochs=1))
+    model = networks.finished(networks.build(recipe, problem, 3), problem)
+    columns = [Column.from_json(one) for one in data.table.described()]
+    predictor = Predictor(model=model, labels=data.labels, columns=columns)
+    new = rows[rows["code"] != "none"].reset_index(drop=True)
+    typed = pd.DataFrame(
+        {"code": new["code"].astype(int), "level": new["level"].astype(float)}
+    ).assign(flag=new["flag"] == "TRUE")
+    said = predictor.predict(new)
+    assert said["probability of x"].nunique() == 2
+    pd.testing.assert_frame_equal(predictor.predict(typed), said)
 
 
 def test_a_last_one_may_be_there_or_not() -> None:
