@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -78,7 +79,7 @@ def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
     from search.trainers.contract import TrainerLabel
 
     label = TrainerLabel.parse(trial.user_attrs[TRAINER])
-    trainer = session.trainer(label.kind, label.lanes)
+    trainer = session.trainer(label.kind, label.lanes, partial(click.echo, err=True))
     config = session.spec.search_space.config(trial.params)
     trainer.start(0, session.spec.recipe(config), trial.user_attrs[SEED])
     recorded = dict(sorted(trial.intermediate_values.items()))

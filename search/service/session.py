@@ -266,11 +266,7 @@ class Session:
         return dataset
 
     def trainer(
-        self,
-        kind: str = "auto",
-        lanes: int | None = None,
-        say: Callable[[str], None] = print,
-        folds: int | None = None,
+        self, kind: str, lanes: int | None, say: Callable[[str], None], folds: int | None = None
     ) -> "Trainer":
         """Return a trainer for the study's models; see `search.service.choose.trainer_for`.
 
