@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 
@@ -18,6 +17,7 @@ from search.errors import LanesExhausted, Unmeasured
 from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
+from search.study.mlp import kernel_shapes
 
 WORTH = 1.1  # twice the lanes must train so many times as fast, or the trials only wait longer
 CERTAIN = 2  # lanes on as many cores; measuring one would cost more than it could gain
@@ -153,9 +153,9 @@ def _by_cores(
 
 def _operations(dataset: Dataset, structure: Structure) -> float:
     """Count the multiplications and additions of a step, as far as they are of products."""
-    sizes = (math.prod(dataset.input_shape), *structure.hidden, dataset.classes or 1)
-    weights = sum(before * units for before, units in pairwise(sizes))
-    return 6.0 * structure.batch_size * structure.pieces * weights
+    inputs, outputs = math.prod(dataset.input_shape), dataset.classes or 1
+    shapes = kernel_shapes(inputs, structure.hidden, structure.pieces, outputs)
+    return 6.0 * structure.batch_size * sum(map(math.prod, shapes))
 
 
 def _count(lanes: int) -> str:

@@ -1,15 +1,12 @@
 """The multilayer perceptron that a study may search: its layers and techniques."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from itertools import pairwise
+from typing import Any, Self
 
 from search.errors import SpecError
 from search.study.checks import is_number, one_of, positive, truth, whole, within
-
-if TYPE_CHECKING:
-    pass
-
 
 ACTIVATIONS = (
     "relu",  # max(z, 0)
@@ -126,6 +123,11 @@ class MLP:
         for units in self.hidden:
             whole("hidden", units)
 
+    @property
+    def pieces(self) -> int:
+        """How many linear pieces each hidden unit has; more than one with maxout only."""
+        return self.maxout_pieces if self.activation == "maxout" else 1
+
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """Return the network with other settings.
 
@@ -136,3 +138,19 @@ class MLP:
         # hidden follows from depth and width anew.
         layers = {"hidden": ()} if self.depth is not None else {}
         return replace(self, **layers | dict(settings))
+
+
+def kernel_shapes(
+    inputs: int, hidden: Sequence[int], pieces: int, outputs: int
+) -> list[tuple[int, int]]:
+    """Return the shapes, ``(inputs, units)``, of the kernels of an MLP, from the first layer on.
+
+    Args:
+        inputs: numbers of an example.
+        hidden: units of each hidden layer.
+        pieces: of each hidden unit, see `MLP.pieces`; the output layer's units have one.
+        outputs: units of the output layer.
+
+    """
+    *layers, output = pairwise((inputs, *hidden, outputs))
+    return [*((before, pieces * units) for before, units in layers), output]

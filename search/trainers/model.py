@@ -179,7 +179,7 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
         constraint = keras.constraints.MaxNorm(mlp.max_norm) if mlp.max_norm else None
         model.add(
             keras.layers.Dense(
-                units * (mlp.maxout_pieces if mlp.activation == "maxout" else 1),
+                units * mlp.pieces,
                 use_bias=not (before or mlp.layer_norm),
                 kernel_initializer=initializer,
                 kernel_regularizer=_penalty(mlp),
