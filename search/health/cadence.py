@@ -10,8 +10,12 @@ LOOK_BATCH = 256  # validation examples, the first, that all trials are looked a
 Cadence: TypeAlias = Callable[[int, bool], bool]
 
 
-def at_rungs(epoch: int, over: bool) -> bool:
-    """Look before the first step, after epochs 1, 3, 9, 27, ..., asha's rungs, and at the end."""
+def at_powers_of_three(epoch: int, over: bool) -> bool:
+    """Look before the first step, after epochs 1, 3, 9, 27, ..., and at the end.
+
+    Those are asha's rungs where its reduction factor is 3. They are the same whatever prunes, so
+    that the looks of all studies compare.
+    """
     while epoch > 1 and epoch % 3 == 0:
         epoch //= 3
     return over or epoch in (0, 1)

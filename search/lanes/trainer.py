@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from search.backend import accelerated, free_memory, pool, put, to_numpy
 from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted, Unmeasured
-from search.health.cadence import Cadence, at_rungs
+from search.health.cadence import Cadence, at_powers_of_three
 from search.health.measures import quantiles
 from search.health.snapshot import Snapshot
 from search.lanes.gates import Gates, Tensor, gates_of
@@ -84,7 +84,7 @@ class LanesTrainer:
         structure: Structure,
         lanes: int,
         width: int | None = None,
-        cadence: Cadence = at_rungs,
+        cadence: Cadence = at_powers_of_three,
         structures: float = 1,
         library: Library | None = None,
     ) -> None:

@@ -13,7 +13,7 @@ from search.backend import prepare
 from search.data.splits import Dataset, Split
 from search.errors import ModelError, reason_of
 from search.health import layers as anatomy
-from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
+from search.health.cadence import LOOK_BATCH, Cadence, at_powers_of_three, never
 from search.health.steps import Tally
 from search.study.formulas import Weights
 from search.study.metric import Metric, metric_for
@@ -67,7 +67,10 @@ class FitTrainer:
     label = TrainerLabel("fit")
 
     def __init__(
-        self, dataset: Dataset, cadence: Cadence = at_rungs, problem: Problem | None = None
+        self,
+        dataset: Dataset,
+        cadence: Cadence = at_powers_of_three,
+        problem: Problem | None = None,
     ) -> None:
         self._dataset = dataset
         self._cadence = cadence

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import SpecError
-from search.health.cadence import Cadence, at_rungs, never
+from search.health.cadence import Cadence, at_powers_of_three, never
 from search.health.measures import STEEPEST
 from search.lanes.activations import CURVES_BY_NAME
 from search.lanes.dropout import feed, uniform
@@ -109,7 +109,7 @@ def test_health_is_that_of_the_keras_model() -> None:
     trials = {
         lane: (recipe(**changes, epochs=1), 20 + lane) for lane, changes in enumerate(WATCHED)
     }
-    stacked, fit = in_lanes(universal(at_rungs), trials), FitTrainer(blobs())
+    stacked, fit = in_lanes(universal(at_powers_of_three), trials), FitTrainer(blobs())
     for lane, (trial, seed) in trials.items():
         fit.start(0, trial, seed)
         fit.epoch()
