@@ -6,8 +6,6 @@ Nothing here, nor at the top of any command's module, may import TensorFlow or O
 
 import contextlib
 import errno
-import importlib.util
-import json
 import math
 import os
 import re
@@ -26,10 +24,10 @@ from search.errors import (
     LONGEST_LINE,
     SearchError,
     Terminated,
-    UsageError,
     one_line,
     reason_of,
 )
+from search.keras_home import check_backend
 
 SCRIPT = "hyperparameter-search"  # what pip installs for those who have a search.py of their own
 DEFAULT_STORAGE = "sqlite:///runs/search.db"
@@ -247,82 +245,6 @@ def typed(command: str) -> str:
     # What Python itself was given: a command that starts another changes what it says of itself.
     by_script = any(Path(one).stem == SCRIPT for one in sys.orig_argv[1:2])
     return f"{SCRIPT} {command}" if by_script else f"python -m search.{command}"
-
-
-def asked_backend() -> tuple[str, str]:
-    """Return the backend that Keras is asked to run on, and who asks, in words."""
-    if (name := os.environ.get("KERAS_BACKEND")) is not None:
-        return name, f"KERAS_BACKEND is {name}"
-    file, settings = _keras_json()
-    name = str(settings.get("backend", "tensorflow"))
-    return name, f"{file} asks for the backend {name}"
-
-
-def check_backend() -> None:
-    """Refuse what Keras cannot run on or with: its import would fail, and not say who asked.
-
-    Raises:
-        UsageError: this is such a backend, or such a setting.
-
-    """
-    name, asked = asked_backend()
-    if name not in ("tensorflow", "jax"):
-        raise UsageError(f"{asked}; search runs on tensorflow or jax: set KERAS_BACKEND=tensorflow")
-    if importlib.util.find_spec(name) is None:
-        raise UsageError(f"{asked}, which is not installed; set KERAS_BACKEND=tensorflow")
-    file, settings = _keras_json()
-    for key, taken in _TAKEN.items():
-        if key in settings and settings[key] not in taken:
-            raise UsageError(
-                f"{file} has {settings[key]!r} for {key}, and Keras takes {' or '.join(taken)} "
-                "alone; change it there, or take the file away"
-            )
-    if not isinstance(settings.get("epsilon", 1e-7), float):
-        raise UsageError(
-            f"{file} has {settings['epsilon']!r} for epsilon, and Keras takes a number with a "
-            "point alone, like 1e-07; change it there, or take the file away"
-        )
-
-
-_TAKEN = {
-    "floatx": ("float16", "float32", "float64"),
-    "image_data_format": ("channels_last", "channels_first"),
-}
-
-
-_MOST_SETTINGS = 2**20  # bytes
-
-
-def _keras_json() -> tuple[Path, dict[str, Any]]:
-    """Return where Keras finds its settings, and those in it.
-
-    Raises:
-        UsageError: Keras would stumble over the file.
-
-    """
-    file = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "keras.json"
-    try:
-        file = file.expanduser()
-        there = file.exists()
-        if there and not (file.is_file() and file.stat().st_size <= _MOST_SETTINGS):
-            raise UsageError(
-                f"{file} is no file of settings, and Keras would read it when it starts; take it "
-                "away"
-            )
-        settings = json.loads(file.read_text()) if there else {}
-    except (ValueError, RuntimeError):  # the latter where an account has no home
-        settings = {}  # Keras takes its defaults then, too
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read ({error.strerror or error}), which Keras does when it starts; "
-            "take it away"
-        ) from error
-    if not isinstance(settings, dict):
-        raise UsageError(
-            f"{file} holds no settings by their names, as Keras has them; write {{}} into it, or "
-            "take it away"
-        )
-    return file, settings
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli import DEFAULT_STORAGE, Options, check_backend
+from search.cli import DEFAULT_STORAGE, Options
 from search.errors import UsageError
+from search.keras_home import check_backend
 from search.study.files import being_read
 from search.study.spec import StudySpec
 

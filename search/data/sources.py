@@ -23,6 +23,7 @@ from search.data.formats import Arrays, check_file, combine, read_file, read_npz
 from search.data.forms import Form
 from search.data.transports import Told, Transport
 from search.errors import DataCorrupt, DataError, DataUnavailable
+from search.keras_home import keras_folder
 from search.study.task import Task
 
 _logger = logging.getLogger(__name__)
@@ -184,18 +185,13 @@ def _verified(dataset: Published, parts: Arrays, path: Path) -> Arrays:
     return parts
 
 
-def _keras_folder() -> Path:
-    home = os.environ.get("KERAS_HOME")
-    return (Path(home) if home else Path.home() / ".keras") / "datasets"
-
-
 def _keras_path(dataset: Published) -> Path:
-    return _keras_folder() / dataset.keras
+    return keras_folder() / "datasets" / dataset.keras
 
 
 def _cache_path(dataset: Published) -> Path:
     # Not Keras' own file: Keras checks that one's bytes, and would fetch it again.
-    return _keras_folder() / "search" / f"{dataset.name}.npz"
+    return keras_folder() / "datasets" / "search" / f"{dataset.name}.npz"
 
 
 def _from_cache(

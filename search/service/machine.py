@@ -9,6 +9,8 @@ from typing import Any
 
 import psutil
 
+from search.keras_home import asked_backend
+
 PACKAGES = ("keras", "tensorflow", "jax", "optuna", "numpy", "scipy", "sqlalchemy")
 
 
@@ -18,7 +20,7 @@ def versions() -> dict[str, str]:
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):  # one backend is enough
             found[name] = version(name)
-    return found | {"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}
+    return found | {"backend": asked_backend()[0]}
 
 
 def hardware() -> dict[str, Any]:

@@ -12,7 +12,7 @@ import click.testing
 import pytest
 
 from search import cli
-from search.errors import SearchError, TrialNotFound, UsageError
+from search.errors import SearchError, TrialNotFound
 from search.service.session import Session
 from tests import warm
 
@@ -324,28 +324,3 @@ def test_a_folder_that_was_deleted_is_said(tmp_path: Path) -> None:
     )
     said = "error: the folder of this command was deleted; change into another\n"
     assert (done.returncode, done.stderr) == (2, said)
-
-
-@pytest.mark.parametrize("kind", ["pipe", "endless"])
-def test_settings_of_keras_that_have_no_end_are_refused(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "keras.json"
-    if kind == "pipe":
-        os.mkfifo(file)
-    else:
-        file.touch()
-        os.truncate(file, 2**30)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    with pytest.raises(UsageError, match=r"keras\.json is no file of settings.*take it away"):
-        cli.asked_backend()
-
-
-def test_without_a_home_there_are_no_settings_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless(_path: Path) -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "expanduser", homeless)  # as for an account of cron's
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    assert cli.asked_backend()[0] == "tensorflow"
