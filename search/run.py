@@ -117,7 +117,7 @@ def run(
     told = {name: value for name in TOLD if (value := arguments.pop(name)) not in (None, ())}
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
-    from search.service import machine
+    from search import machine
     from search.service.progress import progress_of
     from search.service.session import Session
     from search.service.shift import Plan, Shift

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search import machine
 from search.errors import QUOTED, one_line
 from search.health.snapshot import Health
 from search.proof import mistakes
@@ -15,7 +16,6 @@ from search.proof.importance import Importance
 from search.proof.ledger import Ledger
 from search.result.result import Result, TrialRow
 from search.result.state import State
-from search.service import machine
 from search.service.importances import importances
 from search.store import attributes
 from search.store.artifacts import Artifacts

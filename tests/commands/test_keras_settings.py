@@ -11,7 +11,7 @@ import pytest
 
 from search.errors import UsageError
 from search.keras_home import asked_backend, check_backend, keras_folder
-from search.service.machine import versions
+from search.machine import versions
 
 COMMANDS = ("run --study blobs", "worker", "status --study blobs", "replay --study blobs --trial 0")
 SETTINGS = {
