@@ -172,10 +172,10 @@ class LanesTrainer:
         if checkpoint is None:
             kernels = self._kernels(recipe, seed, stack.group)
             stack.refill(place, kernels, _gates(recipe, seed))
-            course = Course(recipe.training, metric=self._problem.metric)
+            course = Course(recipe.training, self._problem.metric)
         else:
             checkpoint.check(LANES, stack.shapes)
-            course = Course(recipe.training, checkpoint.curve, self._problem.metric)
+            course = Course(recipe.training, self._problem.metric, checkpoint.curve)
             stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
         self._trials[lane] = _Trial(recipe, seed, course, stack, place, weight)
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from search.errors import REASON, one_line, printable
 from search.result.wording import clock, describe
 from search.store.attributes import END, FAILURE
-from search.study.metric import ACCURACY, Metric
+from search.study.metric import Metric
 from search.study.space import Config, Space
 from search.trainers.contract import EpochResult
 
@@ -42,14 +42,12 @@ class Lines:
 
     Args:
         console: where to print.
-        best: the best trial of an earlier run of this study.
         metric: of the scores.
+        best: the best trial of an earlier run of this study.
 
     """
 
-    def __init__(
-        self, console: Console, best: Best | None = None, metric: Metric = ACCURACY
-    ) -> None:
+    def __init__(self, console: Console, metric: Metric, best: Best | None = None) -> None:
         self._console = console
         self._metric = metric
         self.best = best
@@ -112,22 +110,17 @@ class LiveTable(Lines):
 
     Args:
         console: a terminal.
+        metric: of the scores.
         best: the best trial of an earlier run of this study.
         done: trials of the budget that are done already.
         budget: trials in all.
-        metric: of the scores.
 
     """
 
     def __init__(
-        self,
-        console: Console,
-        best: Best | None,
-        done: int,
-        budget: int,
-        metric: Metric = ACCURACY,
+        self, console: Console, metric: Metric, best: Best | None, done: int, budget: int
     ) -> None:
-        super().__init__(console, best, metric)
+        super().__init__(console, metric, best)
         self._results: dict[int, EpochResult] = {}
         self._done_before = done
         self._done = done
@@ -206,17 +199,12 @@ class LiveTable(Lines):
 
 
 def progress_for(
-    console: Console,
-    quiet: bool,
-    best: Best | None,
-    done: int,
-    budget: int,
-    metric: Metric = ACCURACY,
+    console: Console, quiet: bool, metric: Metric, best: Best | None, done: int, budget: int
 ) -> Lines:
     """Return the live table where a person can see it, else the lines."""
     if _is_live(console) and not quiet:
-        return LiveTable(console, best, done, budget, metric)
-    return Lines(console, best, metric)
+        return LiveTable(console, metric, best, done, budget)
+    return Lines(console, metric, best)
 
 
 def _is_live(console: Console) -> bool:
@@ -257,4 +245,4 @@ def progress_of(session: "Session") -> "Lines":
     best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None
     console = _Deaf(stderr=True)
     done, budget = len(result.counted), result.budget
-    return progress_for(console, session.options.quiet, best, done, budget, result.metric)
+    return progress_for(console, session.options.quiet, result.metric, best, done, budget)

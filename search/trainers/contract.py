@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.health.snapshot import Health, Snapshot
-from search.study.metric import ACCURACY, Metric
+from search.study.metric import Metric
 from search.study.recipe import Recipe
 from search.study.training import Training
 from search.trainers import schedules
@@ -194,8 +194,8 @@ class Course:
 
     Args:
         training: how the trial is trained.
-        curve: of the epochs it has behind it, where it is continued.
         metric: how it is scored.
+        curve: of the epochs it has behind it, where it is continued.
 
     Raises:
         ValueError: a trial that is trained so does not have this curve, or ends with it.
@@ -203,10 +203,7 @@ class Course:
     """
 
     def __init__(
-        self,
-        training: Training,
-        curve: Iterable[EpochResult] = (),
-        metric: Metric = ACCURACY,
+        self, training: Training, metric: Metric, curve: Iterable[EpochResult] = ()
     ) -> None:
         self._training = training
         self._metric = metric

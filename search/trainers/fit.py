@@ -112,7 +112,7 @@ class FitTrainer:
         model.optimizer.build(model.trainable_variables)
         state = [*model.variables, *model.optimizer.variables]
         past = checkpoint.curve if checkpoint else ()
-        course = Course(recipe.training, past, self._problem.metric)
+        course = Course(recipe.training, self._problem.metric, past)
         kept: list[Any] = []
         if checkpoint:
             checkpoint.check(FIT, (tuple(v.shape) for v in (*state, *model.weights)))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from search.data.splits import Around, Dataset
 from search.errors import SpecError
 from search.study.formulas import Weights
-from search.study.metric import ACCURACY, Metric
+from search.study.metric import Metric
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.trainers.checkpoint import from_bytes, to_bytes
@@ -231,7 +231,7 @@ class FoldsTrainer:
 
     """
 
-    def __init__(self, trainers: Sequence[Trainer], metric: Metric = ACCURACY) -> None:
+    def __init__(self, trainers: Sequence[Trainer], metric: Metric) -> None:
         self._trainers = trainers
         self._metric = metric
         self.lanes = trainers[0].lanes
@@ -249,7 +249,7 @@ class FoldsTrainer:
         """
         assert lane not in self._trials, "the lane is not free"
         folds = range(len(self._trainers))
-        courses = [Course(recipe.training, metric=self._metric) for _ in folds]
+        courses = [Course(recipe.training, self._metric) for _ in folds]
         inner: Sequence[Checkpoint | None]
         if checkpoint is None:
             inner, trial = [None] * len(folds), _Trial(courses, set(), [])

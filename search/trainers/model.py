@@ -20,7 +20,7 @@ from scipy import integrate, stats
 from search.backend import models_use_xla
 from search.data.splits import Dataset, Split
 from search.study.hush import hushed
-from search.study.metric import ACCURACY, Metric
+from search.study.metric import Metric
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import derive
@@ -55,6 +55,7 @@ class Problem:
     scale: float  # their standard deviation
     low: float  # the least of them
     high: float  # the largest of them
+    metric: Metric  # how predictions are scored
     means: tuple[float, ...] = ()  # of each number of a raw input, in C order
     scales: tuple[float, ...] = ()  # their standard deviations; infinite for what never varies;
     # of a table's features no less than `LEAST_SCALE`
@@ -63,7 +64,6 @@ class Problem:
     target_scale: float = 1.0  # their standard deviation
     target_range: tuple[float, float] = (0.0, 0.0)  # a twentieth of them lies beyond at each end
     upright: bool = False  # whether labels are given to a network as [example, 1]
-    metric: Metric = ACCURACY  # how predictions are scored
     encoding: "Encoding | None" = None  # of a table, how its columns become inputs
 
     @classmethod
