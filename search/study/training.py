@@ -1,7 +1,7 @@
 """How one configuration is trained: optimizer, schedule, clipping, early stopping."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from search.errors import SpecError
@@ -14,6 +14,10 @@ CLIPPINGS = (
     "global_clipnorm",  # limits the norm of the whole gradient
     "none",  # limits nothing
 )
+
+
+# How long a trial may run and how it is judged; none may choose that for itself.
+OF_THE_STUDY = frozenset({"epochs", "patience", "best_weights"})
 
 
 OPTIMIZERS = (
@@ -117,3 +121,18 @@ class Training:
         """The one limit that applies to gradients, by its name; empty where there is none."""
         chosen = {self.clipping} if self.clipping else CLIPPINGS
         return {name: limit for name, limit in self.limits.items() if name in chosen}
+
+
+def check_chosen(names: Collection[str], more: str = "") -> None:
+    """Refuse hyperparameters that are for the study to set, and not for a trial to choose.
+
+    Args:
+        names: settings that a trial would choose.
+        more: what else to say of them.
+
+    Raises:
+        SpecError: there is one.
+
+    """
+    if fixed := OF_THE_STUDY & set(names):
+        raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial{more}")

@@ -17,7 +17,7 @@ from search.errors import QUOTED, ModelError, SpecError, reason_of
 from search.study.recipe import Recipe, setting_names
 from search.study.seeds import derive
 from search.study.space import Config
-from search.study.training import Training
+from search.study.training import Training, check_chosen
 from search.trainers import model as networks
 from search.trainers.afresh import check_afresh, draw_afresh
 from search.trainers.agreed import check_probabilities, check_wants
@@ -25,9 +25,6 @@ from search.trainers.model import Problem
 from search.trainers.outputs import Meaning, Outputs, answers_of, close
 from search.trainers.reach import check_reach, takes_standardized
 from search.trainers.schedules import is_constant
-
-# What says how long a trial may run and how it is judged; no trial may choose it for itself.
-_STUDYS = {"epochs", "patience", "best_weights"}
 
 
 @dataclass(frozen=True)
@@ -335,11 +332,7 @@ def _settled(recipe: Recipe, config: _Watched) -> Training:
     """Return the study's training with the settings that ``build`` leaves to it."""
     names = setting_names(Training) & set(config) - config.asked
     left = {name: recipe.config[name] for name in names}
-    if fixed := left.keys() & _STUDYS:
-        raise SpecError(
-            f"space: {min(fixed)} is a setting of the study, not of a trial, and build(config) "
-            "does not ask for it"
-        )
+    check_chosen(left, ", and build(config) does not ask for it")
     try:
         return replace(recipe.training, **left)
     except SpecError as error:
