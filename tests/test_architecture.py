@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from search.__main__ import COMMANDS
 from search.result.state import State
@@ -204,7 +205,7 @@ def test_nothing_goes_around_the_lock() -> None:
 
 # -- names that have a home ------------------------------------------------------------------
 
-STATES = {str(state) for state in State}
+STATES = {*map(str, State), *(state.name for state in TrialState)}
 # NamedTuple's own, which begin so that they cannot clash with fields.
 NAMED_TUPLE = {"_make", "_replace", "_fields", "_asdict"}
 # What others keep to themselves and we need all the same; each is held by a test of its own.

@@ -1,8 +1,8 @@
-"""Gradient health: what was measured of a trial's layers, and what that says about the trial.
+"""Gradient health: what was measured of a trial's layers.
 
 A `Snapshot` holds the measures of every layer at one moment of a trial, a `Health` all snapshots
-of a trial, and `judge` puts into one sentence what they show. How the measures are measured is said
-in `search.health.measures`; here they are only numbers.
+of a trial. How the measures are measured is said in `search.health.measures`, and what they show
+`search.health.verdict` puts into a sentence; here they are only numbers.
 """
 
 import math

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -21,9 +22,7 @@ from search.study.metric import Metric
 from search.study.space import Config, Space
 from search.trainers.contract import EpochResult
 
-if TYPE_CHECKING:  # the report's command shares this module, and --help needs no Optuna
-    from optuna.trial import FrozenTrial
-
+if TYPE_CHECKING:
     from search.proof.proof import Run
     from search.service.session import Session
     from search.service.trials import Assignment
@@ -78,7 +77,7 @@ class Lines:
     def trained(self, lane: int, result: EpochResult) -> None:
         """The trial in a lane was trained for one epoch."""
 
-    def ended(self, lane: int, trial: "FrozenTrial | None") -> None:
+    def ended(self, lane: int, trial: FrozenTrial | None) -> None:
         """The trial in a lane has ended; None when it was handed back or lost."""
         assignment = self._held.pop(lane)
         if trial is None:
@@ -86,12 +85,12 @@ class Lines:
         else:
             self._finished(trial, assignment.recipe.config)
 
-    def ended_elsewhere(self, trial: "FrozenTrial", space: Space) -> None:
+    def ended_elsewhere(self, trial: FrozenTrial, space: Space) -> None:
         """A trial that another process trained has ended."""
         self._finished(trial, space.config(trial.params))
 
-    def _finished(self, trial: "FrozenTrial", config: Config) -> None:
-        if trial.state.name == "COMPLETE":
+    def _finished(self, trial: FrozenTrial, config: Config) -> None:
+        if trial.state is TrialState.COMPLETE:
             assert trial.value is not None
             if self.best is None or trial.value > self.best.value:
                 self.best = Best(trial.number, trial.value)
@@ -150,15 +149,15 @@ class LiveTable(Lines):
         self._results[lane] = result
         self._epochs += 1
 
-    def ended(self, lane: int, trial: "FrozenTrial | None") -> None:
+    def ended(self, lane: int, trial: FrozenTrial | None) -> None:
         """The trial in a lane has ended; None when it was handed back or lost."""
         self._results.pop(lane, None)
         self._done += trial is not None
         super().ended(lane, trial)
 
-    def ended_elsewhere(self, trial: "FrozenTrial", space: Space) -> None:
+    def ended_elsewhere(self, trial: FrozenTrial, space: Space) -> None:
         """A trial that another process trained has ended."""
-        self._done += trial.state.name != "FAIL"
+        self._done += trial.state is not TrialState.FAIL
         super().ended_elsewhere(trial, space)
 
     def _render(self) -> Group:
@@ -214,11 +213,11 @@ def _is_live(console: Console) -> bool:
     )
 
 
-def _sentence(trial: "FrozenTrial", config: Config, best: Best | None, metric: Metric) -> str:
-    if trial.state.name == "FAIL":
+def _sentence(trial: FrozenTrial, config: Config, best: Best | None, metric: Metric) -> str:
+    if trial.state is TrialState.FAIL:
         reason = one_line(trial.user_attrs.get(FAILURE), REASON)
         return f"Trial {trial.number} failed: {reason}."
-    if trial.state.name == "PRUNED":
+    if trial.state is TrialState.PRUNED:
         end = trial.user_attrs.get(END, "pruned")
         return f"Trial {trial.number} {end} at epoch {trial.last_step}."
     assert best is not None

@@ -1,4 +1,4 @@
-"""The store: a database as an Optuna storage, and a specification as an Optuna study in it."""
+"""The store: a database as an Optuna storage, and the Optuna studies in it."""
 
 import contextlib
 import logging

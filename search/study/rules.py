@@ -51,11 +51,12 @@ def check(model: MLP | BuildModel, training: Training, space: Space, sampler: st
         ):
             raise SpecError("alpha_dropout says how to drop; say how much: dropout")
         check_chosen(names)
-    for name, parameter in space.parameters.items():
-        if sampler == "grid" and not isinstance(parameter, Choice):
+    for dimension in space.dimensions:
+        choices = all(isinstance(one, Choice) for one in dimension.parameters.values())
+        if sampler == "grid" and not choices:
             raise SpecError(
                 "the sampler grid needs a list of choices for each hyperparameter, but "
-                f"{name} has a range; list its values, or take the sampler random"
+                f"{dimension.name} has a range; list its values, or take the sampler random"
             )
     if sampler == "randomized" and not space.has_distribution:
         raise SpecError(

@@ -123,7 +123,11 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "reduction_factor is 1": lambda: _own(reduction_factor=1),
     "seed is -1": lambda: _own(seed=-1),
     "sampler 'best' is unknown; known are tpe": lambda: _own(sampler="best"),
-    "the sampler grid needs a list": lambda: _own(sampler="grid"),
+    "the sampler grid needs a list of choices for each hyperparameter, but clipnorm has a range; "
+    "list its values": lambda: _own(sampler="grid"),
+    "the sampler grid needs a list of choices for each hyperparameter, but learning_rate has": (
+        lambda: _own(sampler="grid", space={"learning_rate": stats.expon(scale=0.01)})
+    ),
     "pruner 'nop' is unknown": lambda: _own(pruner="nop"),
     "model is a int": lambda: _own(model=3),
     "space: it is empty": lambda: _own(space={}),
