@@ -178,7 +178,7 @@ class Contest:
             racing = in_race(scores, self.seeds) if race else list(scores)
             winner = max(racing, key=lambda one: float(scores[one].mean()))
             right = self._right(np.random.default_rng(test), limits[winner], self.tested)
-            found = accuracy_interval(right)
+            found = accuracy_interval(right, 0.95)
             true = float(ndtr(own[winner] / (1 + self.luck**2) ** 0.5))
             chosen[race] = Chosen(winner, true, runs, found.low <= true <= found.high)
         return chosen

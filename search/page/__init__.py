@@ -77,7 +77,7 @@ def page(result: Result) -> str:
         "column_lines": column_lines(result),
         "what_columns_say": what_columns_say(result),
         "columns": _columns(result),
-        "trials": [_cells(result, row, bool(judged)) for row in result.trials[-TABLE_LIMIT:]],
+        "trials": [_cells(result, row, judged) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
         "facts": facts(result),
         "openings": openings(result),

@@ -98,7 +98,7 @@ class Interval:
     confidence: float
 
 
-def accuracy_interval(correct: ArrayLike, confidence: float = 0.95) -> Interval:
+def accuracy_interval(correct: ArrayLike, confidence: float) -> Interval:
     """Return the mean accuracy of a configuration with its interval.
 
     Args:
@@ -127,7 +127,7 @@ def accuracy_interval(correct: ArrayLike, confidence: float = 0.95) -> Interval:
 def share_interval(
     values: ArrayLike,
     sizes: Sequence[float],
-    confidence: float = 0.95,
+    confidence: float,
     degrees: float | None = None,
 ) -> Interval:
     """Return the mean of a score between 0 and 1 with its interval.
@@ -170,7 +170,7 @@ def alike(sizes: Sequence[float]) -> float:
     return len(sizes) ** 2 / sum(1 / size for size in sizes)
 
 
-def interval_below(top: float, values: ArrayLike, confidence: float = 0.95) -> Interval:
+def interval_below(top: float, values: ArrayLike, confidence: float) -> Interval:
     """Return the mean of a score that is nowhere above ``top`` with its interval.
 
     That is 1 for R², and 0 for an error, whose score is its negative. The other arguments and the
@@ -189,7 +189,7 @@ def interval_below(top: float, values: ArrayLike, confidence: float = 0.95) -> I
 def difference_interval(
     values: ArrayLike,
     beside: ArrayLike,
-    confidence: float = 0.95,
+    confidence: float,
     sizes: Sequence[float] = (),
 ) -> Interval:
     """Return by how much a configuration scores more than one fixed model on the same examples.
