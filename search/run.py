@@ -97,7 +97,7 @@ TOLD = {
     "--workers",
     type=click.IntRange(0, 1024),
     metavar="N",
-    help="Local worker processes; 0 only follows. [default: one for each GPU]",
+    help="Local worker processes; 0 only follows. [default: one for each of several GPUs]",
 )
 @cli.trainer_option
 @cli.lanes_option
