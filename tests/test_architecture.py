@@ -294,15 +294,15 @@ def _is_private(name: str) -> bool:
 
 
 def test_commands_load_nothing_heavy() -> None:
-    code = """
+    # What fetches data stands in their wing, and its help loads NumPy.
+    code = f"""
 import sys
-import search.cli, search.run, search.worker, search.status, search.report, search.replay
-import search.dashboard, search.findings
+import {", ".join(sorted(COMMANDS.keys() - {"search.data"}))}
 from search import optimize
-heavy = {
+heavy = {{
     *("keras", "numpy", "optuna", "pandas", "scipy", "sklearn", "sqlalchemy", "tensorflow"),
-}
-print(*{name.split(".")[0] for name in sys.modules} & heavy)
+}}
+print(*{{name.split(".")[0] for name in sys.modules}} & heavy)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
