@@ -80,7 +80,7 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
 }
 VARIABLES: Mapping[str, tuple[str, ...]] = {
     "OPTUNA_STORAGE": URLS[1:],  # an empty one is none
-    "KERAS_BACKEND": ("", "torch", "nothing", ESCAPE, LONG * "a"),
+    "KERAS_BACKEND": ("torch", "nothing", ESCAPE, LONG * "a"),  # an empty one asks for none
     "SEARCH_TIMING": ("x", "beat", "beat=", "beat=x", "beat=-1", "beat=nan", "nosuch=1", ESCAPE),
 }
 
