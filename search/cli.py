@@ -37,7 +37,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options that every command about a study has."""
+    """The options of the commands about a study."""
 
     study: str  # a name, or the path of a study file; "" for every study of the store
     storage: str = DEFAULT_STORAGE
@@ -83,6 +83,12 @@ storage_option = click.option(
 )
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Show tracebacks and library logs."
+)
+
+
+format_option = click.option("--format", type=click.Choice(["text", "json"]), default="text")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="Plain lines instead of a live table."
 )
 
 
@@ -152,7 +158,9 @@ name_option = click.option("--name", metavar="NAME", help="The study's name in t
 
 
 def study_options(default: str | None = None) -> Callable[[Function], Function]:
-    """Add the options of `Options` to a command, which gets them as keyword arguments.
+    """Add the options that open a study to a command, which gets them as keyword arguments.
+
+    What it prints has options of its own, `format_option` and `quiet_option`.
 
     Args:
         default: as in `study_option`.
@@ -166,9 +174,7 @@ def study_options(default: str | None = None) -> Callable[[Function], Function]:
             "--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: runs/NAME]"
         ),
         data_dir_option,
-        click.option("--format", type=click.Choice(["text", "json"]), default="text"),
         verbose_option,
-        click.option("-q", "--quiet", is_flag=True, help="Plain lines instead of a live table."),
     ]
 
     def add(function: Function) -> Function:
@@ -181,9 +187,9 @@ def study_options(default: str | None = None) -> Callable[[Function], Function]:
 
 def take_options(arguments: dict[str, Any]) -> Options:
     """Move the shared options out of a command's keyword arguments."""
-    as_json = arguments.pop("format") == "json"
-    names = ("study", "storage", "name", "out", "data_dir", "verbose", "quiet")
-    return Options(json=as_json, **{name: arguments.pop(name) for name in names})
+    as_json, quiet = arguments.pop("format", "text") == "json", arguments.pop("quiet", False)
+    names = ("study", "storage", "name", "out", "data_dir", "verbose")
+    return Options(json=as_json, quiet=quiet, **{name: arguments.pop(name) for name in names})
 
 
 def main(command: click.Command) -> None:

@@ -43,6 +43,7 @@ class Comparison:
 
 @click.command(help="Train a trial again and say whether its score is the same.")
 @cli.study_options()
+@cli.format_option
 @click.option("--trial", "number", type=click.IntRange(0), required=True, help="Its number.")
 def replay(number: int, **arguments: Any) -> int:
     """Replay a trial; return the exit status: 0 the same, 1 not."""

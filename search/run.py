@@ -28,6 +28,8 @@ TOLD = {
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
 @cli.study_options(default="the study for tables, with --data")
+@cli.format_option
+@cli.quiet_option
 @click.option("--data", metavar="FILE", help="A CSV or Parquet file; --label says what is learned.")
 @click.option("--label", metavar="COLUMN", help="The column of --data that is learned.")
 @click.option(

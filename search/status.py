@@ -172,6 +172,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 @click.command(help="Say how far a study is, and who works on it.")
 @cli.study_options()
+@cli.format_option
 @click.option("--follow", is_flag=True, help="Say it again and again until the study is done.")
 def status(follow: bool, **arguments: Any) -> int:
     """Print the status; return the exit status."""

@@ -143,7 +143,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("store")
     (folder / "mine.py").write_text(STUDY)
     url = f"sqlite:///{folder / 'mine.db'}"
-    words = ["--study", str(folder / "mine.py"), "--storage", url, "--quiet"]
+    words = ["--study", str(folder / "mine.py"), "--storage", url]
     context = options.make_context("options", words)
     Session(cli.take_options(context.params), create=True).store.close()
     return url

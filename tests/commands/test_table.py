@@ -50,7 +50,7 @@ def test_one_command_leads_to_a_proof(finished: tuple[Path, str]) -> None:
 
 def test_the_study_is_a_file_that_goes_on(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    words = ("--study", "titanic", "--quiet", "--format", "json")
+    words = ("--study", "titanic", "--format", "json")
     again = command(folder, "search.report", *words)
     assert json.loads(again.stdout)["test"]["openings"] == 1
     changed = folder / "studies" / "titanic.py"
