@@ -31,6 +31,8 @@ from search.keras_home import check_backend
 
 SCRIPT = "hyperparameter-search"  # what pip installs for those who have a search.py of their own
 DEFAULT_STORAGE = "sqlite:///runs/search.db"
+TRAINERS = ("auto", "lanes", "fit")
+MOST_LANES, MOST_WORKERS = 99_999, 1024  # as many as a slip of the pen shall not exceed
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -95,15 +97,20 @@ quiet_option = click.option(
 def _lanes(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
     if value == "auto" or value is None:
         return None
-    if value.isdecimal() and len(value) < 6 and int(value) > 0:
+    if value.isdecimal() and len(value) < 6 and 0 < int(value) <= MOST_LANES:
         return int(value)
-    raise click.BadParameter("give a number of lanes up to 99,999, or auto")
+    raise click.BadParameter(f"give a number of lanes up to {MOST_LANES:,}, or auto")
+
+
+def is_time(seconds: float) -> bool:
+    """Say whether a search can be stopped after so many seconds."""
+    return 0 <= seconds < math.inf
 
 
 def _seconds(
     _context: click.Context, _parameter: click.Parameter, value: float | None
 ) -> float | None:
-    if value is not None and not 0 <= value < math.inf:
+    if value is not None and not is_time(value):
         raise click.BadParameter("give a number of seconds from 0 upwards")
     return value
 
@@ -127,7 +134,7 @@ timeout_option = click.option(
 trainer_option = click.option(
     "--trainer",
     "kind",
-    type=click.Choice(["auto", "lanes", "fit"]),
+    type=click.Choice(TRAINERS),
     default="auto",
     help="Many trials in one compiled step, or Model.fit one by one.",
 )

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli import DEFAULT_STORAGE, Options
+from search.cli import DEFAULT_STORAGE, MOST_LANES, MOST_WORKERS, TRAINERS, Options, is_time
 from search.errors import UsageError
 from search.keras_home import check_backend
 from search.study.files import being_read
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from search.proof.predictor import Predictor
     from search.result.result import Result
     from search.service.session import Session
-
-TRAINERS = ("auto", "lanes", "fit")
 
 
 def optimize(
@@ -126,12 +124,19 @@ def optimize(
 def _check(trainer: str, lanes: int | None, workers: int | None, timeout: float | None) -> None:
     if trainer not in TRAINERS:
         raise UsageError(f"trainer is {trainer!r}; it must be one of {', '.join(TRAINERS)}")
-    for what, value, least in (("lanes", lanes, 1), ("workers", workers, 0)):
+    for what, value, least, most in (
+        ("lanes", lanes, 1, MOST_LANES),
+        ("workers", workers, 0, MOST_WORKERS),
+    ):
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (whole and value >= least):
-            raise UsageError(f"{what} is {value!r}; give a whole number from {least} upwards")
-    if timeout is not None and not timeout >= 0:
-        raise UsageError(f"timeout is {timeout!r}; give a number of seconds")
+        if value is not None and not (whole and least <= value <= most):
+            raise UsageError(
+                f"{what} is {value!r}; give a whole number from {least} to {most:,}, or None"
+            )
+    if timeout is not None and not is_time(timeout):
+        raise UsageError(
+            f"timeout is {timeout!r}; give a number of seconds from 0 upwards, or None"
+        )
 
 
 def _file_of(study: StudySpec) -> str:

@@ -97,7 +97,7 @@ TOLD = {
 @click.option("--no-confirm", is_flag=True, help="Only search; nothing is proven.")
 @click.option(
     "--workers",
-    type=click.IntRange(0, 1024),
+    type=click.IntRange(0, cli.MOST_WORKERS),
     metavar="N",
     help="Local worker processes; 0 only follows. [default: one for each of several GPUs]",
 )
