@@ -77,6 +77,11 @@ class Snapshot:
     training_loss: float = math.nan
     inference_loss: float = math.nan
 
+    @property
+    def moment(self) -> str:
+        """When in the trial it was, in words."""
+        return f"after epoch {self.epoch}" if self.epoch else "before the first step"
+
     @classmethod
     def of(
         cls,

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     import keras
 
 
+ANOTHER_CURVE = "the checkpoint's curve is not one that this trial continues"
+
+
 class End(StrEnum):
     """Why a trial needs no further epoch."""
 
@@ -213,7 +216,7 @@ class Course:
         for past in curve:
             self.add(past.loss, past.score, past.val_loss, past.val_score)
             if self.over or self.last != replace(past, health=None):
-                raise ValueError("the checkpoint's curve is not one that this trial continues")
+                raise ValueError(ANOTHER_CURVE)
             self._curve[-1], self._health = past, past.health or self._health
 
     @property
