@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from search.cli import DEFAULT_STORAGE, MOST_LANES, MOST_WORKERS, TRAINERS, Opti
 from search.errors import UsageError
 from search.keras_home import check_backend
 from search.study.files import being_read
+from search.study.learned import Learned
 from search.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -173,17 +173,17 @@ class Optimum:
         result: everything that the report says.
         folder: of the report.
         content: the winner's model, as a ``.keras`` file; None where nothing is proven.
-        frozen: what the study was created with.
+        learned: from what, as the study was created with it.
 
     """
 
     def __init__(
-        self, result: "Result", folder: Path, content: bytes | None, frozen: Mapping[str, Any]
+        self, result: "Result", folder: Path, content: bytes | None, learned: Learned
     ) -> None:
         self._result = result
         self._folder = folder
         self._content = content
-        self._frozen = frozen
+        self._learned = learned
 
     @property
     def config(self) -> dict[str, Any] | None:
@@ -296,7 +296,7 @@ class Optimum:
         with hushed():
             from search.proof.predictor import Predictor
 
-        return Predictor.of(self._content, self._frozen)
+        return Predictor.of(self._content, self._learned)
 
     def __str__(self) -> str:
         from search.result.words import sentences
@@ -322,6 +322,4 @@ class Optimum:
 
 
 def _optimum(session: "Session", result: "Result") -> Optimum:
-    stored = session.leases.stored()
-    assert stored is not None, "the study was created"
-    return Optimum(result, session.out, session.ledger.kept_model(), stored.frozen)
+    return Optimum(result, session.out, session.ledger.kept_model(), session.learned)

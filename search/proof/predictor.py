@@ -13,6 +13,7 @@ from search.data.columns import values_of
 from search.data.frames import checked, need, quoted, with_index
 from search.data.inputs import new_rows
 from search.errors import DataCorrupt
+from search.study.learned import Learned
 from search.study.table import Column, ColumnKind
 from search.study.task import Label
 from search.trainers.files import loaded
@@ -39,21 +40,20 @@ class Predictor:
     reading: Mapping[str, Any] = field(default_factory=dict)  # what was found out of its file
 
     @classmethod
-    def of(cls, content: bytes, frozen: Mapping[str, Any]) -> Self:
+    def of(cls, content: bytes, learned: Learned) -> Self:
         """Return the predictor that a model is.
 
         Args:
             content: the model, as a ``.keras`` file.
-            frozen: what the study was created with.
+            learned: what the study was created with.
 
         """
-        labels, columns = (frozen.get(key) for key in ("data.labels", "data.columns"))
         return cls(
             model=loaded(content),
-            labels=None if labels is None else tuple(labels),
-            columns=None if columns is None else tuple(map(Column.from_json, columns)),
-            inputs=frozen.get("data.inputs"),
-            reading=frozen.get("data.reading", {}),
+            labels=learned.labels,
+            columns=learned.columns,
+            inputs=learned.inputs,
+            reading=learned.reading,
         )
 
     @property

@@ -50,8 +50,8 @@ def what_columns_say(result: "Result") -> str:
     return (
         f"The last column shows by how much the validation {result.metric.title} falls, "
         f"{unit(result.metric)}, when the values of a column are shuffled among {found.rows:,} "
-        f"rows: mean and spread of {SHUFFLES} shuffles. Columns that say the same stand in for each "
-        "other."
+        f"rows: mean and spread of {SHUFFLES} shuffles. Columns that say the same stand in for "
+        "each other."
     )
 
 

@@ -22,11 +22,9 @@ from search.store.artifacts import Artifacts
 from search.store.damage import understood
 from search.store.keys import health_prefix, importance_key, mistakes_key
 from search.store.leases import Leases
-from search.study.metric import METRICS
+from search.study.learned import Learned
 from search.study.space import Config
 from search.study.spec import StudySpec
-from search.study.table import Column
-from search.study.task import Task
 
 
 def collect(
@@ -42,7 +40,7 @@ def collect(
     assert stored is not None
     counted = set(leases.spent().values())
     rows = tuple(_row(trial, spec, counted) for trial in study.get_trials(deepcopy=False))
-    labels = stored.frozen["data.labels"]
+    learned = Learned.from_json(stored.frozen)
     # A proof was made on the machine it was made on, whoever reports it.
     where = ledger.machine or {"versions": machine.versions(), "hardware": machine.hardware()}
     return Result(
@@ -56,16 +54,16 @@ def collect(
             "trials": round(sum(row.seconds or 0.0 for row in rows), 1),
             "confirmation": ledger.seconds,
         },
-        data={"name": spec.data_name, "sha256": stored.frozen["data.sha256"]},
+        data={"name": spec.data_name, "sha256": learned.sha256},
         versions=where["versions"],
         hardware=where["hardware"],
         settings=settings,
-        metric=METRICS[stored.frozen["data.metric"]],
+        metric=learned.metric,
         openings=ledger.openings,
-        notes=tuple(stored.frozen["data.notes"]),
-        task=Task(stored.frozen["data.task"]),
-        labels=None if labels is None else tuple(labels),
-        columns=tuple(map(Column.from_json, stored.frozen.get("data.columns") or ())),
+        notes=learned.notes,
+        task=learned.task,
+        labels=learned.labels,
+        columns=learned.columns or (),
     )
 
 

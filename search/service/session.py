@@ -33,9 +33,11 @@ from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
 from search.study.hush import hushed
-from search.study.metric import METRICS, Metric, metric_for
+from search.study.learned import Learned, beside_data
+from search.study.metric import Metric, metric_for
 from search.study.seeds import derive
 from search.study.spec import StudySpec
+from search.study.table import Column
 from search.study.task import Task
 
 if TYPE_CHECKING:
@@ -185,17 +187,19 @@ class Session:
 
     def _frozen(self) -> Mapping[str, Any]:
         dataset = self._loaded
-        return self._described() | {
-            "data.sha256": dataset.sha256,
-            "data.metric": dataset.metric.name,
-            "data.task": dataset.task,
-            "data.labels": None if dataset.labels is None else list(dataset.labels),
-            "data.digests": dict(dataset.digests),
-            "data.notes": list(dataset.notes),
-            "data.inputs": str(dataset.validation.x.dtype),
-            "data.columns": None if dataset.table is None else dataset.table.described(),
-            "data.reading": {} if dataset.table is None else dict(dataset.table.read_as),
-        }
+        table = dataset.table
+        learned = Learned(
+            sha256=dataset.sha256,
+            metric=dataset.metric,
+            task=dataset.task,
+            labels=dataset.labels,
+            digests=dataset.digests,
+            notes=tuple(dataset.notes),
+            inputs=str(dataset.validation.x.dtype),
+            columns=None if table is None else tuple(map(Column.from_json, table.described())),
+            reading={} if table is None else table.read_as,
+        )
+        return self._described() | learned.to_json()
 
     def _described(self) -> dict[str, Any]:
         """Return what defines a trial's result, with the model as it was before any was built."""
@@ -204,13 +208,12 @@ class Session:
         return others | self._model
 
     def _compare(self, stored: StoredStudy) -> None:
-        now = self._described()
-        then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
+        now, then = self._described(), beside_data(stored.frozen)
+        learned = Learned.from_json(stored.frozen)
         if self.spec.task is not None:  # which may have followed from the data at first
-            now["task"], then["task"] = self.spec.task, stored.frozen["data.task"]
-        task = Task(stored.frozen["data.task"])
-        now["metric"] = self.spec.metric or metric_for(None, task).name
-        then["metric"] = stored.frozen["data.metric"]
+            now["task"], then["task"] = self.spec.task, learned.task
+        now["metric"] = self.spec.metric or metric_for(None, learned.task).name
+        then["metric"] = learned.metric.name
         for name in sorted(now.keys() | then.keys()):
             if now.get(name) != then.get(name):
                 raise SpecChanged(
@@ -226,11 +229,16 @@ class Session:
             self._tried = True
 
     @cached_property
+    def learned(self) -> Learned:
+        """What the study learns from, as it was when the study was created."""
+        stored = self.leases.stored()
+        assert stored is not None, "the study was created"
+        return Learned.from_json(stored.frozen)
+
+    @property
     def metric(self) -> Metric:
         """What the study's trials are scored by."""
-        stored = self.leases.stored()
-        assert stored is not None
-        return METRICS[stored.frozen["data.metric"]]
+        return self.learned.metric
 
     @property
     def target(self) -> float | None:
@@ -253,10 +261,9 @@ class Session:
     @cached_property
     def dataset(self) -> "Dataset":
         """The data set, checked to be the one that the study was created with."""
-        dataset, stored = self._loaded, self.leases.stored()
-        assert stored is not None
-        if stored.frozen["data.sha256"] != dataset.sha256:
-            then = stored.frozen["data.digests"]
+        dataset = self._loaded
+        if self.learned.sha256 != dataset.sha256:
+            then = self.learned.digests
             changed = [key for key in dataset.digests if dataset.digests[key] != then.get(key)]
             raise DataCorrupt(
                 f"{self.name} was created with other data than {dataset.name}"
@@ -345,15 +352,14 @@ class Session:
 
         """
         content = self.ledger.kept_model()
-        stored = self.leases.stored()
-        if content is None or stored is None:
+        if content is None:
             raise UsageError(
                 f"{self.name} has no winner yet; this finds and proves one: {self.command}"
             )
         with contextlib.nullcontext() if self.options.verbose else hushed():
             from search.proof.predictor import Predictor
 
-            return Predictor.of(content, stored.frozen)
+            return Predictor.of(content, self.learned)
 
     def unproven(self, result: Result | None = None) -> list[TrialRow]:
         """Return the best trials while they are to be confirmed: none once they are proven.

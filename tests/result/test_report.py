@@ -35,6 +35,7 @@ from tests.outcomes import (
     row,
 )
 from tests.results import strictly
+from tests.study.test_learned import LEARNED
 
 # -- best.json -------------------------------------------------------------------------------
 
@@ -448,7 +449,7 @@ def test_a_csv_has_each_name_once_and_tells_texts_from_all_else() -> None:
     assert cells[1] == ['"0"', "3", '"-1"', '"nan"', "False"]
     assert cells[2] == ['"off"', '"3"', '"@x"', r'"\""', "-1.5"]
     assert cells[3] == [""] * 5, "nothing was chosen, which is not the same as off"
-    trials = Optimum(replace(MET, spec=spec, trials=tuple(rows)), Path(), None, {}).trials
+    trials = Optimum(replace(MET, spec=spec, trials=tuple(rows)), Path(), None, LEARNED).trials
     seeds = trials["space.space.seed"].tolist()
     assert seeds[:3] == [None, 3, "3"]
     assert math.isnan(seeds[3])
