@@ -15,6 +15,7 @@ SearchError                  exit status 1
 │   └── DataUnavailable
 ├── LanesExhausted               the caller halves the lanes and goes on
 ├── Unmeasured                   the caller does what needs no measuring
+├── NoRoom                       it is the temporary folder's
 ├── ModelError                   costs a trial; before a study's first trial it is a ModelRefused
 ├── StoreError
 │   ├── StoreGone
@@ -140,6 +141,10 @@ class DataCorrupt(DataError, UsageError):
 
 class LanesExhausted(SearchError):
     """The device's memory does not hold that many lanes; use fewer."""
+
+
+class NoRoom(SearchError):
+    """The temporary folder cannot be used."""
 
 
 class Unmeasured(SearchError):

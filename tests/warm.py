@@ -176,6 +176,7 @@ def _become(command: _Command) -> None:
     sys.argv[:] = [kind, *words]
     importlib.invalidate_caches()
     sys.modules["numpy"].random.seed()
+    sys.modules["tempfile"].tempdir = None  # which was found in another environment
     if kind == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
