@@ -38,7 +38,9 @@ def one_line(message: object, longest: int = LONGEST_LINE) -> str:
     """Return what somebody else said as `printable` does, without its middle if it is long."""
     try:
         shown = printable(str(message))
-    except Exception:  # an exception of a user's own may be unable to say anything
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException:  # an exception of a user's own may be unable to say anything
         shown = "it cannot be said what"
     if len(shown) <= longest:
         return shown
@@ -56,6 +58,16 @@ def printable(text: str) -> str:
         text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = " ".join(text.split())
     return text if text.isprintable() else _escaped(text)
+
+
+def spelled(value: object) -> str:
+    """Return what Python writes for a value of a user's, or else what kind of thing it is."""
+    try:
+        return repr(value)
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException:  # a number of more than 4,300 digits, say, or an object that is broken
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 def reason_of(error: BaseException, longest: int = REASON) -> str:

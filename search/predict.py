@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from search import cli
-from search.errors import DataCorrupt, DataNotFound, UsageError, reason_of
+from search.errors import DataCorrupt, UsageError, reason_of
 from search.study.table import Table, is_table
 
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ def _of_table(
 def _of_arrays(path: Path) -> "Generator[NDArray[np.generic]]":
     import numpy as np
 
-    if not path.is_file():
-        raise DataNotFound(f"there is no data file {path}")
+    from search.data.files import check_there
+
+    check_there(path)
     try:
         x = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -194,7 +194,7 @@ def test_only_the_confirmation_opens_the_test_split() -> None:
 def test_nothing_goes_around_the_lock() -> None:
     # What is read of a file that a command names, what new rows become, and what columns are, knows
     # of no splits.
-    open_to_all = {"splits", "columns", "encoding", "frames", "inputs", "__main__"}
+    open_to_all = {"splits", "columns", "encoding", "files", "frames", "inputs", "__main__"}
     helpers = set(modules_of("data")) - {"data", *(f"data.{name}" for name in open_to_all)}
     for module in sorted(set(MODULES) - set(modules_of("data"))):
         assert ours(module) & helpers == set(), module

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from search.data.amounts import BEFORE, BEHIND, amount_in, signed
-from search.errors import DataCorrupt, DataNotFound, reason_of
+from search.data.files import check_there
+from search.errors import DataCorrupt, reason_of
 
 SNIFFED = 64 * 1024  # characters from which the separator and the decimal sign follow
 SEPARATORS = ",;\t|"
@@ -101,8 +102,7 @@ def read_frame(
         DataCorrupt: it is no table, or has numbers that may be a thousand times as large.
 
     """
-    if not path.is_file():
-        raise DataNotFound(f"there is no data file {path}")
+    check_there(path)
     found: dict[str, Any] = {}
     with _refusing(path):
         if path.suffix.lower() == ".parquet":
@@ -150,8 +150,7 @@ def pieces(
         DataCorrupt: it is no table, or has no rows.
 
     """
-    if not path.is_file():
-        raise DataNotFound(f"there is no data file {path}")
+    check_there(path)
     if path.suffix.lower() == ".parquet":
         import pyarrow.parquet
 

@@ -68,7 +68,7 @@ class Lines:
 
     def say(self, message: str) -> None:
         """Print one line."""
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(printable(message), highlight=False, markup=False, soft_wrap=True)
 
     def started(self, lane: int, assignment: "Assignment") -> None:
         """A trial was put into a lane."""
@@ -94,7 +94,7 @@ class Lines:
             assert trial.value is not None
             if self.best is None or trial.value > self.best.value:
                 self.best = Best(trial.number, trial.value)
-        self.say(printable(_sentence(trial, config, self.best, self._metric)))
+        self.say(_sentence(trial, config, self.best, self._metric))
 
     def confirmed(self, run: "Run") -> None:
         """A candidate was trained once more."""

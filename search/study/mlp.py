@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self
 
-from search.errors import SpecError
+from search.errors import SpecError, spelled
 from search.study.checks import is_number, one_of, positive, truth, whole, within
 
 ACTIVATIONS = (
@@ -90,7 +90,7 @@ class MLP:
             truth(name, getattr(self, name))
         if not isinstance(self.standardize, bool | str) or self.standardize not in _STANDARDIZED:
             raise SpecError(
-                f"standardize is {self.standardize!r}; it must be True, False, 'feature', "
+                f"standardize is {spelled(self.standardize)}; it must be True, False, 'feature', "
                 "'unit' or 'auto'"
             )
         within("negative_slope", self.negative_slope, 0, 1)
@@ -99,7 +99,9 @@ class MLP:
             if is_number(value := getattr(self, name)) and value == 0:
                 object.__setattr__(self, name, None)
         if self.dropout is not None and not (is_number(self.dropout) and 0 < self.dropout < 1):
-            raise SpecError(f"dropout is {self.dropout!r}; it must be between 0 and 1, or None")
+            raise SpecError(
+                f"dropout is {spelled(self.dropout)}; it must be between 0 and 1, or None"
+            )
         within("batch_norm_momentum", self.batch_norm_momentum, 0, 1)
         for name in ("l2", "max_norm"):
             if (value := getattr(self, name)) is not None:
@@ -117,8 +119,8 @@ class MLP:
             object.__setattr__(self, "hidden", (width,) * depth)
         if not isinstance(self.hidden, tuple) or not self.hidden:
             raise SpecError(
-                f"hidden is {self.hidden}; give each layer's units, like (300, 100), or depth "
-                "and width"
+                f"hidden is {spelled(self.hidden)}; give each layer's units, like (300, 100), or "
+                "depth and width"
             )
         for units in self.hidden:
             whole("hidden", units)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from search.errors import SpecError
+from search.errors import SpecError, spelled
 from search.study.checks import is_number, one_of, positive, truth, whole, within
 from search.study.task import Label
 
@@ -71,7 +71,9 @@ class Training:
         one_of("schedule", self.schedule, SCHEDULES)
         whole("plateau_epochs", self.plateau_epochs)
         if self.schedule == "plateau" and self.decay >= 1:
-            raise SpecError(f"decay is {self.decay!r}; the schedule plateau needs one below 1")
+            raise SpecError(
+                f"decay is {spelled(self.decay)}; the schedule plateau needs one below 1"
+            )
         within("weight_decay", self.weight_decay, 0, 1)
         for name, limit in self.limits.items():
             positive(name, limit)
@@ -87,7 +89,7 @@ class Training:
         truth("nesterov", self.nesterov)
         truth("best_weights", self.best_weights)
         if not (is_number(self.momentum) and 0 <= self.momentum < 1):
-            raise SpecError(f"momentum is {self.momentum!r}; it must be in [0, 1)")
+            raise SpecError(f"momentum is {spelled(self.momentum)}; it must be in [0, 1)")
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         self._check_class_weight()
 
@@ -97,15 +99,18 @@ class Training:
             return
         if not isinstance(weights, Mapping) or not weights:
             raise SpecError(
-                f'class_weight is {weights!r}; it must be "balanced", or give labels weights like '
-                "{'yes': 5.0, 'no': 1.0}"
+                f'class_weight is {spelled(weights)}; it must be "balanced", or give labels '
+                "weights like {'yes': 5.0, 'no': 1.0}"
             )
         for label, weight in weights.items():
             if not isinstance(label, str | bool | int | float):
-                raise SpecError(f"class_weight names {label!r}; a label is a text or a number")
+                raise SpecError(
+                    f"class_weight names {spelled(label)}; a label is a text or a number"
+                )
             if not is_number(weight) or not 0 <= weight < math.inf:
                 raise SpecError(
-                    f"class_weight gives {label!r} {weight!r}; it must be a number from 0 upwards"
+                    f"class_weight gives {spelled(label)} {spelled(weight)}; it must be a number "
+                    "from 0 upwards"
                 )
         if not any(weights.values()):
             raise SpecError("class_weight is 0 for every class it names; nothing would be learned")

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -183,7 +184,8 @@ def _answering(recipe: Recipe, config: Config, seed: int, few: Split) -> tuple[k
 def _built(recipe: Recipe, config: Config, seed: int) -> keras.Model:
     networks.draw_from(derive(seed, "model"))
     try:
-        model: object = recipe.model(config)  # type: ignore[operator]  # it is no MLP
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of a result
+            model: object = recipe.model(config)  # type: ignore[operator]  # it is no MLP
     except SystemExit as error:
         raise ModelError(f"build(config) ends the program: sys.exit({error.code!r})") from error
     if not isinstance(model, keras.Model):

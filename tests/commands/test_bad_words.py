@@ -35,7 +35,10 @@ NAMES = (
     *("bytes.py", "nul.py", "void.py", "deep.py", "dangling.py", "loop.py", "pipe.py"),
     *(LONG * "a", f"{LONG * 'a'}.py", f"{ESCAPE}.py", "mine.py\n", "%s{0}.py", "-", "é" * 300),
 )
-ROWS = ("", "nowhere.csv", "folder", "folder.csv", "bytes.csv", "void.csv", "ragged.csv")
+ROWS = (
+    *("", "nowhere.csv", "folder", "folder.csv", "bytes.csv", "void.csv", "ragged.csv"),
+    *("pipe.csv", f"{300 * 'a'}.csv", f"{LONG * 'a'}.parquet", "mine.py/below.csv"),
+)
 URLS = (
     *("", " ", "x", "search.db", "://", "sqlite:", "sqlite://", "sqlite:///", "sqlite://host/x.db"),
     *("sqlite:///folder", "sqlite:///x.db?timeout=abc"),
@@ -76,7 +79,10 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
     "test": ("", "0", "1", "-1", "nan", "inf", "1e400", "nowhere.csv", ESCAPE, LONG * "9"),
     "columns": ("", "x", "x=", "=number", "x=colour", "nowhere=number", ESCAPE, LONG * "a"),
     "reading": ("", "x", "=,", "comma=,", "sep=", "sep=;", "encoding=none", "skiprows=-1", ESCAPE),
-    "name_of_data": ("", "nowhere", ESCAPE, LONG * "a", "../x", "folder", "void.npz", "bytes.npz"),
+    "name_of_data": (
+        *("", "nowhere", ESCAPE, LONG * "a", "../x", "folder", "void.npz", "bytes.npz"),
+        *("~nobody/x.npz", "pipe.npz", "dangling.npz", f"{300 * 'a'}.npz", f"{LONG * 'a'}.npz"),
+    ),
 }
 VARIABLES: Mapping[str, tuple[str, ...]] = {
     "OPTUNA_STORAGE": URLS[1:],  # an empty one is none
@@ -163,7 +169,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dangling.py").symlink_to("nowhere.py")
     (folder / "dangling").symlink_to("nowhere")
     (folder / "loop.py").symlink_to("loop.py")
-    os.mkfifo(folder / "pipe.py")
+    (folder / "dangling.npz").symlink_to("nowhere")
+    for name in ("pipe.py", "pipe.csv", "pipe.npz"):
+        os.mkfifo(folder / name)
     return folder
 
 

@@ -40,6 +40,7 @@ FILES = {
     "longer.py": STUDY.replace("epochs=2", "epochs=3"),
     "wider.py": STUDY.replace("0.1", "0.01"),
     "own.py": STUDY.replace("MLP(hidden=(4,))", "print"),
+    "leaving.py": "class Leaving(Exception):\n    __str__ = exit\nraise Leaving(3)\n",
     "mute.py": "class Mute(Exception):\n    __str__ = None\nraise Mute\n",
     "base.py": "raise BaseException('anything')\n",
     "loud.py": "raise ValueError('\\x1b[2J' + 100_000 * 'loud ')\n",
@@ -60,6 +61,9 @@ CASES = {
     "unknown study": Case(f"run --study nist {NEW}", 2, ("'nist'", "blobs, ", "path")),
     "unknown file": Case(f"run --study gone.py {NEW}", 2, ("gone.py",)),
     "exception that says nothing": Case(f"run --study mute.py {NEW}", 2, ("mute.py: Mute",)),
+    "exception that leaves": Case(
+        f"run --study leaving.py {NEW}", 2, ("leaving.py: Leaving: it cannot be said what",)
+    ),
     "exception of any kind": Case(f"run --study base.py {NEW}", 2, ("BaseException: anything",)),
     "exception without end": Case(f"run --study loud.py {NEW}", 2, (" ... loud", "x1b[2J")),
     "path without end": Case(f"run --study {5000 * 'a'}.py {NEW}", 2, ("no study file",)),

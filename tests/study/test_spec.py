@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -373,6 +375,34 @@ def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, said: str
     with pytest.raises((SpecError, SpaceError), match=said) as refusal:
         load_study(_write(tmp_path, text))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # a study may have kept it
+@pytest.mark.parametrize(
+    "does",
+    [
+        "os.chdir('/')",
+        "print('of mine')",
+        "sys.stdout.close()",
+        "sys.stdout = None",
+        "sys.stderr.close()",
+        "sys.stderr = None",
+    ],
+)
+def test_what_a_file_does_to_the_process_ends_with_it(
+    does: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(1, "w", closefd=False))
+    monkeypatch.setattr(sys, "stderr", os.fdopen(2, "w", closefd=False))
+    load_study(_write(tmp_path, f"import os, sys\n{does}\n{GOOD.format(model='build', answer=1)}"))
+    assert Path.cwd() == tmp_path
+    print("ours", flush=True)
+    print("errors", file=sys.stderr, flush=True)
+    assert capfd.readouterr() == ("ours\n", "of mine\nerrors\n" if "print" in does else "errors\n")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
