@@ -51,8 +51,17 @@ class Options:
     quiet: bool = False
 
 
+def _folder(
+    _context: click.Context, _parameter: click.Parameter, value: Path | None
+) -> Path | None:
+    if value is not None and not value.is_dir():  # click takes a pipe for one
+        raise click.BadParameter(f"'{value}' is no folder")
+    return value
+
+
 data_dir_option = click.option(
     "--data-dir",
+    callback=_folder,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
     help="A folder that holds the data set's files.",

@@ -23,6 +23,7 @@ NUMBERS = ("", " ", "few", "nan", "-1", "1,5", "0x10", "1 2", LONG * "9", ESCAPE
 PATHS = (
     "mine.py/below",
     "mine.py",
+    "pipe.csv",
     "dangling/below",
     "/proc/below",
     300 * "a",
@@ -41,7 +42,12 @@ ROWS = (
 )
 URLS = (
     *("", " ", "x", "search.db", "://", "sqlite:", "sqlite://", "sqlite:///", "sqlite://host/x.db"),
-    *("sqlite:///folder", "sqlite:///x.db?timeout=abc"),
+    *(
+        "sqlite:///folder",
+        "sqlite:///pipe.csv",
+        "sqlite:////dev/null",
+        "sqlite:///x.db?timeout=abc",
+    ),
     *("sqlite:///x.db?nosuch=1", f"sqlite:///{300 * 'a'}.db", f"sqlite:///{LONG * 'a'}", ESCAPE),
     *("mysql://me:hidden@host/db", "postgresql://[::1/db", "postgresql://me@host:port/db"),
     *("postgresql://me@127.0.0.1:99999/db", "postgresql://127.0.0.1:1/db?nosuch=hidden"),
