@@ -8,6 +8,9 @@ from typing import Any, Self
 from search.errors import SpecError, spelled
 from search.study.checks import is_number, one_of, positive, truth, whole, within
 
+MOST_LAYERS = 1000  # Keras builds and traces each by itself
+
+
 ACTIVATIONS = (
     "relu",  # max(z, 0)
     "leaky_relu",  # z above zero, negative_slope * z below it
@@ -116,12 +119,14 @@ class MLP:
                     "leave one of the two ways"
                 )
             depth, width = whole("depth", self.depth), whole("width", self.width)
+            _check_layers(depth)
             object.__setattr__(self, "hidden", (width,) * depth)
         if not isinstance(self.hidden, tuple) or not self.hidden:
             raise SpecError(
                 f"hidden is {spelled(self.hidden)}; give each layer's units, like (300, 100), or "
                 "depth and width"
             )
+        _check_layers(len(self.hidden))
         for units in self.hidden:
             whole("hidden", units)
 
@@ -156,3 +161,8 @@ def kernel_shapes(
     """
     *layers, output = pairwise((inputs, *hidden, outputs))
     return [*((before, pieces * units) for before, units in layers), output]
+
+
+def _check_layers(count: int) -> None:
+    if count > MOST_LAYERS:
+        raise SpecError(f"the network has {count:,} layers; take at most {MOST_LAYERS:,}")

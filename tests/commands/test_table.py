@@ -1,6 +1,7 @@
 """A stranger with a CSV: one command to a proof, and to predictions, in real processes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,25 @@ def test_new_rows_get_labels_as_they_came(finished: tuple[Path, str]) -> None:
     assert line.startswith(
         "sex holds 'FEMALE' in row after row, and training has values like 'female':"
     )
+
+
+def test_the_reader_of_a_pipe_is_waited_for_and_that_is_said(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    os.mkfifo(folder / "pipe")
+    words = ("search.predict", "--study", "titanic", "titanic.csv", "--out", "pipe")
+    process = warm.popen(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env=os.environ | {"SEARCH_TIMING": "silence=0"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        # The store's answers are waited for, too, and so impatiently that it is said.
+        assert "Nobody reads pipe; waiting for it.\n" in iter(process.stderr.readline, "")
+        assert len(pd.read_csv(folder / "pipe")) == len(PASSENGERS)
+        assert process.wait(LIMIT) == 0
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,8 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "space: batch_size is 16.0": lambda: _own(space={"batch_size": stats.uniform(16, 32)}),
     "space: learning_rate is None": lambda: _own(space={"learning_rate": [0.1, None]}),
     "hidden is ()": lambda: MLP(hidden=()),
+    "the network has 1,001 layers; take at most": lambda: MLP(hidden=(1,) * 1001),
+    "the network has 2,147,483,647 layers": lambda: MLP(depth=2**31 - 1, width=1),
     "hidden is 300": lambda: MLP(hidden=300),  # type: ignore[arg-type]
     "hidden is 0": lambda: MLP(hidden=(30, 0)),
     "hidden is (); give each layer's units, like (300, 100), or depth": lambda: MLP(),
