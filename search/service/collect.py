@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search import machine
 from search.errors import QUOTED, one_line
 from search.health.snapshot import Health
+from search.health.verdict import Kind
 from search.proof import mistakes
 from search.proof.importance import Importance
 from search.proof.ledger import Ledger
@@ -114,9 +115,14 @@ def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> Trial
         seed=trial.user_attrs.get(attributes.SEED),
         counts=trial.number in counted,
         curve=tuple(value for _, value in sorted(trial.intermediate_values.items())),
-        verdict=trial.user_attrs.get(attributes.VERDICT),
+        verdict=_kind(trial.user_attrs.get(attributes.VERDICT)),
         verdict_reason=_brief(trial.user_attrs.get(attributes.VERDICT_REASON)),
     )
+
+
+def _kind(said: Any) -> Kind | None:
+    """Return the verdict that the store has; None where it is none of ours."""
+    return next((kind for kind in Kind if kind == said), None)
 
 
 def _brief(said: Any) -> Any:

@@ -1,11 +1,13 @@
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 from search.cli import Options
-from search.errors import QUOTED
+from search.errors import QUOTED, StudyDamaged
 from search.health.snapshot import Health, LayerHealth, Snapshot
 from search.proof.interval import Interval
 from search.proof.mistakes import Mistakes
@@ -57,6 +59,24 @@ def test_what_another_hand_wrote_into_a_store_is_shown_at_no_length(
     [row] = session.result().trials
     said = row.verdict_reason if key == "verdict_reason" else row.reason
     assert QUOTED <= len(said or "") < QUOTED + 10
+
+
+def test_a_verdict_of_another_hand_is_none(session: Session) -> None:
+    add(session, verdict="\x1b[2J" + "m" * 10**6)
+    add(session, verdict="vanishing")
+    assert [row.verdict for row in session.result().trials] == [None, "vanishing"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("confirmation_seconds", math.nan), ("confirmation_seconds", "long"), ("openings", ["\x1b"])],
+)
+def test_what_another_hand_wrote_of_the_proof_is_refused(
+    session: Session, key: str, value: Any
+) -> None:
+    session.study.set_user_attr(key, value)
+    with pytest.raises(StudyDamaged, match="is not what this program writes there"):
+        session.result()
 
 
 def _distribution(value: object) -> optuna.distributions.BaseDistribution:
