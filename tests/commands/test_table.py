@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import keras
@@ -109,7 +111,10 @@ def test_the_reader_of_a_pipe_is_waited_for_and_that_is_said(finished: tuple[Pat
         stderr=subprocess.PIPE,
         text=True,
     )
-    with process:
+    with process, ExitStack() as ends:
+        limit = threading.Timer(LIMIT, process.kill)
+        limit.start()
+        ends.callback(limit.cancel)
         assert process.stderr is not None
         # The store's answers are waited for, too, and so impatiently that it is said.
         assert "Nobody reads pipe; waiting for it.\n" in iter(process.stderr.readline, "")

@@ -79,9 +79,9 @@ def test_lines_in_optunas_style(bench: Bench) -> None:
 
 
 def test_no_colour_and_no_command_to_the_terminal_is_said() -> None:
-    console = Console(file=io.StringIO())
-    Lines(console).say("\x1b[2Jthe \x1b[31mlanes\x1b[0m\nof \u202ethis")
-    assert console.file.getvalue() == "\\x1b[2Jthe lanes of \\u202ethis\n"
+    file = io.StringIO()
+    Lines(Console(file=file)).say("\x1b[2Jthe \x1b[31mlanes\x1b[0m\nof \u202ethis")
+    assert file.getvalue() == "\\x1b[2Jthe lanes of \\u202ethis\n"
 
 
 def test_the_best_of_an_earlier_run_stands_until_it_is_beaten(bench: Bench) -> None:
