@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from search.data.splits import Dataset, Split
+from search.errors import REASON
 from search.page import page
 from search.proof import confirm
 from search.proof.confirm import Candidate, Confirmation
@@ -265,6 +266,8 @@ def test_the_status_of_a_regression_names_its_metric() -> None:
     status = Status("mine", "done", 2, {}, {}, MET.winner, [], 0, {}, R2, 0.6, None)
     assert "best: trial 0, validation R² 0.9100, " in as_text(status)
     assert status_json(status)["metric"] == "r2"
+    broken = replace(status, failures={"\x1b[2J" + "m" * 10**6: 1})
+    assert max(map(len, as_text(broken).splitlines())) < 2 * REASON
 
 
 @pytest.mark.parametrize(
