@@ -170,8 +170,9 @@ class Session:
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
     ) -> None:
         """Settle the specification between the file, the command line and the store."""
-        self._settings = {**(stored.settings if stored else {}), **settings}
-        self.spec = file.with_settings(self._settings)
+        with understood(self.name):  # the store may have settings that there are not
+            self._settings = {**(stored.settings if stored else {}), **settings}
+            self.spec = file.with_settings(self._settings)
         if stored is None:
             return
         with understood(self.name):

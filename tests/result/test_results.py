@@ -13,6 +13,7 @@ from search.proof.interval import Interval
 from search.proof.mistakes import Mistakes
 from search.proof.proof import Proof, Run
 from search.service.session import Session
+from search.store import tables
 from search.store.keys import mistakes_key
 
 LAYER = LayerHealth(0.1, 2.0, 0.01, 0.05, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
@@ -77,6 +78,13 @@ def test_what_another_hand_wrote_of_the_proof_is_refused(
     session.study.set_user_attr(key, value)
     with pytest.raises(StudyDamaged, match="is not what this program writes there"):
         session.result()
+
+
+def test_settings_of_another_hand_are_refused(session: Session) -> None:
+    with session.store.database.engine.begin() as connection:
+        connection.execute(tables.studies.update().values(settings='{"mine": 1}'))
+    with pytest.raises(StudyDamaged, match="is not what this program writes there"):
+        Session(session.options)
 
 
 def _distribution(value: object) -> optuna.distributions.BaseDistribution:
