@@ -80,7 +80,7 @@ def test_lines_in_optunas_style(bench: Bench) -> None:
 
 def test_no_colour_and_no_command_to_the_terminal_is_said() -> None:
     file = io.StringIO()
-    Lines(Console(file=file)).say("\x1b[2Jthe \x1b[31mlanes\x1b[0m\nof \u202ethis")
+    Lines(Console(file=file), ACCURACY).say("\x1b[2Jthe \x1b[31mlanes\x1b[0m\nof \u202ethis")
     assert file.getvalue() == "\\x1b[2Jthe lanes of \\u202ethis\n"
 
 
