@@ -3,7 +3,7 @@
 They are fitted on the split that the network was trained on, and before the test split is opened,
 so that they know no more of it than the network does. Pictures are to them their pixels.
 
-- ``largest_class`` or ``mean``: always the same answer.
+- ``largest_class`` or ``mean``: always the same answer, of examples that count as scores count them.
 - ``linear_model``: scikit-learn's `LogisticRegression` or `Ridge` on standardized inputs. Of
   `PENALTIES` the one is kept that scores best on the validation split.
 - ``gradient_boosted_trees``: scikit-learn's `HistGradientBoostingClassifier` or its regressor,
@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -71,16 +72,23 @@ def fitted(dataset: "Dataset", weights: Weights | None) -> tuple[list[Fitted], d
     Args:
         dataset: of which the training split is fitted and the validation split chooses.
         weights: of the examples to train on, as the network's loss has them; None = all alike.
+            Their unit says nothing: penalties are for weights whose mean is 1.
 
     """
-    train = replace(dataset.train, weight=weights)
-    dataset = replace(dataset, train=train)
+    if weights is not None:
+        weights = weights / weights.mean(dtype=np.float64)
+    weighed = replace(dataset, train=replace(dataset.train, weight=weights))
+    fits = {
+        LARGEST_CLASS if dataset.classes is not None else MEAN: partial(_constant, dataset),
+        LINEAR: partial(_linear, weighed),
+        TREES: partial(_boosted, weighed),
+    }
     models, failed = [], {}
-    for name, fit in _FITS[dataset.classes is None].items():
+    for name, fit in fits.items():
         began = time.monotonic()
         try:
             with _alone():
-                examples, answer = fit(dataset)
+                examples, answer = fit()
         except Exception as error:  # whatever it is, the proof does not depend on it
             failed[name] = str(error) if isinstance(error, SearchError) else reason_of(error)
         else:
@@ -92,7 +100,8 @@ def fitted(dataset: "Dataset", weights: Weights | None) -> tuple[list[Fitted], d
 
 
 def _constant(dataset: "Dataset") -> tuple[int, Answer]:
-    y, weights = dataset.train.y, dataset.train.weight
+    """Guess as the scores count, whatever the loss makes of classes that are rare."""
+    y, weights = dataset.train.y, dataset.train.weight if dataset.weighed else None
     if dataset.classes is None:
         always = np.array(np.average(y, weights=weights))
     else:
@@ -185,12 +194,6 @@ def _boosted(dataset: "Dataset") -> tuple[int, Answer]:
         model.set_params(max_iter=best, early_stopping=False)
         model.fit(_flat(split.x), split.y, sample_weight=split.weight)
     return len(split), _answering(model, dataset.classes, _flat)
-
-
-_FITS: dict[bool, dict[str, Callable[["Dataset"], tuple[int, Answer]]]] = {
-    False: {LARGEST_CLASS: _constant, LINEAR: _linear, TREES: _boosted},
-    True: {MEAN: _constant, LINEAR: _linear, TREES: _boosted},
-}
 
 
 # -- what they share -------------------------------------------------------------------------
