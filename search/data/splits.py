@@ -16,6 +16,15 @@ if TYPE_CHECKING:  # pandas takes its time
     from search.data.encoding import Encoding, Values
 
 
+def some_of(examples: int, most: int) -> NDArray[np.int64]:
+    """Return which examples stand for all: so many at most, always the same, in their order.
+
+    They are drawn by chance, since the first of a table that is sorted are all alike, and so may be
+    those at equal distances of one that repeats.
+    """
+    return np.sort(np.random.RandomState(0).permutation(examples)[:most])
+
+
 Given: TypeAlias = "NDArray[Any] | Values"  # what a finished model takes
 
 
@@ -53,10 +62,10 @@ class Split:
 
     def take(self, examples: NDArray[np.integer[Any]]) -> "Split":
         """Return a copy of some examples."""
-        rows = self.rows(examples)
-        weight = self.whole.weight
-        own = None if weight is None else weight[rows]
-        return Split(self.whole.x[rows], self.whole.y[rows], weight=own)
+        rows, whole = self.rows(examples), self.whole
+        columns = whole.columns and {name: one[rows] for name, one in whole.columns.items()}
+        own = None if whole.weight is None else whole.weight[rows]
+        return Split(whole.x[rows], whole.y[rows], own, columns)
 
 
 class Around(Split):

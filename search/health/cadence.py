@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-LOOK_BATCH = 256  # validation examples, the first, that all trials are looked at with
+LOOK_BATCH = 256  # validation examples at most, the same for all trials
 
 
 # Whether to look at a trial after so many epochs, and whether these were its last.

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.backend import accelerated, free_memory, pool, put, to_numpy
-from search.data.splits import Dataset, Split
+from search.data.splits import Dataset, Split, some_of
 from search.errors import LanesExhausted, Unmeasured
-from search.health.cadence import Cadence, at_powers_of_three
+from search.health.cadence import LOOK_BATCH, Cadence, at_powers_of_three
 from search.health.measures import quantiles
 from search.health.snapshot import Snapshot
 from search.lanes.gates import Gates, Tensor, gates_of
@@ -117,6 +117,7 @@ class LanesTrainer:
             _inputs(validation),
             put(self._problem.answers(validation)),
             None if weight is None else put(weight.astype(np.float32)),
+            put(some_of(len(validation), LOOK_BATCH).astype(np.int32)),
             {str(way): self._scaling(way) for way in (True, "feature", "unit", "auto")},
         )
 

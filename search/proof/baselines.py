@@ -22,17 +22,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.splits import Dataset, Split, some_of
 from search.errors import SearchError, reason_of
 from search.proof.influence import Floats
 from search.study.formulas import Weights
-
-if TYPE_CHECKING:
-    from search.data.splits import Dataset, Split
 
 Answer: TypeAlias = Callable[[NDArray[Any]], Floats]
 
@@ -66,7 +64,7 @@ class Fitted:
     answer: Answer
 
 
-def fitted(dataset: "Dataset", weights: Weights | None) -> tuple[list[Fitted], dict[str, str]]:
+def fitted(dataset: Dataset, weights: Weights | None) -> tuple[list[Fitted], dict[str, str]]:
     """Return the models that stand beside a proof, and of those that failed the reason.
 
     Args:
@@ -99,7 +97,7 @@ def fitted(dataset: "Dataset", weights: Weights | None) -> tuple[list[Fitted], d
 # -- the same answer to all ------------------------------------------------------------------
 
 
-def _constant(dataset: "Dataset") -> tuple[int, Answer]:
+def _constant(dataset: Dataset) -> tuple[int, Answer]:
     """Guess as the scores count, whatever the loss makes of classes that are rare."""
     y, weights = dataset.train.y, dataset.train.weight if dataset.weighed else None
     if dataset.classes is None:
@@ -113,7 +111,7 @@ def _constant(dataset: "Dataset") -> tuple[int, Answer]:
 # -- linear models ---------------------------------------------------------------------------
 
 
-def _linear(dataset: "Dataset") -> tuple[int, Answer]:
+def _linear(dataset: Dataset) -> tuple[int, Answer]:
     from sklearn.preprocessing import StandardScaler
 
     features, classes = _features(dataset), dataset.classes
@@ -141,7 +139,7 @@ def _linear(dataset: "Dataset") -> tuple[int, Answer]:
     return len(split), best[1]
 
 
-def _linear_models(inputs: NDArray[np.float32], split: "Split", classes: int | None) -> Any:
+def _linear_models(inputs: NDArray[np.float32], split: Split, classes: int | None) -> Any:
     """Yield a fitted model for each penalty, the simplest first."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -157,7 +155,7 @@ def _linear_models(inputs: NDArray[np.float32], split: "Split", classes: int | N
 # -- trees -----------------------------------------------------------------------------------
 
 
-def _boosted(dataset: "Dataset") -> tuple[int, Answer]:
+def _boosted(dataset: Dataset) -> tuple[int, Answer]:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     features, trees = _features(dataset), _trees(dataset.classes)
@@ -212,7 +210,7 @@ def _flat(x: NDArray[Any]) -> NDArray[Any]:
     return x.reshape(len(x), -1)
 
 
-def _features(dataset: "Dataset") -> int:
+def _features(dataset: Dataset) -> int:
     return int(np.prod(dataset.input_shape))
 
 
@@ -221,7 +219,7 @@ def _trees(classes: int | None) -> int:
     return 1 if classes is None or classes == 2 else classes
 
 
-def _sample(split: "Split", most: int) -> "Split":
+def _sample(split: Split, most: int) -> Split:
     """Return so many examples at most, always the same.
 
     Raises:
@@ -232,7 +230,7 @@ def _sample(split: "Split", most: int) -> "Split":
         return split
     if most < SMALLEST_SAMPLE:
         raise SearchError("there are too many features and classes for it")
-    return split.take(np.sort(np.random.RandomState(0).permutation(len(split))[:most]))
+    return split.take(some_of(len(split), most))
 
 
 def _answering(model: Any, classes: int | None, read: Callable[[NDArray[Any]], Any]) -> Answer:
