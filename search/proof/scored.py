@@ -83,17 +83,22 @@ class Scored:
 
     @cached_property
     def _classes(self) -> list[NDArray[np.bool_]]:
-        """Which examples are counted together."""
+        """Which examples are counted together.
+
+        A class without weight is none of them: a balanced accuracy leaves it out, and what it adds
+        to a macro F1, nothing, is not left to chance.
+        """
         if self.metric.name == ACCURACY.name:
             return [np.ones(len(self.y), np.bool_)]
-        return [self.y == one for one in np.unique(self.y)]
+        there = self.y if self.weights is None else self.y[self.weights > 0]
+        return [self.y == one for one in np.unique(there)]
 
     def _count(self, own: NDArray[np.bool_]) -> float:
         """Return how many examples of equal weight would tell as much (Kish 1965)."""
         if self.weights is None:
             return float(own.sum())
         weights = self.weights[own].astype(np.float64)
-        return float(weights.sum() ** 2 / max((weights**2).sum(), 1e-300)) or 1.0
+        return float(weights.sum() ** 2 / (weights**2).sum())
 
     def _degrees(self, values: Floats) -> float | None:
         """Return the degrees of freedom by Satterthwaite's rule, where small classes have few."""

@@ -79,6 +79,18 @@ def test_unequal_weights_tell_less() -> None:
     assert wide["alike"] == pytest.approx(plain.high - plain.low, rel=0.1)
 
 
+@pytest.mark.parametrize("metric", [BALANCED_ACCURACY, MACRO_F1])
+def test_a_class_without_weight_leaves_the_others_as_sure_as_they_are(metric: Metric) -> None:
+    y = np.repeat([0, 1, 2], [1000, 1000, 50])
+    wrong = np.arange(len(y)) % 30 == 0
+    said = np.stack([np.eye(3)[np.where(wrong, 1 - y % 2, y)]] * 2)
+    found = Scored(metric, y, np.where(y == 2, 0.0, 1.0), 0.95).interval(said)
+    alone = Scored(metric, y[:2000], None, 0.95).interval(said[:, :2000])
+    assert found.high - found.low < 2 * (alone.high - alone.low)
+    if metric is BALANCED_ACCURACY:
+        assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=1e-4)
+
+
 def test_two_models_that_are_alike_cannot_be_told_apart() -> None:
     y, said = answers(90, 10, 100)
     for metric in (ACCURACY, BALANCED_ACCURACY, ROC_AUC):
