@@ -54,7 +54,8 @@ same examples, so the difference between the two is the mean of a table of diffe
 the half-width of any such table. Two that answer almost all examples alike would seem to differ
 by almost nothing for sure; so where answers are right or wrong, one more example on which they
 differ is counted into the spread (half of it for either, after Agresti & Min 2005, Statistics in
-Medicine 24).
+Medicine 24). Nobody scores more than 1 or less than 0, so the limits of such a difference go no further
+than the limits of the other model leave room for (`search.proof.scored`).
 
 What it covers: other test examples from the same source, and other seeds. What it does not: the
 choice of the winner (select on other data and with other seeds), a shift between the test set and

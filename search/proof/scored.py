@@ -1,6 +1,6 @@
 """What answers to the test examples are worth by a metric: a score, its interval, a difference."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -60,12 +60,18 @@ class Scored:
     def difference(self, values: Floats, other: Floats) -> Interval:
         """Return by how much a configuration scores more than another model.
 
+        Of a score between 0 and 1 no limit lies beyond what the other model's own interval leaves.
+
         Args:
             values: those of the configuration's answers, ``[seed, example]``.
             other: what the other model answers, ``[example, ...]``.
 
         """
-        return difference_interval(values, self.values(other), self.confidence, self._sizes)
+        gap = difference_interval(values, self.values(other), self.confidence, self._sizes)
+        if not self._sizes:
+            return gap
+        alone = self.interval(other)
+        return replace(gap, low=max(gap.low, -alone.high), high=min(gap.high, 1 - alone.low))
 
     def values(self, said: Floats) -> Floats:
         """Return what each answer contributes: a table whose mean is the score of `interval`."""

@@ -100,6 +100,16 @@ def test_two_models_that_are_alike_cannot_be_told_apart() -> None:
         assert gap.high < 0.05
 
 
+@pytest.mark.parametrize("metric", [ACCURACY, BALANCED_ACCURACY, MACRO_F1, ROC_AUC])
+def test_nobody_is_better_by_more_than_there_is(metric: Metric) -> None:
+    y, right = answers(4, 0, 4)
+    scored = Scored(metric, y, None, 0.95)
+    for ours, other in ((right, right[:, ::-1]), (right[:, ::-1], right)):
+        gap = scored.difference(scored.values(np.stack([ours] * 3)), other)
+        assert abs(gap.mean) == pytest.approx(1)
+        assert -1 <= gap.low <= gap.mean <= gap.high <= 1
+
+
 def test_models_that_share_their_mistakes_differ_more_surely() -> None:
     random = np.random.default_rng(0)
     y = random.integers(0, 2, 400)
