@@ -36,6 +36,8 @@ class Split:
     y: NDArray[Any]  # [example] class numbers from 0, int64; or targets in their unit, float64
     weight: Weights | None = None  # [example] float32, how much each counts; None = all as much
     columns: "Values | None" = None  # of a table, what x was made of, by column
+    # [example] from 0, of the test split: those of one group depend on each other. None = none do.
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.y)

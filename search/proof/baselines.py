@@ -3,7 +3,7 @@
 They are fitted on the split that the network was trained on, and before the test split is opened,
 so that they know no more of it than the network does. Pictures are to them their pixels.
 
-- ``largest_class`` or ``mean``: always the same answer, of examples that count as scores count them.
+- ``largest_class`` or ``mean``: always the same answer, by examples that count as in scores.
 - ``linear_model``: scikit-learn's `LogisticRegression` or `Ridge` on standardized inputs. Of
   `PENALTIES` the one is kept that scores best on the validation split.
 - ``gradient_boosted_trees``: scikit-learn's `HistGradientBoostingClassifier` or its regressor,

@@ -134,6 +134,7 @@ class Confirmation:
             runs=runs,
             seeds=seeds,
             test_size=len(test),
+            test_groups=None if test.groups is None else int(test.groups.max()) + 1,
             openings=openings,
             model_seed=max(models, key=lambda model: model.validation).seed,
             **self._scores(models, test, beside, unfitted),
@@ -245,7 +246,8 @@ class Confirmation:
     ) -> dict[str, Any]:
         """Return the fields of `Proof` that say what the models' answers are worth."""
         outputs = models[0].outputs
-        scored = Scored(self._dataset.metric, test.y, test.weight, self._settings.confidence)
+        metric, confidence = self._dataset.metric, self._settings.confidence
+        scored = Scored(metric, test.y, test.weight, confidence, test.groups)
         answers = (answers_of(one.model, test.given) for one in models)
         said = np.stack([outputs.answers(one, self._dataset.metric) for one in answers])
         values, baselines = scored.values(said), {}

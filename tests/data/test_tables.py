@@ -790,6 +790,11 @@ def test_groups_stay_together_in_splits_and_folds() -> None:
     ]
     for one, other in ((0, 1), (1, 2), (0, 2)):
         assert not houses[one] & houses[other]
+    assert test.groups is not None
+    pairs = set(zip((test.columns or {})["house"], test.groups, strict=True))
+    assert len(pairs) == len(houses[2]) == test.groups.max() + 1
+    few = f"the test rows are of {len(pairs)} different values of house"
+    assert few in "\n".join(dataset.notes)
     kept = load(of(frame.astype({"house": "category"}), group="house"))
     assert "house (it tells the groups that stay together)" in "\n".join(kept.notes)
     for fold in folds_of(dataset, 3, seed=0):
@@ -797,6 +802,18 @@ def test_groups_stay_together_in_splits_and_folds() -> None:
         assert not parts[0] & parts[1]
     with pytest.raises(SpecError, match="there are"):
         folds_of(dataset, 100, seed=0)
+
+
+def test_test_rows_tell_how_groups_differ_or_a_line_says_that_they_do_not() -> None:
+    frame = PEOPLE.assign(house=RANDOM.integers(0, 400, ROWS))
+    rows = PEOPLE[:100]
+    many = load(of(frame, group="house", test=rows.assign(house=np.arange(100) % 20))).notes
+    assert "the test rows are of" not in "\n".join(many)
+    with pytest.raises(DataCorrupt, match=r"the test rows are of one house alone.*; supply more"):
+        load(of(frame, group="house", test=rows.assign(house=1)))
+    alone = load(of(frame, group="house", columns={"house": "drop"}, test=rows))
+    assert "house is missing in the test table" in "\n".join(alone.notes)
+    assert open_test(alone).groups is None
 
 
 @pytest.mark.parametrize("label", ["income", "age"])

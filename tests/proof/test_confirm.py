@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -202,9 +203,18 @@ def test_another_winner_opens_the_test_split_again_and_that_is_said(case: Case) 
     assert (second.trial, second.openings, case.openings) == (8, 2, 2)
 
 
-def test_a_proof_survives_json(case: Case) -> None:
+@pytest.mark.parametrize("groups", [None, 20])
+def test_a_proof_survives_json(
+    case: Case, monkeypatch: pytest.MonkeyPatch, groups: int | None
+) -> None:
+    test = data.open_test(data.load("blobs"))
+    kept, codes = case.prove(), None if groups is None else np.arange(len(test)) // 50 % groups
+    case.ledger = Kept()
+    monkeypatch.setattr(confirm, "open_test", lambda *_: replace(test, groups=codes))
     proof = case.prove()
-    assert Proof.from_json(proof.to_json()) == proof
+    assert proof.test_groups == groups
+    assert (proof.interval == kept.interval) == (groups is None)
+    assert Proof.from_json(json.loads(json.dumps(proof.to_json()))) == proof
 
 
 def test_test_answers_that_are_no_numbers_are_counted_and_wrong(
