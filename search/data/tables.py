@@ -338,6 +338,7 @@ class Opened:
         yield from self.answers.alike()
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
             yield from self.answers.alone(f"the {part} split", np.unique(split.y))
+        yield from self._untested(test)
         yield from self._torn_groups()
         if test.groups is not None and (few := int(test.groups.max()) + 1) < FEW_GROUPS:
             yield (
@@ -347,6 +348,18 @@ class Opened:
         yield from self._in_time()
         yield from self._back_in_time()
         yield from hints(self.columns, train, validation, test)
+
+    def _untested(self, test: Split) -> Iterator[str]:
+        """Yield a line where there are classes that nothing is tested of."""
+        if missing := self.answers.missing(test.y):
+            rows = int(self._seen[self.spec.label].isin(missing).sum())
+            classes, them = "one class", "it"
+            if len(missing) > 1:
+                classes, them = f"{len(missing)} classes", "them"
+            yield (
+                f"there is no test row of {classes}, with {rows_in_words(rows)} to learn from: the "
+                f"score says nothing of {them}"
+            )
 
     def _torn_groups(self) -> Iterator[str]:
         """Yield what keeps groups from staying in one split, a line each."""
