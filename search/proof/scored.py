@@ -103,7 +103,7 @@ class Scored:
         """Return the sum of each group's values, where there are groups, else the values."""
         if self.groups is None:
             return values
-        sums: Floats = np.bincount(self.groups, values)
+        sums: Floats = np.bincount(self.groups, values).astype(np.float64)
         return sums
 
     @cached_property
