@@ -287,12 +287,19 @@ def largest_square(pieces: int) -> float:
 
 
 def optimizer(training: Training) -> keras.optimizers.Optimizer:
-    """Return the Keras optimizer that a configuration names."""
-    settings = {"learning_rate": training.learning_rate} | training.limit
+    """Return the Keras optimizer that a configuration names.
+
+    Keras wants floats for the rate 1 and the momentum 0, too, and what clips by a number of NumPy's
+    computes in float64.
+    """
+    numbers = {"learning_rate": training.learning_rate} | training.limit
     if training.optimizer == "sgd":
-        settings |= {"momentum": training.momentum, "nesterov": training.nesterov}
+        numbers |= {"momentum": training.momentum}
     if training.optimizer == "adamw":
-        settings |= {"weight_decay": training.weight_decay}
+        numbers |= {"weight_decay": training.weight_decay}
+    settings: dict[str, Any] = {name: float(number) for name, number in numbers.items()}
+    if training.optimizer == "sgd":
+        settings |= {"nesterov": training.nesterov}
     return keras.optimizers.get({"class_name": training.optimizer, "config": settings})
 
 

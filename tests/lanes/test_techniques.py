@@ -437,6 +437,26 @@ def test_the_keras_optimizer_clips_as_the_configuration_says(clipping: str) -> N
     assert {name for name, limit in limits.items() if limit} == {clipping}
 
 
+@pytest.mark.parametrize("number", [int, np.float64])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learning_rate": 1, "momentum": 0, "clipnorm": 1},
+        {"optimizer": "adam", "learning_rate": 1, "global_clipnorm": 2},
+        {"optimizer": "adamw", "weight_decay": 0, "clipvalue": 1},
+    ],
+)
+def test_numbers_of_whatever_kind_are_the_optimizers_floats(
+    changes: dict[str, Any], number: type
+) -> None:
+    numbers = {name: value for name, value in changes.items() if name != "optimizer"}
+    given = recipe(**changes | {name: number(value) for name, value in numbers.items()})
+    config = networks.optimizer(given.training).get_config()
+    for name, value in numbers.items():
+        assert type(config[name]) is float, name
+        assert config[name] == value
+
+
 LAYERS: dict[str, dict[str, Any]] = {
     "Dense BatchNormalization Activation": {"batch_norm": True},
     "Dense Activation BatchNormalization": {"batch_norm": True, "batch_norm_after": True},
