@@ -264,7 +264,8 @@ class Confirmation:
             "unfitted": unfitted,
         }
         if outputs.classes is None:
-            kept = replace(scored, metric=RMSE).interval(said)  # as the negative of the error
+            rooted = replace(scored, metric=RMSE.measured(self._dataset.train.y))
+            kept = rooted.interval(said)  # as the negative of the error
             shown = Interval(-kept.mean, -kept.high, -kept.low, kept.confidence)
             return shared | {"rmse": shown}
         f1 = replace(scored, metric=MACRO_F1)

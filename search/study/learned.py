@@ -1,7 +1,7 @@
 """What a study learns from, as it is kept with the study when it is created."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from search.study.metric import METRICS, Metric
@@ -31,6 +31,7 @@ class Learned:
         kept = {
             "sha256": self.sha256,
             "metric": self.metric.name,
+            "worst": self.metric.worst if self.metric.in_unit else None,
             "task": self.task,
             "labels": None if self.labels is None else list(self.labels),
             "digests": dict(self.digests),
@@ -52,9 +53,13 @@ class Learned:
         """
         labels = frozen[f"{_OURS}labels"]
         columns = frozen.get(f"{_OURS}columns")
+        metric = METRICS[frozen[f"{_OURS}metric"]]
+        # Of an error this follows from the targets; a store from before it was kept has none.
+        if (worst := frozen.get(f"{_OURS}worst")) is not None:
+            metric = replace(metric, worst=worst)
         return cls(
             sha256=frozen[f"{_OURS}sha256"],
-            metric=METRICS[frozen[f"{_OURS}metric"]],
+            metric=metric,
             task=Task(frozen[f"{_OURS}task"]),
             labels=None if labels is None else tuple(labels),
             digests=frozen[f"{_OURS}digests"],

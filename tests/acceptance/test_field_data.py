@@ -239,6 +239,9 @@ def test_a_target_is_in_the_unit_of_the_score(folder: Path, command: Command) ->
         (value,) = database.execute("SELECT value FROM trial_values").fetchone()
     assert json.loads(kept) == ["negative RMSE"]
     assert value == -found["validation"]["value"]
+    session = Session(Options(study="case.py", quiet=True))
+    assert session.result().metric == session.dataset.metric, "with these targets' worst score"
+    session.store.close()
     page = (folder / "runs/case/report.html").read_text()
     assert "RMSE, trial by trial" in page
     assert "-2" not in re.findall(r'<p class="number">(.*?)</p>', page)[0]

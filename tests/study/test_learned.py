@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from search.study.learned import Learned, beside_data
-from search.study.metric import ROC_AUC
+from search.study.metric import RMSE, ROC_AUC
 from search.study.table import Column, ColumnKind
 from search.study.task import Task
 
@@ -22,8 +22,8 @@ LEARNED = Learned(
     reading={"decimal": ","},
 )
 # As stores have it that are in use.
-KEPT = """{"data.sha256": "5ba", "data.metric": "roc_auc", "data.task": "classification",
-"data.labels": ["no", "yes"], "data.digests": {"the file": "1f"},
+KEPT = """{"data.sha256": "5ba", "data.metric": "roc_auc", "data.worst": null,
+"data.task": "classification", "data.labels": ["no", "yes"], "data.digests": {"the file": "1f"},
 "data.notes": ["2 rows are alike"], "data.inputs": "float32",
 "data.columns": [{"name": "age", "kind": "number", "missing": 3}], "data.reading": {"decimal": ","}}
 """
@@ -41,9 +41,17 @@ def test_it_is_kept_in_the_form_that_stores_have() -> None:
 
 def test_an_older_store_has_less_of_it() -> None:
     kept = json.loads(KEPT)
-    for name in ("inputs", "columns", "reading"):
+    for name in ("worst", "inputs", "columns", "reading"):
         del kept[f"data.{name}"]
     assert Learned.from_json(kept) == replace(LEARNED, inputs=None, columns=None, reading={})
     del kept["data.metric"]
     with pytest.raises(KeyError, match=r"data\.metric"):
         Learned.from_json(kept)
+
+
+def test_the_worst_error_is_that_of_the_study_s_targets() -> None:
+    learned = replace(LEARNED, metric=replace(RMSE, worst=-20.5))
+    kept = learned.to_json()
+    assert Learned.from_json(json.loads(json.dumps(kept))) == learned
+    del kept["data.worst"]  # as in stores from before it was kept
+    assert Learned.from_json(kept).metric == RMSE
