@@ -219,16 +219,14 @@ class Confirmation:
         assert trained is not None, "it was kept with the model"
         said = answers_of(model, split.given)
         if not np.isfinite(said).all():
-            raise SearchError(
-                f"nothing is proven, and the test split stays closed: trained again with seed "
-                f"{seed}, the model of trial {winner.trial} diverged, and its answers are no "
-                "longer numbers; let a study find calmer settings, lower learning rates say"
-            )
+            raise _diverged(winner, seed, "and its answers are no longer numbers")
         outputs = Outputs.of(model, self._dataset.labels, said)
         metric, text = self._dataset.metric, self._dataset.metric.text
         now = metric.score(split.y, outputs.answers(said, metric), self._dataset.validation_weight)
         score = max(now, metric.worst)  # as what was trained was recorded
         if abs(score - trained) > outputs.slack(said, split.y, metric, score):
+            if trained == metric.worst:  # its model is of an epoch before
+                raise _diverged(winner, seed, f"which counts as {text(trained)}")
             raise SearchError(
                 f"nothing is proven, and the test split stays closed: the model of trial "
                 f"{winner.trial} with seed {seed} scored {text(trained)} on the validation split "
@@ -270,6 +268,14 @@ class Confirmation:
             return shared | {"rmse": shown}
         f1 = replace(scored, metric=MACRO_F1)
         return shared | {"f1": statistics.mean(map(f1.score, said))}
+
+
+def _diverged(winner: Candidate, seed: int, what: str) -> SearchError:
+    return SearchError(
+        f"nothing is proven, and the test split stays closed: trained again with seed {seed}, the "
+        f"model of trial {winner.trial} diverged, {what}; let a study find calmer settings, lower "
+        "learning rates say"
+    )
 
 
 def _unanswered(said: Floats, examples: int) -> int:

@@ -21,7 +21,7 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import Confirm
 from search.study.training import Training
-from tests.fakes import Kept, Notes, Scores, ScriptedTrainer
+from tests.fakes import Kept, Notes, Scores, ScriptedTrainer, diverging
 
 SETTINGS = Confirm(candidates=2, seeds=3)
 
@@ -269,4 +269,14 @@ def test_a_model_that_answers_otherwise_than_it_did_opens_nothing(case: Case) ->
     case.ledger.validations[first] -= 0.004
     with pytest.raises(SearchError, match=r"^nothing is proven, and the test split stays closed: "):
         case.prove()
+    assert (case.openings, case.ledger.opened) == (0, [])
+
+
+def test_a_winner_that_diverges_after_good_epochs_opens_nothing(case: Case) -> None:
+    def late(recipe: Recipe, seed: int, epoch: int) -> Scores:
+        return diverging(recipe, seed, epoch) if epoch > 1 else scores(recipe, seed, epoch)
+
+    case.trainer = ScriptedTrainer(2, late, build=build)
+    with pytest.raises(SearchError, match=r"stays closed: .* diverged, which counts as 0.00 %; "):
+        case.prove((5,))
     assert (case.openings, case.ledger.opened) == (0, [])
