@@ -29,6 +29,7 @@ from search.service.tryout import try_out
 from search.store import Store
 from search.store.artifacts import Artifacts
 from search.store.damage import understood
+from search.store.keys import study_prefix
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
@@ -157,6 +158,7 @@ class Session:
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
                 self.leases.forget()
+                self.artifacts.delete_all(study_prefix(self.name))
             stored = self.leases.stored()
             self._agree(file, settings, stored)
             make_folder(self.out)

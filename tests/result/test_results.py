@@ -111,6 +111,17 @@ def test_health_is_read_by_trial_and_from_this_study_alone(session: Session) -> 
     assert session.result().health == {}
 
 
+def test_a_study_that_is_made_anew_has_nothing_of_the_one_before(session: Session) -> None:
+    gone, others = ["blobs/health/3", "blobs/report/best.json"], ["blobs2/health/3", "Blobs/x"]
+    for key in gone + others:
+        session.artifacts.put(key, b"{}")
+    again = Session(session.options, {}, create=True)
+    assert again.artifacts.keys("blobs/") == gone, "it is the same study"
+    optuna.delete_study(study_name="blobs", storage=session.options.storage)
+    again = Session(session.options, {}, create=True)
+    assert again.artifacts.keys("") == sorted(others)
+
+
 def test_mistakes_belong_to_the_proof_s_winner(session: Session) -> None:
     mistakes = Mistakes(0, 7, ((0, 0, 1), (1, 0, 1), (1, 1, 1)), ())
     session.artifacts.put(mistakes_key("blobs"), mistakes.to_bytes())
