@@ -80,7 +80,8 @@ def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
     from search.trainers.contract import TrainerLabel
 
     label = TrainerLabel.parse(trial.user_attrs[TRAINER])
-    trainer = session.trainer(label.kind, label.lanes, partial(click.echo, err=True))
+    say = partial(click.echo, err=True)
+    trainer = session.trainer(label.kind, label.lanes, say, width=label.width)
     config = session.spec.search_space.config(trial.params)
     trainer.start(0, session.spec.recipe(config), trial.user_attrs[SEED])
     recorded = dict(sorted(trial.intermediate_values.items()))

@@ -210,8 +210,11 @@ def fitting(
     lanes: int,
     structures: float = 1,
     library: Library | None = None,
+    width: int | None = None,
 ) -> LanesTrainer:
     """Return a trainer with so many lanes, or with half as many as often as memory demands.
+
+    Its stacks have the width that is given, or that of `LanesTrainer` where there is none.
 
     Raises:
         LanesExhausted: memory does not hold one lane.
@@ -221,7 +224,7 @@ def fitting(
     while True:
         try:
             trainer = LanesTrainer(
-                dataset, structure, lanes, structures=structures, library=library
+                dataset, structure, lanes, width, structures=structures, library=library
             )
             if accelerated():
                 with contextlib.suppress(Unmeasured):

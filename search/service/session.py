@@ -276,7 +276,12 @@ class Session:
         return dataset
 
     def trainer(
-        self, kind: str, lanes: int | None, say: Callable[[str], None], folds: int | None = None
+        self,
+        kind: str,
+        lanes: int | None,
+        say: Callable[[str], None],
+        folds: int | None = None,
+        width: int | None = None,
     ) -> "Trainer":
         """Return a trainer for the study's models; see `search.service.choose.trainer_for`.
 
@@ -286,7 +291,7 @@ class Session:
         with contextlib.nullcontext() if self.options.verbose else hushed():
             from search.service.choose import trainer_for
         spec = self.spec if folds is None else replace(self.spec, folds=folds)
-        return trainer_for(spec, dataset, kind, lanes, say, self._library)
+        return trainer_for(spec, dataset, kind, lanes, say, self._library, width)
 
     @cached_property
     def _library(self) -> "Library":

@@ -112,22 +112,24 @@ class TrainerLabel:
 
     kind: str  # of the trainer
     lanes: int | None = None  # that it had, where their number changes how it computes
+    width: int | None = None  # lanes of each of its stacks; None where that was not kept, or none
 
     def __str__(self) -> str:
-        return self.kind if self.lanes is None else f"{self.kind} {self.lanes}"
+        lanes = "" if self.lanes is None else f" {self.lanes}"
+        return self.kind + lanes + ("" if self.width is None else f" in stacks of {self.width}")
 
     @classmethod
     def parse(cls, text: str) -> "TrainerLabel":
         """Return the label that was written as this text."""
-        kind, _, lanes = text.partition(" ")
-        return cls(kind, int(lanes) if lanes else None)
+        kind, *words = text.split()
+        return cls(kind, *[int(word) for word in words if word.isdecimal()][:2])
 
 
 class Trainer(Protocol):
     """Trains up to ``lanes`` trials at a time.
 
-    A trial's results depend on its recipe and seed only, not on its lane, its neighbours, the
-    moment, or whether its health is looked at. A `start` that raises leaves its lane free, an
+    A trial's results depend on its recipe and seed only, and in their last digits on the label, not
+    on its lane, its neighbours, the moment, or whether its health is looked at. A `start` that raises leaves its lane free, an
     `epoch` that raises leaves all lanes free. A trainer belongs to the thread that made it.
     """
 

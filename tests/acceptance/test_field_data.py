@@ -10,6 +10,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from search.run import run
 from search.service import choose
 from search.service.session import Session
 from search.status import status as status_of
+from search.trainers.contract import Trainer
 from tests.data.test_field import SIZES, blobs
 
 pytestmark = pytest.mark.numbers
@@ -147,6 +149,21 @@ def test_classes_go_by_the_user_s_names_and_columns_by_their_size(
         monkeypatch.setattr(choose, "OVERRULED", [warning])
         # Standard output is for the result alone, which a program may read as JSON.
         assert command(replay, "--trial", "0") == (0, f"{warning}\n")
+        wide = "lanes 2 in stacks of 2"
+        with sqlite3.connect(folder / "runs/search.db") as database:
+            relabel = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'trainer'"
+            database.execute(relabel, [json.dumps(wide)])
+        made = Counter[str]()
+        ask = Session.trainer
+
+        def trainer_of(session: Session, *words: Any, **more: Any) -> Trainer:
+            found = ask(session, *words, **more)
+            made[str(found.label)] += 1
+            return found
+
+        monkeypatch.setattr(Session, "trainer", trainer_of)
+        command(replay, "--trial", "0")  # which may be the same: not all networks round otherwise
+        assert made == {wide: 1}
         assert command(report) == (0, "")
 
 
