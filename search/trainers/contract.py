@@ -129,8 +129,9 @@ class Trainer(Protocol):
     """Trains up to ``lanes`` trials at a time.
 
     A trial's results depend on its recipe and seed only, and in their last digits on the label, not
-    on its lane, its neighbours, the moment, or whether its health is looked at. A `start` that raises leaves its lane free, an
-    `epoch` that raises leaves all lanes free. A trainer belongs to the thread that made it.
+    on its lane, its neighbours, the moment, or whether its health is looked at. A `start` that
+    raises leaves its lane free, an `epoch` that raises leaves all lanes free. A trainer belongs to
+    the thread that made it.
     """
 
     lanes: int
