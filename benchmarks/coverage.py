@@ -47,11 +47,24 @@ class World:
     share: float = 0.5  # of the examples that are of the second class
     tails: float = 1e6  # degrees of freedom of the noise of targets, which is Student's
     strength: float = 1.5  # how far apart classes are
+    group: int = 1  # examples that share what makes one of them hard, to one half
 
     @property
     def metrics(self) -> Sequence[Metric]:
         names = CLASSES if self.task is Task.CLASSIFICATION else NUMBERS
         return [METRICS[name] for name in names]
+
+    def groups(self, examples: int) -> NDArray[np.int64] | None:
+        """Return the group of each example; None where each stands for itself."""
+        return None if self.group == 1 else np.arange(examples) // self.group
+
+    def _hardness(self, random: np.random.Generator, examples: int) -> NDArray[np.float64]:
+        """Return standard normal numbers, to one half those of a group."""
+        own, groups = random.standard_normal(examples), self.groups(examples)
+        if groups is None:
+            return own
+        shared: NDArray[np.float64] = random.standard_normal(examples)[groups]
+        return (own + shared) / 2**0.5
 
     def simulate(
         self, random: np.random.Generator, seeds: int, examples: int
@@ -62,13 +75,15 @@ class World:
         luck = self.luck * np.append(random.standard_normal(seeds), 0.0)[:, None]
         if self.task is Task.REGRESSION:
             noise = random.standard_t(self.tails, examples) * (1 - 2 / self.tails) ** 0.5 / 2
+            if self.group > 1:
+                noise = self._hardness(random, examples) / 2
             y = random.standard_normal(examples) + noise
             said = y + (noise + 0.2 * own) * np.exp(luck)
             return y, said[:-1], said[-1]
         y = (random.random(examples) < self.share).astype(np.int64)
         if y.min() == y.max():
             y[0] = 1 - y[0]  # else there is nothing to score
-        seen = self.strength * (2 * y - 1) + random.standard_normal(examples)
+        seen = self.strength * (2 * y - 1) + self._hardness(random, examples)
         prior = np.log(self.share / (1 - self.share))
         logits = 2 * self.strength * (seen + 0.5 * own * np.exp(luck)) / 1.25 + prior + luck
         second = 1 / (1 + np.exp(-logits))
@@ -113,7 +128,7 @@ def coverage(world: World, studies: int) -> dict[str, Coverage]:
     for _ in range(studies):
         y, said, fixed = world.simulate(random, world.seeds, world.examples)
         for metric in world.metrics:
-            scored = Scored(metric, y, None, 0.95)
+            scored = Scored(metric, y, None, 0.95, world.groups(world.examples))
             score, gap = scored.interval(said), scored.difference(scored.values(said), fixed)
             true, other = world.truth[metric.name]
             held[metric.name].append(
@@ -144,6 +159,9 @@ def worlds() -> Iterator[World]:
         yield World(classes, 3, examples, strength=2.5, share=0.1)
         yield World(classes, 3, examples, strength=2.5, share=0.05)
         yield World(numbers, 5, examples, tails=5)
+        for group in (examples // 5, examples // 20, 5):
+            yield World(classes, 3, examples, share=0.3, group=group)
+            yield World(numbers, 3, examples, group=group)
 
 
 # -- choosing the winner ---------------------------------------------------------------------
@@ -178,7 +196,7 @@ class Contest:
             racing = in_race(scores, self.seeds) if race else list(scores)
             winner = max(racing, key=lambda one: float(scores[one].mean()))
             right = self._right(np.random.default_rng(test), limits[winner], self.tested)
-            found = accuracy_interval(right)
+            found = accuracy_interval(right, 0.95)
             true = float(ndtr(own[winner] / (1 + self.luck**2) ** 0.5))
             chosen[race] = Chosen(winner, true, runs, found.low <= true <= found.high)
         return chosen

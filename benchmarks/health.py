@@ -32,10 +32,10 @@ from typing import Any
 import click
 
 from benchmarks.lanes import dataset, processor, recipe
-from search.backend import threads
-from search.health.cadence import Cadence, at_rungs, never
+from search.health.cadence import Cadence, at_powers_of_three, never
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
+from search.machine import threads
 from search.trainers.contract import Trainer
 from search.trainers.fit import FitTrainer
 
@@ -56,16 +56,18 @@ def train(trainer: Trainer, epochs: int) -> Times:
 
 
 def measure(name: str, make: Callable[[Cadence], Trainer], lengths: list[int], rounds: int) -> None:
-    trainers = {cadence: make(cadence) for cadence in (never, at_rungs)}
+    trainers = {cadence: make(cadence) for cadence in (never, at_powers_of_three)}
     first = {cadence: train(trainer, 1)[0] for cadence, trainer in trainers.items()}
-    print(f"{name}: first trial {first[never]:.2f} s, {first[at_rungs]:.2f} s with looks")
+    print(f"{name}: first trial {first[never]:.2f} s, {first[at_powers_of_three]:.2f} s with looks")
     for epochs in lengths:
-        took: dict[Cadence, list[Times]] = {never: [], at_rungs: []}
+        took: dict[Cadence, list[Times]] = {never: [], at_powers_of_three: []}
         for number in range(rounds):
             # Whoever comes second finds warmer caches: take turns.
-            for cadence in (never, at_rungs) if number % 2 else (at_rungs, never):
+            for cadence in (
+                (never, at_powers_of_three) if number % 2 else (at_powers_of_three, never)
+            ):
                 took[cadence].append(train(trainers[cadence], epochs))
-        pairs = list(zip(took[never], took[at_rungs], strict=True))
+        pairs = list(zip(took[never], took[at_powers_of_three], strict=True))
         clock, cores = ([on[i] / off[i] - 1 for off, on in pairs] for i in (0, 1))
         middle = statistics.median(off for (off, _), _ in pairs)
         print(

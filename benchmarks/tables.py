@@ -112,11 +112,10 @@ def answers_of_ours(folder: Path, rows: "pd.DataFrame") -> Any:
         quiet=True,
     )
     session = Session(options)
-    stored, proof = session.leases.stored(), session.ledger.proof
-    assert stored is not None
+    proof = session.ledger.proof
     assert proof is not None
     contents = [session.ledger.model(proof.trial, seed) for seed in proof.seeds]
-    predictors = [Predictor.of(content, stored.frozen) for content in contents if content]
+    predictors = [Predictor.of(content, session.learned) for content in contents if content]
     said = [one.predict(rows) for one in predictors]
     if predictors[0].labels is None:
         return np.stack([one["prediction"].to_numpy() for one in said])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from search.caches import CompiledPrograms, compiled_programs, is_of_a_process
 from search.errors import LanesExhausted
+from search.machine import THREADS_VARIABLE, threads
 
 if keras.backend.backend() == "jax":
     import jax
@@ -31,7 +32,6 @@ else:
 
 _JAX = keras.backend.backend() == "jax"
 _DEVICE_ERRORS = (jax.errors.JaxRuntimeError,) if _JAX else (tf.errors.OpError,)
-_THREADS = "NPROC"  # what JAX calls it too
 _EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|out of memory|OOM", re.IGNORECASE)
 
 
@@ -281,7 +281,7 @@ def free_memory() -> float:
 
 def set_threads(count: int) -> None:
     """Let this process compute with so many threads; only before its first array."""
-    os.environ[_THREADS] = str(count)
+    os.environ[THREADS_VARIABLE] = str(count)
     if _JAX:
         flags = f"--xla_cpu_multi_thread_eigen={str(count > 1).lower()}"
         flags += f" intra_op_parallelism_threads={count}"
@@ -289,13 +289,6 @@ def set_threads(count: int) -> None:
     else:
         tf.config.threading.set_intra_op_parallelism_threads(count)
         tf.config.threading.set_inter_op_parallelism_threads(count)
-
-
-def threads() -> int:
-    """Return how many threads this process may compute with: the cores, unless set."""
-    if _THREADS in os.environ:
-        return int(os.environ[_THREADS])
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -20,6 +20,9 @@ from pathlib import Path
 
 import psutil
 
+from search import machine
+from search.keras_home import asked_backend
+
 _PACKAGES = ("hyperparameter-search", "keras", "tensorflow", "jax", "jaxlib", "numpy")
 MOST_CACHED_BYTES = 64 * 2**20  # of compiled programs: each start reads them all
 # Free space to begin with: what cannot be written would fail what is being compiled.
@@ -51,10 +54,9 @@ def cache_folder() -> Path | None:
 
 
 def _surroundings() -> str:
-    """Name all that what is kept depends on: versions, the processor, how XLA compiles."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts = [platform.python_version(), platform.platform(), str(cores)]
-    facts += [os.environ.get(name, "") for name in ("XLA_FLAGS", "NPROC")]
+    """Name all that what is kept depends on: versions, backend, processor, how XLA compiles."""
+    facts = [platform.python_version(), platform.platform(), asked_backend()[0]]
+    facts += [str(len(machine.cores())), str(machine.threads()), os.environ.get("XLA_FLAGS", "")]
     for package in _PACKAGES:
         try:
             facts.append(version(package))

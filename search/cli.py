@@ -6,8 +6,6 @@ Nothing here, nor at the top of any command's module, may import TensorFlow or O
 
 import contextlib
 import errno
-import importlib.util
-import json
 import math
 import os
 import re
@@ -26,20 +24,22 @@ from search.errors import (
     LONGEST_LINE,
     SearchError,
     Terminated,
-    UsageError,
     one_line,
     reason_of,
 )
+from search.keras_home import check_backend
 
 SCRIPT = "hyperparameter-search"  # what pip installs for those who have a search.py of their own
 DEFAULT_STORAGE = "sqlite:///runs/search.db"
+TRAINERS = ("auto", "lanes", "fit")
+MOST_LANES, MOST_WORKERS = 99_999, 1024  # as many as a slip of the pen shall not exceed
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options that every command about a study has."""
+    """The options of the commands about a study."""
 
     study: str  # a name, or the path of a study file; "" for every study of the store
     storage: str = DEFAULT_STORAGE
@@ -51,8 +51,17 @@ class Options:
     quiet: bool = False
 
 
+def _folder(
+    _context: click.Context, _parameter: click.Parameter, value: Path | None
+) -> Path | None:
+    if value is not None and not value.is_dir():  # click takes a pipe for one
+        raise click.BadParameter(f"'{value}' is no folder")
+    return value
+
+
 data_dir_option = click.option(
     "--data-dir",
+    callback=_folder,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
     help="A folder that holds the data set's files.",
@@ -88,18 +97,29 @@ verbose_option = click.option(
 )
 
 
+format_option = click.option("--format", type=click.Choice(["text", "json"]), default="text")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="Plain lines instead of a live table."
+)
+
+
 def _lanes(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
     if value == "auto" or value is None:
         return None
-    if value.isdecimal() and len(value) < 6 and int(value) > 0:
+    if value.isdecimal() and len(value) < 6 and 0 < int(value) <= MOST_LANES:
         return int(value)
-    raise click.BadParameter("give a number of lanes up to 99,999, or auto")
+    raise click.BadParameter(f"give a number of lanes up to {MOST_LANES:,}, or auto")
+
+
+def is_time(seconds: float) -> bool:
+    """Say whether a search can be stopped after so many seconds."""
+    return 0 <= seconds < math.inf
 
 
 def _seconds(
     _context: click.Context, _parameter: click.Parameter, value: float | None
 ) -> float | None:
-    if value is not None and not 0 <= value < math.inf:
+    if value is not None and not is_time(value):
         raise click.BadParameter("give a number of seconds from 0 upwards")
     return value
 
@@ -123,7 +143,7 @@ timeout_option = click.option(
 trainer_option = click.option(
     "--trainer",
     "kind",
-    type=click.Choice(["auto", "lanes", "fit"]),
+    type=click.Choice(TRAINERS),
     default="auto",
     help="Many trials in one compiled step, or Model.fit one by one.",
 )
@@ -154,7 +174,9 @@ name_option = click.option("--name", metavar="NAME", help="The study's name in t
 
 
 def study_options(default: str | None = None) -> Callable[[Function], Function]:
-    """Add the options of `Options` to a command, which gets them as keyword arguments.
+    """Add the options that open a study to a command, which gets them as keyword arguments.
+
+    What it prints has options of its own, `format_option` and `quiet_option`.
 
     Args:
         default: as in `study_option`.
@@ -168,9 +190,7 @@ def study_options(default: str | None = None) -> Callable[[Function], Function]:
             "--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: runs/NAME]"
         ),
         data_dir_option,
-        click.option("--format", type=click.Choice(["text", "json"]), default="text"),
         verbose_option,
-        click.option("-q", "--quiet", is_flag=True, help="Plain lines instead of a live table."),
     ]
 
     def add(function: Function) -> Function:
@@ -183,9 +203,9 @@ def study_options(default: str | None = None) -> Callable[[Function], Function]:
 
 def take_options(arguments: dict[str, Any]) -> Options:
     """Move the shared options out of a command's keyword arguments."""
-    as_json = arguments.pop("format") == "json"
-    names = ("study", "storage", "name", "out", "data_dir", "verbose", "quiet")
-    return Options(json=as_json, **{name: arguments.pop(name) for name in names})
+    as_json, quiet = arguments.pop("format", "text") == "json", arguments.pop("quiet", False)
+    names = ("study", "storage", "name", "out", "data_dir", "verbose")
+    return Options(json=as_json, quiet=quiet, **{name: arguments.pop(name) for name in names})
 
 
 def main(command: click.Command) -> None:
@@ -247,82 +267,6 @@ def typed(command: str) -> str:
     # What Python itself was given: a command that starts another changes what it says of itself.
     by_script = any(Path(one).stem == SCRIPT for one in sys.orig_argv[1:2])
     return f"{SCRIPT} {command}" if by_script else f"python -m search.{command}"
-
-
-def asked_backend() -> tuple[str, str]:
-    """Return the backend that Keras is asked to run on, and who asks, in words."""
-    if (name := os.environ.get("KERAS_BACKEND")) is not None:
-        return name, f"KERAS_BACKEND is {name}"
-    file, settings = _keras_json()
-    name = str(settings.get("backend", "tensorflow"))
-    return name, f"{file} asks for the backend {name}"
-
-
-def check_backend() -> None:
-    """Refuse what Keras cannot run on or with: its import would fail, and not say who asked.
-
-    Raises:
-        UsageError: this is such a backend, or such a setting.
-
-    """
-    name, asked = asked_backend()
-    if name not in ("tensorflow", "jax"):
-        raise UsageError(f"{asked}; search runs on tensorflow or jax: set KERAS_BACKEND=tensorflow")
-    if importlib.util.find_spec(name) is None:
-        raise UsageError(f"{asked}, which is not installed; set KERAS_BACKEND=tensorflow")
-    file, settings = _keras_json()
-    for key, taken in _TAKEN.items():
-        if key in settings and settings[key] not in taken:
-            raise UsageError(
-                f"{file} has {settings[key]!r} for {key}, and Keras takes {' or '.join(taken)} "
-                "alone; change it there, or take the file away"
-            )
-    if not isinstance(settings.get("epsilon", 1e-7), float):
-        raise UsageError(
-            f"{file} has {settings['epsilon']!r} for epsilon, and Keras takes a number with a "
-            "point alone, like 1e-07; change it there, or take the file away"
-        )
-
-
-_TAKEN = {
-    "floatx": ("float16", "float32", "float64"),
-    "image_data_format": ("channels_last", "channels_first"),
-}
-
-
-_MOST_SETTINGS = 2**20  # bytes
-
-
-def _keras_json() -> tuple[Path, dict[str, Any]]:
-    """Return where Keras finds its settings, and those in it.
-
-    Raises:
-        UsageError: Keras would stumble over the file.
-
-    """
-    file = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "keras.json"
-    try:
-        file = file.expanduser()
-        there = file.exists()
-        if there and not (file.is_file() and file.stat().st_size <= _MOST_SETTINGS):
-            raise UsageError(
-                f"{file} is no file of settings, and Keras would read it when it starts; take it "
-                "away"
-            )
-        settings = json.loads(file.read_text()) if there else {}
-    except (ValueError, RuntimeError):  # the latter where an account has no home
-        settings = {}  # Keras takes its defaults then, too
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read ({error.strerror or error}), which Keras does when it starts; "
-            "take it away"
-        ) from error
-    if not isinstance(settings, dict):
-        raise UsageError(
-            f"{file} holds no settings by their names, as Keras has them; write {{}} into it, or "
-            "take it away"
-        )
-    return file, settings
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

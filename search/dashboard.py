@@ -68,8 +68,5 @@ def _announce(store: "Store", at: str, read_only: bool, password: bool, local: b
         )
 
 
-# -- serving ---------------------------------------------------------------------------------
-
-
 if __name__ == "__main__":
     cli.main(dashboard)

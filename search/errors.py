@@ -15,6 +15,7 @@ SearchError                  exit status 1
 │   └── DataUnavailable
 ├── LanesExhausted               the caller halves the lanes and goes on
 ├── Unmeasured                   the caller does what needs no measuring
+├── NoRoom                       it is the temporary folder's
 ├── ModelError                   costs a trial; before a study's first trial it is a ModelRefused
 ├── StoreError
 │   ├── StoreGone
@@ -37,7 +38,9 @@ def one_line(message: object, longest: int = LONGEST_LINE) -> str:
     """Return what somebody else said as `printable` does, without its middle if it is long."""
     try:
         shown = printable(str(message))
-    except Exception:  # an exception of a user's own may be unable to say anything
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException:  # an exception of a user's own may be unable to say anything
         shown = "it cannot be said what"
     if len(shown) <= longest:
         return shown
@@ -55,6 +58,16 @@ def printable(text: str) -> str:
         text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = " ".join(text.split())
     return text if text.isprintable() else _escaped(text)
+
+
+def spelled(value: object) -> str:
+    """Return what Python writes for a value of a user's, or else what kind of thing it is."""
+    try:
+        return repr(value)
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException:  # a number of more than 4,300 digits, say, or an object that is broken
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 def reason_of(error: BaseException, longest: int = REASON) -> str:
@@ -140,6 +153,10 @@ class DataCorrupt(DataError, UsageError):
 
 class LanesExhausted(SearchError):
     """The device's memory does not hold that many lanes; use fewer."""
+
+
+class NoRoom(SearchError):
+    """The temporary folder cannot be used."""
 
 
 class Unmeasured(SearchError):

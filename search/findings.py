@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(help="Compare the arms of an experiment: scores, steps, seconds and gradients.")
 @cli.study_options()
+@cli.format_option
 @click.option("--by", multiple=True, metavar="NAME", help="Tell arms apart by this; repeatable.")
 @click.option(
     "--reach",

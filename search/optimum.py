@@ -8,15 +8,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli import DEFAULT_STORAGE, Options, check_backend
+from search.cli import DEFAULT_STORAGE, MOST_LANES, MOST_WORKERS, TRAINERS, Options, is_time
 from search.errors import UsageError
+from search.keras_home import check_backend
 from search.study.files import being_read
+from search.study.learned import Learned
 from search.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from search.proof.predictor import Predictor
     from search.result.result import Result
     from search.service.session import Session
-
-TRAINERS = ("auto", "lanes", "fit")
 
 
 def optimize(
@@ -125,12 +124,19 @@ def optimize(
 def _check(trainer: str, lanes: int | None, workers: int | None, timeout: float | None) -> None:
     if trainer not in TRAINERS:
         raise UsageError(f"trainer is {trainer!r}; it must be one of {', '.join(TRAINERS)}")
-    for what, value, least in (("lanes", lanes, 1), ("workers", workers, 0)):
+    for what, value, least, most in (
+        ("lanes", lanes, 1, MOST_LANES),
+        ("workers", workers, 0, MOST_WORKERS),
+    ):
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (whole and value >= least):
-            raise UsageError(f"{what} is {value!r}; give a whole number from {least} upwards")
-    if timeout is not None and not timeout >= 0:
-        raise UsageError(f"timeout is {timeout!r}; give a number of seconds")
+        if value is not None and not (whole and least <= value <= most):
+            raise UsageError(
+                f"{what} is {value!r}; give a whole number from {least} to {most:,}, or None"
+            )
+    if timeout is not None and not is_time(timeout):
+        raise UsageError(
+            f"timeout is {timeout!r}; give a number of seconds from 0 upwards, or None"
+        )
 
 
 def _file_of(study: StudySpec) -> str:
@@ -167,17 +173,17 @@ class Optimum:
         result: everything that the report says.
         folder: of the report.
         content: the winner's model, as a ``.keras`` file; None where nothing is proven.
-        frozen: what the study was created with.
+        learned: from what, as the study was created with it.
 
     """
 
     def __init__(
-        self, result: "Result", folder: Path, content: bytes | None, frozen: Mapping[str, Any]
+        self, result: "Result", folder: Path, content: bytes | None, learned: Learned
     ) -> None:
         self._result = result
         self._folder = folder
         self._content = content
-        self._frozen = frozen
+        self._learned = learned
 
     @property
     def config(self) -> dict[str, Any] | None:
@@ -290,7 +296,7 @@ class Optimum:
         with hushed():
             from search.proof.predictor import Predictor
 
-        return Predictor.of(self._content, self._frozen)
+        return Predictor.of(self._content, self._learned)
 
     def __str__(self) -> str:
         from search.result.words import sentences
@@ -316,6 +322,4 @@ class Optimum:
 
 
 def _optimum(session: "Session", result: "Result") -> Optimum:
-    stored = session.leases.stored()
-    assert stored is not None, "the study was created"
-    return Optimum(result, session.out, session.ledger.kept_model(), stored.frozen)
+    return Optimum(result, session.out, session.ledger.kept_model(), session.learned)

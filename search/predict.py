@@ -1,7 +1,11 @@
 """``python -m search.predict``: what a study's winner says of new rows."""
 
+import errno
 import io
+import math
+import os
 import sys
+import time
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import chain
@@ -11,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from search import cli
-from search.errors import DataCorrupt, DataNotFound, UsageError, reason_of
+from search.errors import DataCorrupt, UsageError, printable, reason_of
 from search.study.table import Table, is_table
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS_AT_A_TIME = 10_000  # memory does not grow with the file
+LOOK_SECONDS = 0.1  # between two looks for the reader of a pipe
 
 
 @click.command(help="Write what a study's winner says of the rows of a table, or of an .npy file.")
@@ -76,8 +81,9 @@ def _of_table(
 def _of_arrays(path: Path) -> "Generator[NDArray[np.generic]]":
     import numpy as np
 
-    if not path.is_file():
-        raise DataNotFound(f"there is no data file {path}")
+    from search.data.files import check_there
+
+    check_there(path)
     try:
         x = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -103,10 +109,30 @@ def _opened(out: Path | None) -> Iterator[IO[str]]:
     try:
         # A device or a pipe is written to; put in its place, a file would be the end of it.
         there = out.exists() and not out.is_file() and not out.is_dir()
-        with out.open("wb") if there else in_its_place(out) as file:
+        with _written_to(out) if there else in_its_place(out) as file:
             yield io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror or error}") from error
+
+
+def _written_to(out: Path) -> IO[bytes]:
+    """Open a device or a pipe, whose reader is waited for."""
+    from search.store.timing import Timing
+
+    began, silence = time.monotonic(), Timing.from_environment().silence
+    while True:
+        try:
+            descriptor = os.open(out, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not out.is_fifo():
+                raise
+            if time.monotonic() - began >= silence:
+                click.echo(f"Nobody reads {printable(str(out))}; waiting for it.", err=True)
+                silence = math.inf
+            time.sleep(LOOK_SECONDS)
+        else:
+            os.set_blocking(descriptor, True)
+            return os.fdopen(descriptor, "wb")
 
 
 if __name__ == "__main__":

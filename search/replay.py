@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,6 +43,7 @@ class Comparison:
 
 @click.command(help="Train a trial again and say whether its score is the same.")
 @cli.study_options()
+@cli.format_option
 @click.option("--trial", "number", type=click.IntRange(0), required=True, help="Its number.")
 def replay(number: int, **arguments: Any) -> int:
     """Replay a trial; return the exit status: 0 the same, 1 not."""
@@ -78,7 +80,8 @@ def _compare(session: "Session", trial: "FrozenTrial") -> Comparison:
     from search.trainers.contract import TrainerLabel
 
     label = TrainerLabel.parse(trial.user_attrs[TRAINER])
-    trainer = session.trainer(label.kind, label.lanes)
+    say = partial(click.echo, err=True)
+    trainer = session.trainer(label.kind, label.lanes, say, width=label.width)
     config = session.spec.search_space.config(trial.params)
     trainer.start(0, session.spec.recipe(config), trial.user_attrs[SEED])
     recorded = dict(sorted(trial.intermediate_values.items()))

@@ -9,6 +9,7 @@ from search import cli
 
 @click.command(help="Write a study's report again from the store.")
 @cli.study_options()
+@cli.format_option
 def report(**arguments: Any) -> int:
     """Write the report; return the exit status, 1 if a part of it cannot be made."""
     options = cli.take_options(arguments)

@@ -28,6 +28,8 @@ TOLD = {
 
 @click.command(help="Search for the best configuration, confirm it and write the report.")
 @cli.study_options(default="the study for tables, with --data")
+@cli.format_option
+@cli.quiet_option
 @click.option("--data", metavar="FILE", help="A CSV or Parquet file; --label says what is learned.")
 @click.option("--label", metavar="COLUMN", help="The column of --data that is learned.")
 @click.option(
@@ -95,9 +97,9 @@ TOLD = {
 @click.option("--no-confirm", is_flag=True, help="Only search; nothing is proven.")
 @click.option(
     "--workers",
-    type=click.IntRange(0, 1024),
+    type=click.IntRange(0, cli.MOST_WORKERS),
     metavar="N",
-    help="Local worker processes; 0 only follows. [default: one for each GPU]",
+    help="Local worker processes; 0 only follows. [default: one for each of several GPUs]",
 )
 @cli.trainer_option
 @cli.lanes_option
@@ -117,7 +119,7 @@ def run(
     told = {name: value for name in TOLD if (value := arguments.pop(name)) not in (None, ())}
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
-    from search.service import machine
+    from search import machine
     from search.service.progress import progress_of
     from search.service.session import Session
     from search.service.shift import Plan, Shift

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search import cli
-from search.errors import printable
+from search.errors import REASON, one_line
 from search.result.state import State
 from search.result.wording import clock, describe
 
@@ -153,7 +153,8 @@ def as_text(status: Status) -> str:
     lines.append(f"workers: {len(status.workers)} at work, {status.former} gone")
     for worker in status.workers:
         lines.append(
-            f"  {printable(worker.identity)}: {printable(worker.device or 'starting')}, "
+            f"  {one_line(worker.identity, REASON)}: "
+            f"{one_line(worker.device or 'starting', REASON)}, "
             f"lanes {worker.lanes or 0}, "
             f"last beat {worker.silence:.0f} s ago, {worker.done} trials, "
             f"{pace(worker):.0f} an hour"
@@ -162,7 +163,7 @@ def as_text(status: Status) -> str:
         times = "once" if status.openings == 1 else f"{status.openings} times"
         lines.append(f"test split: opened {times}")
     for reason, count in status.failures.items():
-        lines.append(f"failed {count} x: {printable(reason)}")
+        lines.append(f"failed {count} x: {one_line(reason, REASON)}")
     return "\n".join(lines)
 
 
@@ -172,6 +173,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 @click.command(help="Say how far a study is, and who works on it.")
 @cli.study_options()
+@cli.format_option
 @click.option("--follow", is_flag=True, help="Say it again and again until the study is done.")
 def status(follow: bool, **arguments: Any) -> int:
     """Print the status; return the exit status."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(help="Work on a study, or on every study of a store, until its budget is met.")
 @cli.study_options(default="every study of the store")
+@cli.quiet_option
 @click.option("--wait", is_flag=True, help="Then wait for more trials, or for further studies.")
 @click.option("--no-confirm", is_flag=True, help="Only search; leave the proof to others.")
 @cli.trainer_option

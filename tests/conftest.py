@@ -4,9 +4,11 @@ import gc
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -217,3 +219,27 @@ def store(url: str) -> Iterator[Store]:
     store = Store(url, create=True)
     yield store
     store.close()
+
+
+@contextmanager
+def _disk(place: Path, size: str) -> Iterator[Path]:
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a disk of its own needs more rights")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of four megabytes, of this test alone."""
+    with _disk(tmp_path / "disk", "4m") as disk:
+        yield disk
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk on which nothing but a few small files finds room."""
+    with _disk(tmp_path / "small", "16k") as disk:
+        yield disk

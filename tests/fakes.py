@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from search.study.metric import ACCURACY
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
@@ -82,10 +83,10 @@ class ScriptedTrainer:
         assert lane in range(self.lanes), f"there is no lane {lane}"
         assert lane not in self._running, f"lane {lane} is not free"
         self._at_start(recipe, seed)
-        course = Course(recipe.training)
+        course = Course(recipe.training, ACCURACY)
         if checkpoint is not None:
             checkpoint.check("scripted", [])
-            course = Course(recipe.training, checkpoint.curve)
+            course = Course(recipe.training, ACCURACY, checkpoint.curve)
         self._running[lane] = (recipe, seed, course)
         self.started.append((lane, recipe, seed))
 

@@ -12,6 +12,7 @@ from search.service.progress import Lines
 from search.service.report import Report
 from search.service.session import Session
 from search.service.shift import Plan, Shift
+from search.study.metric import ACCURACY
 from tests.fakes import ScriptedTrainer
 
 SEEDS = (10, 11, 12)
@@ -31,7 +32,7 @@ def finished(folder: Path, trials: int = 6) -> Session:
     """Search as `search.run --study blobs` does, with a script in place of the training."""
     session = Session(options_in(folder), {"trials": trials}, create=True)
     session.trainer = lambda *_: ScriptedTrainer(2)  # type: ignore[method-assign]
-    Shift(session, Plan(confirm=False), Lines(Console(quiet=True))).work()
+    Shift(session, Plan(confirm=False), Lines(Console(quiet=True), ACCURACY)).work()
     return session
 
 

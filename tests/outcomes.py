@@ -7,9 +7,11 @@ from search.proof.interval import Interval
 from search.proof.proof import Proof, Run
 from search.result.result import Result, TrialRow
 from search.result.state import State
+from search.study.metric import ACCURACY
 from search.study.mlp import MLP
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.task import Task
 from search.study.training import Training
 
 SPEC = StudySpec(
@@ -73,6 +75,8 @@ UNCONFIRMED = Result(
     name="mine",
     spec=SPEC,
     command="python -m search.run --study study --name mine",
+    task=Task.CLASSIFICATION,
+    metric=ACCURACY,
     budget=6,
     trials=ROWS,
     proof=None,

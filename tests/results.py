@@ -15,9 +15,11 @@ from search.proof.proof import Proof, Run
 from search.result.result import Result, TrialRow
 from search.result.state import State
 from search.service.importances import importances
+from search.study.metric import ACCURACY
 from search.study.mlp import MLP
 from search.study.space import Config, off_or
 from search.study.spec import StudySpec
+from search.study.task import Task
 from search.study.training import Training
 
 SPACE = {
@@ -109,6 +111,8 @@ FULL = Result(
     name="mine",
     spec=spec(SPACE),
     command="python -m search.run --study study --name mine",
+    task=Task.CLASSIFICATION,
+    metric=ACCURACY,
     budget=12,
     trials=tuple(map(row, range(12))),
     proof=PROOF,

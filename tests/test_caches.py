@@ -75,6 +75,14 @@ def test_other_flags_have_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch)
     assert cache_folder() != before
 
 
+def test_what_another_backend_measures_is_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = set()
+    for backend in ("tensorflow", "jax"):
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+        folders.add(cache_folder())
+    assert len(folders) == 2
+
+
 def test_a_program_is_found_by_the_next_process() -> None:
     compile_one()
     assert found() == {"one.pb": PROGRAM}

@@ -1,7 +1,6 @@
 """What launches the service keeps its specifications, calls our commands, holds no password."""
 
 import contextlib
-import importlib
 import json
 import os
 import re
@@ -27,6 +26,7 @@ from click.testing import CliRunner
 from sqlalchemy.engine import make_url
 
 from search.__main__ import COMMANDS
+from tests.command_lines import ours, parse
 from tests.simulated import Simulation
 
 ROOT = Path(__file__).parents[1]
@@ -171,32 +171,14 @@ def lines() -> Iterator[tuple[str, list[str]]]:
     for name, container in CONTAINERS.items():
         yield name, [*container.get("command", []), *container.get("args", [])]
     yield "slurm", slurm_line()
-    shown = (ROOT / "docs/deploy.md").read_text()
-    for number, line in enumerate(re.findall(r"^ {4}.*(python -m .*)$", shown, re.MULTILINE)):
-        yield f"docs {number}", shlex.split(line)
-
-
-def ours(words: list[str]) -> bool:
-    return words[:2] == ["python", "-m"] and words[2].startswith("search")
 
 
 LINES = {name: words for name, words in lines() if ours(words)}
 
 
-def parse(words: list[str]) -> click.Context:
-    """Have a command parse its line, as it does when it is called."""
-    _python, _m, module, *arguments = words
-    imported = importlib.import_module(module)
-    if hasattr(imported, "__path__"):
-        imported = importlib.import_module(f"{module}.__main__")
-    found = vars(imported).values()
-    (command,) = [one for one in found if isinstance(one, click.Command)]
-    return command.make_context(module, arguments)
-
-
 def test_the_command_lines_are_found() -> None:
     assert LINES.keys() >= {
-        *("compose workers", "compose dashboard", "compose run", "slurm", "docs 0"),
+        *("compose workers", "compose dashboard", "compose run", "slurm"),
         *("Job/search-workers/worker", "Deployment/search-dashboard/dashboard"),
     }
 

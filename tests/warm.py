@@ -17,6 +17,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -176,6 +177,7 @@ def _become(command: _Command) -> None:
     sys.argv[:] = [kind, *words]
     importlib.invalidate_caches()
     sys.modules["numpy"].random.seed()
+    tempfile.tempdir = None  # which was found in another environment
     if kind == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:

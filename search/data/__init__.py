@@ -35,12 +35,13 @@ from search.data.blobs import Blobs
 from search.data.catalog import PUBLISHED
 from search.data.content import in_files as in_files
 from search.data.content import keep_files as keep_files
+from search.data.files import leads_to_file, path_of
 from search.data.formats import TEST, TRAIN, VALIDATION, WEIGHTS, Arrays
 from search.data.own import RAW, OwnFile, place
 from search.data.sources import Found, Published, obtain
 from search.data.splits import Dataset as Dataset
 from search.data.splits import Split as Split
-from search.errors import DataCorrupt, DataNotFound
+from search.errors import DataCorrupt, DataNotFound, one_line
 from search.study.table import Table
 from search.study.task import Label, Task
 
@@ -125,7 +126,7 @@ def load(
 def _told(dataset: Dataset) -> Dataset:
     """Tell what the user had better know of the data."""
     for note in dataset.notes:
-        _logger.warning("%s: %s", dataset.name, note)
+        _logger.warning("%s", one_line(f"{dataset.name}: {note}"))  # it has names from the file
     return dataset
 
 
@@ -248,12 +249,12 @@ def _place(name: str, data_dir: Path | None, beside: Path | None) -> str:
     """Return the path of a user's own file: of the working directory, or beside the study."""
     if not name.endswith(OWN) or data_dir is not None or beside is None:
         return name
-    return name if Path(name).expanduser().is_file() else str(place(name, None, beside))
+    return name if leads_to_file(path_of(name)) else str(place(name, None, beside))
 
 
 def _find(name: str, data_dir: Path | None) -> _Data:
     if name.endswith(OWN):
-        return OwnFile((data_dir or Path()) / Path(name).expanduser())
+        return OwnFile((data_dir or Path()) / path_of(name))
     if name == "blobs":
         return Blobs()
     if name in PUBLISHED:

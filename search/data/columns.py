@@ -332,7 +332,7 @@ def _level(value: Any, numbers: str) -> str:
     return str(int(value) if whole else value)
 
 
-def spelled(texts: NDArray[Any], values: pd.Series, words: Sequence[str]) -> NDArray[Any]:
+def as_learned(texts: NDArray[Any], values: pd.Series, words: Sequence[str]) -> NDArray[Any]:
     """Return texts, those of numbers and truth values as training had them written.
 
     Where a file has numbers alone, 007, 1.0 and TRUE are no text any more as they were beside a

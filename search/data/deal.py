@@ -24,7 +24,7 @@ from search.study.table import Table
 Places = NDArray[np.int64]
 SHUFFLE = 0  # its seed, which is always the same
 DEALS = 10  # of groups, of which the one is taken that comes nearest to the share asked for
-FEWEST_OF_A_CLASS = 4  # rows; a class with fewer is not dealt to all splits but trained on
+FEWEST_OF_A_CLASS = 4  # rows; classes with fewer are dealt together, as if they were one
 
 
 class Part(StrEnum):
@@ -45,7 +45,7 @@ def deal(
         spec: what the study says of it.
         shares: what each split is to have of the rows that the ones before it have left.
         classes: whether the label holds classes; then the splits have them in equal shares, as far
-            as whole rows allow.
+            as whole rows allow, and one row of each class at least is trained on.
 
     Returns:
         The rows that are left for training, and those of each split; in the order of the table.
@@ -55,6 +55,10 @@ def deal(
 
     """
     rest = np.arange(len(frame))
+    rare = np.zeros(len(frame), np.bool_)
+    if classes:
+        codes = pd.factorize(frame[spec.label])[0]
+        rare = np.bincount(codes)[codes] < FEWEST_OF_A_CLASS
     dealt = {}
     for part, share in shares.items():
         if spec.time is not None:
@@ -64,7 +68,7 @@ def deal(
             chosen = _groups(frame[spec.group].iloc[rest], labels, share, spec.group, part)
         else:
             labels = frame[spec.label].iloc[rest] if classes else None
-            chosen = _shuffled(len(rest), labels, share)
+            chosen = _shuffled(len(rest), labels, rare[rest], share)
         if len(chosen) < 2 or len(rest) - len(chosen) < 2:
             if spec.time is not None and 2 <= round(share * len(rest)) <= len(rest) - 2:
                 moments = frame[spec.time].iloc[rest].nunique()
@@ -81,25 +85,44 @@ def deal(
     return rest, dealt
 
 
-def _shuffled(rows: int, labels: pd.Series | None, share: float) -> Places:
-    """Return rows by chance; of each class the same share, but for the rarest ones."""
+def _shuffled(rows: int, labels: pd.Series | None, rare: NDArray[np.bool_], share: float) -> Places:
+    """Return rows by chance: the same share of each class, and of all that are rare together.
+
+    Args:
+        rows: how many there are.
+        labels: of these rows; None of a regression.
+        rare: which of them are of a rare class.
+        share: of them that is wanted.
+
+    """
     from sklearn.model_selection import train_test_split
 
     count = max(2, round(share * rows))
-    eligible, codes = np.arange(rows), None
+    eligible, codes, few = np.arange(rows), None, np.empty(0, np.int64)
     if labels is not None:
         codes = pd.factorize(labels)[0]
-        eligible = np.flatnonzero(np.bincount(codes)[codes] >= FEWEST_OF_A_CLASS)
+        spare = _spare(codes, np.flatnonzero(rare))
+        eligible = np.flatnonzero((np.bincount(codes)[codes] >= FEWEST_OF_A_CLASS) & ~rare)
+        few = spare[: round(share * np.count_nonzero(rare)) if len(eligible) else count]
+        count -= len(few)
+        if count < 1 or not len(eligible):
+            return np.sort(few)
         kinds = len(np.unique(codes[eligible]))
-        if count > len(eligible) - kinds:
-            eligible, codes = np.arange(rows), None
-        elif count < kinds:
-            codes = None  # fewer places than classes
+        if not kinds <= count <= len(eligible) - kinds:  # fewer places than classes
+            eligible, codes = np.setdiff1d(np.append(np.flatnonzero(~rare), spare), few), None
     if count >= len(eligible):
         return np.arange(rows)
     stratify = None if codes is None else codes[eligible]
     _, chosen = train_test_split(eligible, test_size=count, random_state=SHUFFLE, stratify=stratify)
-    return np.sort(chosen)
+    return np.sort(np.append(chosen, few))
+
+
+def _spare(codes: Places, rare: Places) -> Places:
+    """Return the rows of rare classes by chance, but for one of each, which is trained on."""
+    shuffled = np.random.RandomState(SHUFFLE).permutation(rare)
+    _, firsts = np.unique(codes[shuffled], return_index=True)
+    spare: Places = np.delete(shuffled, firsts)
+    return spare
 
 
 def _groups(

@@ -12,7 +12,8 @@ from search.data.advice import left_to_say
 from search.data.cells import check_names, checked
 from search.data.csv_file import CSVFile
 from search.data.encodings import FALLBACK
-from search.errors import DataCorrupt, DataNotFound, reason_of
+from search.data.files import check_there
+from search.errors import DataCorrupt, reason_of
 
 OF_ONE_FILE = ("nrows", "usecols", "skipfooter")  # said of the rows that were learned from
 ASSUMED = "assumed"  # of a frame's attrs: the encoding that was assumed, and text that is of it
@@ -44,8 +45,7 @@ def read_frame(
         DataCorrupt: it is no table, or has numbers that may be a thousand times as large.
 
     """
-    if not path.is_file():
-        raise DataNotFound(f"there is no data file {path}")
+    check_there(path)
     found: dict[str, Any] = {}
     with _refusing(path):
         if path.suffix.lower() == ".parquet":
@@ -93,8 +93,7 @@ def pieces(
         DataCorrupt: it is no table, or has no rows.
 
     """
-    if not path.is_file():
-        raise DataNotFound(f"there is no data file {path}")
+    check_there(path)
     if path.suffix.lower() == ".parquet":
         import pyarrow.parquet
 

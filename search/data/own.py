@@ -15,6 +15,7 @@ import psutil
 
 from search.data.answers import Answers, unlearnable
 from search.data.extent import FAR, Extent
+from search.data.files import check_there, leads_to_file, path_of
 from search.data.formats import (
     KEYS,
     TEST,
@@ -51,8 +52,7 @@ class OwnFile:
 
     @cached_property
     def _headers(self) -> Mapping[str, Header]:
-        if not self.path.is_file():
-            raise DataNotFound(f"there is no data file {self.path}")
+        check_there(self.path)
         names = set(npz_names(self.path))
         keys = [*KEYS, *(VALIDATION if set(VALIDATION) <= names else ())]
         keys += [weight for x, weight in WEIGHTS.items() if x in keys and weight in names]
@@ -326,13 +326,12 @@ def place(source: str, data_dir: Path | None, beside: Path | None) -> Path:
         DataNotFound: it is nowhere.
 
     """
-    path = (data_dir or Path()) / Path(source).expanduser()
-    if path.is_file():
+    path = (data_dir or Path()) / path_of(source)
+    if data_dir is not None or beside is None or leads_to_file(path):
+        check_there(path)
         return path
-    if data_dir is None and beside is not None:
-        if (beside / path).is_file():
-            return beside / path
+    if not leads_to_file(beside / path):
         raise DataNotFound(
             f"there is no data file {path}, neither here nor in {beside}, beside the study"
         )
-    raise DataNotFound(f"there is no data file {path}")
+    return beside / path

@@ -7,7 +7,6 @@ is a record, `Published`; a way to get one is a `Source` in it. Each source has 
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,8 @@ from search.data.formats import Arrays, check_file, combine, read_file, read_npz
 from search.data.forms import Form
 from search.data.transports import Told, Transport
 from search.errors import DataCorrupt, DataError, DataUnavailable
+from search.keras_home import keras_folder
+from search.scratch import scratch
 from search.study.task import Task
 
 _logger = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ def obtain(
     Raises:
         DataUnavailable: the folder lacks a file, or neither a cache nor a source has the data.
         DataCorrupt: a file in the folder is not the original.
+        NoRoom: the temporary folder does not hold what is fetched.
 
     """
     keys = tuple(keys)
@@ -184,18 +186,13 @@ def _verified(dataset: Published, parts: Arrays, path: Path) -> Arrays:
     return parts
 
 
-def _keras_folder() -> Path:
-    home = os.environ.get("KERAS_HOME")
-    return (Path(home) if home else Path.home() / ".keras") / "datasets"
-
-
 def _keras_path(dataset: Published) -> Path:
-    return _keras_folder() / dataset.keras
+    return keras_folder() / "datasets" / dataset.keras
 
 
 def _cache_path(dataset: Published) -> Path:
     # Not Keras' own file: Keras checks that one's bytes, and would fetch it again.
-    return _keras_folder() / "search" / f"{dataset.name}.npz"
+    return keras_folder() / "datasets" / "search" / f"{dataset.name}.npz"
 
 
 def _from_cache(
@@ -254,9 +251,9 @@ def _from_sources(dataset: Published) -> tuple[Arrays, str]:
 
 def _from_source(dataset: Published, source: Source) -> Arrays:
     text = f"fetching {dataset.name} from {source.name}"
-    with tempfile.TemporaryDirectory() as scratch, _announced(text) as report:
+    with scratch("data sets that are fetched") as folder, _announced(text) as report:
         try:
-            brought = source.transport.fetch(Path(scratch), report)
+            brought = source.transport.fetch(folder, report)
             source.check(brought)
             if source.read is not None:
                 return _verified(dataset, source.read(brought), brought)
@@ -264,7 +261,7 @@ def _from_source(dataset: Published, source: Source) -> Arrays:
                 raise DataUnavailable(f"it lacks {', '.join(missing)}")
             return _from_folder(dataset, dataset.originals, brought)
         except DataCorrupt as error:
-            raise DataCorrupt(str(error).replace(f"{scratch}/", "")) from error
+            raise DataCorrupt(str(error).replace(f"{folder}/", "")) from error
 
 
 @contextmanager

@@ -16,6 +16,15 @@ if TYPE_CHECKING:  # pandas takes its time
     from search.data.encoding import Encoding, Values
 
 
+def some_of(examples: int, most: int) -> NDArray[np.int64]:
+    """Return which examples stand for all: so many at most, always the same, in their order.
+
+    They are drawn by chance, since the first of a table that is sorted are all alike, and so may be
+    those at equal distances of one that repeats.
+    """
+    return np.sort(np.random.RandomState(0).permutation(examples)[:most])
+
+
 Given: TypeAlias = "NDArray[Any] | Values"  # what a finished model takes
 
 
@@ -27,6 +36,8 @@ class Split:
     y: NDArray[Any]  # [example] class numbers from 0, int64; or targets in their unit, float64
     weight: Weights | None = None  # [example] float32, how much each counts; None = all as much
     columns: "Values | None" = None  # of a table, what x was made of, by column
+    # [example] from 0, of the test split: those of one group depend on each other. None = none do.
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -53,10 +64,10 @@ class Split:
 
     def take(self, examples: NDArray[np.integer[Any]]) -> "Split":
         """Return a copy of some examples."""
-        rows = self.rows(examples)
-        weight = self.whole.weight
-        own = None if weight is None else weight[rows]
-        return Split(self.whole.x[rows], self.whole.y[rows], weight=own)
+        rows, whole = self.rows(examples), self.whole
+        columns = whole.columns and {name: one[rows] for name, one in whole.columns.items()}
+        own = None if whole.weight is None else whole.weight[rows]
+        return Split(whole.x[rows], whole.y[rows], own, columns)
 
 
 class Around(Split):

@@ -32,6 +32,7 @@ from search.errors import DataCorrupt
 from search.study.table import Column, ColumnKind, Table, TableSource
 from search.study.task import Task
 
+FEW_GROUPS = 20  # of the test rows, below which intervals hold less than they say
 PURPOSES = {
     "group": "it tells the groups that stay together",
     "time": "the splits follow it; columns may say that it is learned from, too",
@@ -219,8 +220,9 @@ class Opened:
     def _split(self, part: Part, features: Features, values: Values) -> Split:
         frame = self._frames[part]
         y = self.answers.of_values(self._label_of(part), labels_of(frame[self.spec.label]))
-        weight = None if part == Part.TEST else self._weights(frame)
-        return Split(features, y, weight, values)
+        if part is Part.TEST:
+            return Split(features, y, columns=values, groups=_codes(frame, self.spec.group))
+        return Split(features, y, self._weights(frame), values)
 
     def _weights(self, frame: pd.DataFrame) -> NDArray[np.float32] | None:
         """Return how much rows count in training; all that may be seen is trained on in folds."""
@@ -259,6 +261,12 @@ class Opened:
         )
         for part, split in ((Part.TRAIN, train), (Part.VALIDATION, validation), (Part.TEST, test)):
             self.answers.check_split(self._label_of(part), split.y, trained=part is Part.TRAIN)
+        if test.groups is not None and test.groups.max() == 0:
+            raise DataCorrupt(
+                f"the test rows are of one {self.spec.group} alone, which cannot tell how far "
+                "others differ from it; supply more of them, a larger share as test, or test rows "
+                "of their own, or leave out group"
+            )
         labels = self.answers.labels
         return Dataset(
             name=self.name,
@@ -279,9 +287,7 @@ class Opened:
     @property
     def _groups(self) -> NDArray[np.int64] | None:
         """The groups of all rows that may be seen."""
-        if self.spec.group is None:
-            return None
-        return pd.factorize(self._seen[self.spec.group], use_na_sentinel=False)[0].astype(np.int64)
+        return _codes(self._seen, self.spec.group)
 
     def test(self, encoding: Encoding) -> Split:
         """Return the test split."""
@@ -309,10 +315,28 @@ class Opened:
         yield from self.answers.alike()
         for part, split in ((Part.VALIDATION, validation), (Part.TEST, test)):
             yield from self.answers.alone(f"the {part} split", np.unique(split.y))
+        yield from self._untested(test)
         yield from self._torn_groups()
+        if test.groups is not None and (few := int(test.groups.max()) + 1) < FEW_GROUPS:
+            yield (
+                f"the test rows are of {few} different values of {self.spec.group}: so few say "
+                "little of others, and an interval of 95 % may hold but 85 where errors are scored"
+            )
         yield from self._in_time()
         yield from self._back_in_time()
         yield from hints(self.columns, train, validation, test)
+
+    def _untested(self, test: Split) -> Iterator[str]:
+        """Yield a line where there are classes that nothing is tested of."""
+        if missing := self.answers.missing(test.y):
+            rows = int(self._seen[self.spec.label].isin(missing).sum())
+            classes, them = "one class", "it"
+            if len(missing) > 1:
+                classes, them = f"{len(missing)} classes", "them"
+            yield (
+                f"there is no test row of {classes}, with {rows_in_words(rows)} to learn from: the "
+                f"score says nothing of {them}"
+            )
 
     def _torn_groups(self) -> Iterator[str]:
         """Yield what keeps groups from staying in one split, a line each."""
@@ -323,7 +347,14 @@ class Opened:
             yield f"{group} is missing in {rows_in_words(missing)}, which are one group together"
         before = set(self._frames[Part.TRAIN][group].dropna())
         for part in (Part.VALIDATION, Part.TEST):
-            its = set(self._frames[part].get(group, pd.Series()).dropna())
+            if group not in (frame := self._frames[part]):
+                if part is Part.TEST:
+                    yield (
+                        f"{group} is missing in the test table: its rows are taken to be "
+                        "independent, and the interval is too narrow if they are not"
+                    )
+                continue
+            its = set(frame[group].dropna())
             if both := len(its & before):
                 yield (
                     f"{both} of the {len(its)} groups of the {part} rows also stand in training: "
@@ -439,6 +470,13 @@ class Origin:
         return replace(
             dataset, train=splits[0], validation=splits[1], table=replace(self, encoding=encoding)
         )
+
+
+def _codes(frame: pd.DataFrame, group: str | None) -> NDArray[np.int64] | None:
+    """Return the group of each row, from 0, where the frame has groups; what is missing is one."""
+    if group is None or group not in frame:
+        return None
+    return pd.factorize(frame[group], use_na_sentinel=False)[0].astype(np.int64)
 
 
 def _of(part: Part) -> str:

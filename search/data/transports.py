@@ -4,6 +4,7 @@ A closed network answers at once, never, or stops half way. So nothing waits on 
 patience, and a program that runs too long is stopped together with its children.
 """
 
+import errno
 import os
 import queue
 import shutil
@@ -23,6 +24,10 @@ from urllib.error import URLError
 from search.data.formats import check_file
 from search.errors import DataUnavailable
 
+# Bytes of free room: with so little a program may well have found none, as it says; and with so
+# little it had none to say anything.
+_LITTLE, _NOTHING = 2**26, 2**20
+
 Told: TypeAlias = Callable[[int, int | None], None]  # bytes done; of how many, if known
 
 
@@ -34,6 +39,7 @@ class Transport(Protocol):
 
         Raises:
             DataUnavailable: it could not be had in time; the message is the reason alone.
+            OSError: the folder does not hold it.
 
         """
 
@@ -186,7 +192,7 @@ class Apt:
 
 
 def _brought(command: Sequence[str], folder: Path, pattern: str, limit: float) -> Path:
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile(dir=folder) as log:
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -205,10 +211,18 @@ def _brought(command: Sequence[str], folder: Path, pattern: str, limit: float) -
                 process.wait()
         log.seek(0)
         output = log.read().decode(errors="replace")
+    if status and _lacks_room(folder, output):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     files = list(folder.glob(pattern))
     if status or len(files) != 1:
         raise DataUnavailable(_complaint(output) or f"it brought no {pattern} file")
     return files[0]
+
+
+def _lacks_room(folder: Path, output: str) -> bool:
+    """Say whether a program failed for want of room there, and not in a cache of its own."""
+    said = os.strerror(errno.ENOSPC) in output or "ENOSPC" in output
+    return shutil.disk_usage(folder).free < (_LITTLE if said else _NOTHING)
 
 
 def _complaint(output: str) -> str:

@@ -1,8 +1,8 @@
-"""Gradient health: what was measured of a trial's layers, and what that says about the trial.
+"""Gradient health: what was measured of a trial's layers.
 
 A `Snapshot` holds the measures of every layer at one moment of a trial, a `Health` all snapshots
-of a trial, and `judge` puts into one sentence what they show. How the measures are measured is said
-in `search.health.measures`; here they are only numbers.
+of a trial. How the measures are measured is said in `search.health.measures`, and what they show
+`search.health.verdict` puts into a sentence; here they are only numbers.
 """
 
 import math
@@ -76,6 +76,11 @@ class Snapshot:
     # statistics and without, as the finished model does; NaN where it was not measured.
     training_loss: float = math.nan
     inference_loss: float = math.nan
+
+    @property
+    def moment(self) -> str:
+        """When in the trial it was, in words."""
+        return f"after epoch {self.epoch}" if self.epoch else "before the first step"
 
     @classmethod
     def of(

@@ -68,7 +68,7 @@ def judge(health: Health, thresholds: Thresholds | None = None) -> Verdict:
         return Verdict(Kind.HEALTHY, "No layer was measured.")
     latest = health.snapshots[-1]
     if not latest.finite:
-        reason = f"A weight, an output or a gradient is no longer finite {_when(latest)}."
+        reason = f"A weight, an output or a gradient is no longer finite {latest.moment}."
         return Verdict(Kind.DIVERGED, reason, hopeless=latest.epoch > 0)
     for rule in (_exploding, _dying, _vanishing, _saturated):
         if verdict := rule(latest, limits):
@@ -81,7 +81,7 @@ def judge(health: Health, thresholds: Thresholds | None = None) -> Verdict:
         return Verdict(
             Kind.CLIPPED,
             f"{said}, and what is left changes no layer by more than {layer.update_ratio:.1g} of "
-            f"its weights, layer {number}'s, {_when(latest)}.",
+            f"its weights, layer {number}'s, {latest.moment}.",
         )
     return Verdict(
         Kind.HEALTHY,
@@ -126,14 +126,14 @@ def _exploding(latest: Snapshot, limits: Thresholds) -> Verdict | None:
         return Verdict(
             Kind.EXPLODING,
             f"The gradient grows {_times(latest.decades)} from the last hidden layer to the first, "
-            f"{latest.slope:.2g} decades a layer, {_when(latest)}.",
+            f"{latest.slope:.2g} decades a layer, {latest.moment}.",
         )
     number, layer = _worst(latest.layers, "update_ratio")
     if layer.update_ratio >= limits.update_ratio:
         return Verdict(
             Kind.EXPLODING,
             f"A step is {layer.update_ratio:.3g} times as long as the weights of layer {number} "
-            f"{_when(latest)}.",
+            f"{latest.moment}.",
         )
     return None
 
@@ -145,7 +145,7 @@ def _dying(latest: Snapshot, limits: Thresholds) -> Verdict | None:
     return Verdict(
         Kind.DYING,
         f"{layer.dead:.0%} of the units of layer {number} give the same on every example and "
-        f"pass no gradient {_when(latest)}.",
+        f"pass no gradient {latest.moment}.",
         # Behind a layer without a living unit every example looks the same.
         hopeless=layer.dead == 1 and latest.epoch > 0,
     )
@@ -158,7 +158,7 @@ def _vanishing(latest: Snapshot, limits: Thresholds) -> Verdict | None:
     return Verdict(
         Kind.VANISHING,
         f"The gradient shrinks {_times(-latest.decades)} from the last hidden layer to the first, "
-        f"{-(latest.slope or 0):.2g} decades a layer, {_when(latest)}; a step changes the first "
+        f"{-(latest.slope or 0):.2g} decades a layer, {latest.moment}; a step changes the first "
         f"layer by {first:.1g} of its weights.",
         hopeless=first < limits.rounding and latest.epoch > 0,
     )
@@ -171,7 +171,7 @@ def _saturated(latest: Snapshot, limits: Thresholds) -> Verdict | None:
     return Verdict(
         Kind.SATURATED,
         f"{layer.saturated:.0%} of layer {number} lie on the flat part of the activation "
-        f"{_when(latest)}.",
+        f"{latest.moment}.",
     )
 
 
@@ -180,18 +180,14 @@ def _well(latest: Snapshot) -> str:
     saturated = _worst(latest.layers, "saturated")[1].saturated
     shares = f"at most {dead:.0%} of a layer's units are dead and {saturated:.0%} saturated"
     if latest.slope is None:
-        return f"{shares.capitalize()} {_when(latest)}."
+        return f"{shares.capitalize()} {latest.moment}."
     change = f"changes by a factor of {10**latest.decades:.2g}"
-    return f"Towards the first hidden layer the gradient {change}, {shares} {_when(latest)}."
+    return f"Towards the first hidden layer the gradient {change}, {shares} {latest.moment}."
 
 
 def _worst(layers: Sequence[LayerHealth], measure: str) -> tuple[int, LayerHealth]:
     """Return the layer in which a measure is largest, and its number from 1."""
     return max(enumerate(layers, 1), key=lambda pair: getattr(pair[1], measure))
-
-
-def _when(snapshot: Snapshot) -> str:
-    return f"after epoch {snapshot.epoch}" if snapshot.epoch else "before the first step"
 
 
 def _times(decades: float) -> str:

@@ -7,17 +7,18 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 
-from search.backend import accelerated, threads
+from search.backend import accelerated
 from search.caches import cache_folder
 from search.data.splits import Dataset
 from search.errors import LanesExhausted, Unmeasured
 from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
+from search.machine import threads
+from search.study.mlp import kernel_shapes
 
 WORTH = 1.1  # twice the lanes must train so many times as fast, or the trials only wait longer
 CERTAIN = 2  # lanes on as many cores; measuring one would cost more than it could gain
@@ -49,7 +50,7 @@ def calibrate(
 ) -> tuple[LanesTrainer, str]:
     """Choose what trains fastest, and say in one line what was chosen and why.
 
-    What was measured on this machine is remembered; see `search.backend.cache_folder`.
+    What was measured on this machine is remembered; see `search.caches.cache_folder`.
 
     Args:
         dataset: what will be trained on; a few steps of it are.
@@ -153,9 +154,9 @@ def _by_cores(
 
 def _operations(dataset: Dataset, structure: Structure) -> float:
     """Count the multiplications and additions of a step, as far as they are of products."""
-    sizes = (math.prod(dataset.input_shape), *structure.hidden, dataset.classes or 1)
-    weights = sum(before * units for before, units in pairwise(sizes))
-    return 6.0 * structure.batch_size * structure.pieces * weights
+    inputs, outputs = math.prod(dataset.input_shape), dataset.classes or 1
+    shapes = kernel_shapes(inputs, structure.hidden, structure.pieces, outputs)
+    return 6.0 * structure.batch_size * sum(map(math.prod, shapes))
 
 
 def _count(lanes: int) -> str:
@@ -209,8 +210,11 @@ def fitting(
     lanes: int,
     structures: float = 1,
     library: Library | None = None,
+    width: int | None = None,
 ) -> LanesTrainer:
     """Return a trainer with so many lanes, or with half as many as often as memory demands.
+
+    Its stacks have the width that is given, or that of `LanesTrainer` where there is none.
 
     Raises:
         LanesExhausted: memory does not hold one lane.
@@ -220,7 +224,7 @@ def fitting(
     while True:
         try:
             trainer = LanesTrainer(
-                dataset, structure, lanes, structures=structures, library=library
+                dataset, structure, lanes, width, structures=structures, library=library
             )
             if accelerated():
                 with contextlib.suppress(Unmeasured):

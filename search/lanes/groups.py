@@ -3,13 +3,13 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import pairwise
 
 from search.data.splits import Split
 from search.lanes.gates import Tensor
 from search.lanes.optimizers import rule_of
 from search.lanes.programs import Programs
 from search.lanes.structure import Structure
+from search.study.mlp import kernel_shapes
 from search.trainers.model import Problem
 
 KEPT = 32  # structures; their programs take memory, and a space of widths may have thousands
@@ -40,15 +40,15 @@ class Group:
         self.batch = min(structure.batch_size, examples)
         self.steps = examples // self.batch  # an incomplete last batch is left out
         inputs = math.prod(problem.input_shape)
-        *hidden, output = pairwise((inputs, *structure.hidden, problem.outputs))
-        self.kernel_shapes = [(before, structure.pieces * units) for before, units in hidden]
-        self.kernel_shapes.append(output)
+        self.kernel_shapes = kernel_shapes(
+            inputs, structure.hidden, structure.pieces, problem.outputs
+        )
         self._told = validated * problem.outputs
 
     @property
     def lane_bytes(self) -> int:
         """How much memory a lane takes, about."""
-        weights = sum(inputs * units for inputs, units in self.kernel_shapes)
+        weights = sum(map(math.prod, self.kernel_shapes))
         slots = rule_of(self.structure.optimizer, self.structure.nesterov)[1]
         # The current and the kept weights, the optimizer's arrays, the gradient, and a copy.
         return 4 * weights * (4 + slots) + 4 * self._told

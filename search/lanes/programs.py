@@ -8,7 +8,6 @@ from keras import ops, tree
 
 from search.backend import Program, rows
 from search.health import measures as probe
-from search.health.cadence import LOOK_BATCH
 from search.lanes import activations, limits, network, optimizers
 from search.lanes.gates import Gates, Tensor
 from search.lanes.losses import judged_batch
@@ -41,6 +40,7 @@ class Data(NamedTuple):
     validation_x: Tensor  # [example, input] raw
     validation_y: Tensor  # [example]
     validation_weight: Tensor | None  # [example], of the losses
+    few: Tensor  # [look] int32, the validation examples that health is looked at with
     # What is subtracted from raw inputs, their factor then, and what is added, each [] or [input],
     # by the setting "standardize".
     scalings: dict[str, tuple[Tensor, ...]]
@@ -127,8 +127,8 @@ def look_of(structure: Structure) -> Look:
     def look(state: LaneState, gates: Gates, place: Tensor, data: Data) -> Looked:
         state, gates = tree.map_structure(lambda stack: _part(stack, place, 1), (state, gates))
         (variables, statistics), slots, moment = state
-        batch = inputs(data.validation_x[:LOOK_BATCH], data)
-        answers = data.validation_y[None, :LOOK_BATCH]
+        batch = inputs(rows(data.validation_x, data.few), data)
+        answers = rows(data.validation_y, data.few)[None]
         logits, passes, _ = network.forward(variables, statistics, batch[None], gates, moment.step)
         loss, _, slope = judged_batch(logits, answers)
         finished, _, _ = judged_batch(network.infer(*state.current, batch, gates), answers)

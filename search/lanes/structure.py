@@ -51,7 +51,7 @@ class Structure:
             training.optimizer,
             training.nesterov and training.optimizer == "sgd",
             named_by(model, training),
-            model.maxout_pieces if model.activation == "maxout" else 1,
+            model.pieces,
             training.class_weight is not None,
         )
 

@@ -25,7 +25,7 @@ _SELU_SCALE = 1.0507009873554805
 # selu: Klambauer et al. 2017 (Self-Normalizing Neural Networks, equation 2).
 FAMILY = {
     "relu": (1.0, 0.0, 0.0),
-    "leaky_relu": (1.0, 0.0, 0.2),
+    "leaky_relu": (1.0, 0.0, math.nan),  # the trial's own
     "elu": (1.0, 1.0, 0.0),
     "selu": (_SELU_SCALE, _SELU_SCALE * 1.6732632423543772, 0.0),
 }

@@ -9,6 +9,7 @@ stack is as wide as a structure's equal share of the lanes, since a place withou
 much as any other, and a structure that happens to need more takes another stack of the same
 programs. On a CPU a network fills the matrix units by itself, and wider stacks only leave the
 caches; there each lane is a stack of its own, and as many are trained at a time as there are cores.
+Programs of another width may round otherwise, so the label names the width.
 """
 
 import math
@@ -21,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.backend import accelerated, free_memory, pool, put, to_numpy
-from search.data.splits import Dataset, Split
+from search.data.splits import Dataset, Split, some_of
 from search.errors import LanesExhausted, Unmeasured
-from search.health.cadence import Cadence, at_rungs
+from search.health.cadence import LOOK_BATCH, Cadence, at_powers_of_three
 from search.health.measures import quantiles
 from search.health.snapshot import Snapshot
 from search.lanes.gates import Gates, Tensor, gates_of
@@ -42,7 +43,7 @@ from search.trainers.model import Problem
 from search.trainers.outputs import softmax
 from search.trainers.weights import weights_for
 
-LANES = "lanes"  # of its checkpoints
+LANES = "lanes"
 
 
 @dataclass
@@ -84,14 +85,14 @@ class LanesTrainer:
         structure: Structure,
         lanes: int,
         width: int | None = None,
-        cadence: Cadence = at_rungs,
+        cadence: Cadence = at_powers_of_three,
         structures: float = 1,
         library: Library | None = None,
     ) -> None:
         self.lanes = lanes
-        self.label = TrainerLabel("lanes", lanes)
         share = max(1, math.ceil(lanes / structures))
         self.width = width or (share if accelerated() else 1)
+        self.label = TrainerLabel(LANES, lanes, self.width)
         self._dataset = dataset
         self._largest = structure
         self._cadence = cadence
@@ -107,6 +108,11 @@ class LanesTrainer:
             raise LanesExhausted(f"memory does not hold {lanes} lanes; use fewer")
         self._data = self._placed()
 
+    @property
+    def _kind(self) -> str:
+        """Of its checkpoints: a stack of another width may round otherwise."""
+        return LANES if self.width == 1 else f"{LANES} in stacks of {self.width}"
+
     def _placed(self) -> Data:
         """Return all that the programs need of the data, on the device."""
         train, validation = self._dataset.train.whole, self._dataset.validation
@@ -117,6 +123,7 @@ class LanesTrainer:
             _inputs(validation),
             put(self._problem.answers(validation)),
             None if weight is None else put(weight.astype(np.float32)),
+            put(some_of(len(validation), LOOK_BATCH).astype(np.int32)),
             {str(way): self._scaling(way) for way in (True, "feature", "unit", "auto")},
         )
 
@@ -172,10 +179,10 @@ class LanesTrainer:
         if checkpoint is None:
             kernels = self._kernels(recipe, seed, stack.group)
             stack.refill(place, kernels, _gates(recipe, seed))
-            course = Course(recipe.training, metric=self._problem.metric)
+            course = Course(recipe.training, self._problem.metric)
         else:
-            checkpoint.check(LANES, stack.shapes)
-            course = Course(recipe.training, checkpoint.curve, self._problem.metric)
+            checkpoint.check(self._kind, stack.shapes)
+            course = Course(recipe.training, self._problem.metric, checkpoint.curve)
             stack.restore(place, checkpoint.arrays, _gates(recipe, seed))
         self._trials[lane] = _Trial(recipe, seed, course, stack, place, weight)
 
@@ -273,7 +280,7 @@ class LanesTrainer:
     def checkpoint(self, lane: int) -> Checkpoint:
         """Return where the lane's trial stands."""
         trial = self._trials[lane]
-        return trial.course.checkpoint(LANES, trial.stack.read(trial.place))
+        return trial.course.checkpoint(self._kind, trial.stack.read(trial.place))
 
     def model(self, lane: int) -> keras.Model:
         """Return a new model of standard layers with the lane's kept weights."""
@@ -341,7 +348,7 @@ class LanesTrainer:
     def shrink(self, lanes: int) -> None:
         """Do with so many lanes from now on; only while all lanes are free."""
         assert not self._trials, "the lanes are not free"
-        self.lanes, self.label = lanes, TrainerLabel("lanes", lanes)
+        self.lanes, self.label = lanes, TrainerLabel(LANES, lanes, self.width)
 
 
 def _gates(recipe: Recipe, seed: int) -> Gates:

@@ -21,6 +21,7 @@ from search.result.columns import column_lines, what_columns_say
 from search.result.result import Result, TrialRow
 from search.result.wording import shown
 from search.result.words import commands, facts, openings, sentences, ways_to_end
+from search.study.checks import is_number
 from search.study.metric import amount
 
 TABLE_LIMIT = 2000  # trials in the page's table; trials.csv has them all
@@ -77,7 +78,7 @@ def page(result: Result) -> str:
         "column_lines": column_lines(result),
         "what_columns_say": what_columns_say(result),
         "columns": _columns(result),
-        "trials": [_cells(result, row, bool(judged)) for row in result.trials[-TABLE_LIMIT:]],
+        "trials": [_cells(result, row, judged) for row in result.trials[-TABLE_LIMIT:]],
         "commands": commands(result),
         "facts": facts(result),
         "openings": openings(result),
@@ -217,5 +218,4 @@ def _cells(result: Result, row: TrialRow, judged: bool) -> list[TrialCell]:
 
 
 def _key(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number else None
+    return value if is_number(value) else None

@@ -19,6 +19,7 @@ from search.result.factors import (
     CHANCE,
     ENOUGH_TRIALS,
     LEARNING_SAMPLERS,
+    TOO_FEW,
     Factor,
     Spread,
     even,
@@ -123,7 +124,7 @@ def _by(
 def _comparison(groups: Mapping[str, Sequence[TrialRow]], metric: Metric, when: str) -> str:
     medians = {label: _median(own) for label, own in groups.items() if len(own) >= ENOUGH_TRIALS}
     if len(medians) < 2:
-        return f"Too few trials to compare: fewer than two choices have {ENOUGH_TRIALS} or more."
+        return TOO_FEW
     best = max(medians, key=lambda label: medians[label])
     worst = min(medians, key=lambda label: medians[label])
     if len(set(medians.values())) == 1:

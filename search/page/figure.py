@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from search.health.verdict import Kind
 from search.result.result import TrialRow
 from search.result.wording import shown
 from search.study.metric import Metric
@@ -14,14 +15,14 @@ Trace: TypeAlias = Mapping[str, Any]
 
 # Each has a contrast of at least 3 to 1 to the page, light and dark.
 BLUE, ORANGE, GREY, GREEN = "#3b82f6", "#ea6a0a", "#8291a7", "#0d9a68"
-COLOURS = {
-    "healthy": GREEN,
-    "vanishing": BLUE,
-    "exploding": "#e5484d",
-    "dying units": "#a259e6",
-    "saturated": "#c98a04",
-    "clipped throughout": "#64809c",
-    "diverged": "#db2777",
+COLOURS: Mapping[str, str] = {
+    Kind.HEALTHY: GREEN,
+    Kind.VANISHING: BLUE,
+    Kind.EXPLODING: "#e5484d",
+    Kind.DYING: "#a259e6",
+    Kind.SATURATED: "#c98a04",
+    Kind.CLIPPED: "#64809c",
+    Kind.DIVERGED: "#db2777",
 }
 PALETTE = (BLUE, "#a259e6", GREEN, "#c98a04", "#db2777", "#0891b2")  # orange is the winner's
 

@@ -113,7 +113,7 @@ def _change(first: Snapshot) -> str:
         return ""
     return (
         f"The gradient's norm is {norms[0]:.2g} in the first layer and {norms[1]:.2g} in the "
-        f"output's, {_moment(first)}."
+        f"output's, {first.moment}."
     )
 
 
@@ -141,7 +141,7 @@ def _distributions(row: TrialRow, role: str, looks: Sequence[Snapshot]) -> Figur
         f"weights-{row.number}",
         role,
         f"How the output layer's weights are distributed. They lie between {first} "
-        f"{_moment(looks[0])}, and between {last} {_moment(looks[-1])}.",
+        f"{looks[0].moment}, and between {last} {looks[-1].moment}.",
         [
             {
                 "type": "heatmap",
@@ -181,10 +181,6 @@ def _shares(quantiles: Sequence[float], edges: Sequence[float]) -> list[float]:
     below = np.interp(edges, quantiles, np.linspace(0, 1, len(quantiles)))
     below[0] = 0.0  # but for the first edge, whose weights are the first bin's
     return list(map(float, np.diff(below)))
-
-
-def _moment(snapshot: Snapshot) -> str:
-    return f"after epoch {snapshot.epoch}" if snapshot.epoch else "before the first step"
 
 
 # -- self-normalisation ----------------------------------------------------------------------

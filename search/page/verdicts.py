@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from search.health.verdict import Kind
 from search.page.figure import COLOURS, GREY, Figure, plain
-from search.result.factors import ENOUGH_TRIALS, Factor, factors, judged, kinds, verdicts
+from search.result.factors import ENOUGH_TRIALS, TOO_FEW, Factor, factors, judged, kinds, verdicts
 from search.result.result import Result
 
 _PERCENT = ("0 %", "50 %", "100 %")
@@ -103,7 +103,7 @@ def _comparison(counts: dict[str, Counter[str]]) -> str:
         if counter.total() >= ENOUGH_TRIALS
     }
     if len(healthy) < 2:
-        return f"Too few trials to compare: fewer than two choices have {ENOUGH_TRIALS} or more."
+        return TOO_FEW
     if len(set(healthy.values())) == 1:
         return "No choice makes healthy gradients more or less frequent."
     best, worst = max(healthy, key=lambda x: healthy[x]), min(healthy, key=lambda x: healthy[x])

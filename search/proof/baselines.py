@@ -3,7 +3,7 @@
 They are fitted on the split that the network was trained on, and before the test split is opened,
 so that they know no more of it than the network does. Pictures are to them their pixels.
 
-- ``largest_class`` or ``mean``: always the same answer.
+- ``largest_class`` or ``mean``: always the same answer, by examples that count as in scores.
 - ``linear_model``: scikit-learn's `LogisticRegression` or `Ridge` on standardized inputs. Of
   `PENALTIES` the one is kept that scores best on the validation split.
 - ``gradient_boosted_trees``: scikit-learn's `HistGradientBoostingClassifier` or its regressor,
@@ -21,17 +21,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.splits import Dataset, Split, some_of
 from search.errors import SearchError, reason_of
 from search.proof.influence import Floats
 from search.study.formulas import Weights
-
-if TYPE_CHECKING:
-    from search.data.splits import Dataset, Split
 
 Answer: TypeAlias = Callable[[NDArray[Any]], Floats]
 
@@ -65,22 +64,29 @@ class Fitted:
     answer: Answer
 
 
-def fitted(dataset: "Dataset", weights: Weights | None) -> tuple[list[Fitted], dict[str, str]]:
+def fitted(dataset: Dataset, weights: Weights | None) -> tuple[list[Fitted], dict[str, str]]:
     """Return the models that stand beside a proof, and of those that failed the reason.
 
     Args:
         dataset: of which the training split is fitted and the validation split chooses.
         weights: of the examples to train on, as the network's loss has them; None = all alike.
+            Their unit says nothing: penalties are for weights whose mean is 1.
 
     """
-    train = replace(dataset.train, weight=weights)
-    dataset = replace(dataset, train=train)
+    if weights is not None:
+        weights = weights / weights.mean(dtype=np.float64)
+    weighed = replace(dataset, train=replace(dataset.train, weight=weights))
+    fits = {
+        LARGEST_CLASS if dataset.classes is not None else MEAN: partial(_constant, dataset),
+        LINEAR: partial(_linear, weighed),
+        TREES: partial(_boosted, weighed),
+    }
     models, failed = [], {}
-    for name, fit in _FITS[dataset.classes is None].items():
+    for name, fit in fits.items():
         began = time.monotonic()
         try:
             with _alone():
-                examples, answer = fit(dataset)
+                examples, answer = fit()
         except Exception as error:  # whatever it is, the proof does not depend on it
             failed[name] = str(error) if isinstance(error, SearchError) else reason_of(error)
         else:
@@ -91,8 +97,9 @@ def fitted(dataset: "Dataset", weights: Weights | None) -> tuple[list[Fitted], d
 # -- the same answer to all ------------------------------------------------------------------
 
 
-def _constant(dataset: "Dataset") -> tuple[int, Answer]:
-    y, weights = dataset.train.y, dataset.train.weight
+def _constant(dataset: Dataset) -> tuple[int, Answer]:
+    """Guess as the scores count, whatever the loss makes of classes that are rare."""
+    y, weights = dataset.train.y, dataset.train.weight if dataset.weighed else None
     if dataset.classes is None:
         always = np.array(np.average(y, weights=weights))
     else:
@@ -104,7 +111,7 @@ def _constant(dataset: "Dataset") -> tuple[int, Answer]:
 # -- linear models ---------------------------------------------------------------------------
 
 
-def _linear(dataset: "Dataset") -> tuple[int, Answer]:
+def _linear(dataset: Dataset) -> tuple[int, Answer]:
     from sklearn.preprocessing import StandardScaler
 
     features, classes = _features(dataset), dataset.classes
@@ -132,7 +139,7 @@ def _linear(dataset: "Dataset") -> tuple[int, Answer]:
     return len(split), best[1]
 
 
-def _linear_models(inputs: NDArray[np.float32], split: "Split", classes: int | None) -> Any:
+def _linear_models(inputs: NDArray[np.float32], split: Split, classes: int | None) -> Any:
     """Yield a fitted model for each penalty, the simplest first."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -148,7 +155,7 @@ def _linear_models(inputs: NDArray[np.float32], split: "Split", classes: int | N
 # -- trees -----------------------------------------------------------------------------------
 
 
-def _boosted(dataset: "Dataset") -> tuple[int, Answer]:
+def _boosted(dataset: Dataset) -> tuple[int, Answer]:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     features, trees = _features(dataset), _trees(dataset.classes)
@@ -187,12 +194,6 @@ def _boosted(dataset: "Dataset") -> tuple[int, Answer]:
     return len(split), _answering(model, dataset.classes, _flat)
 
 
-_FITS: dict[bool, dict[str, Callable[["Dataset"], tuple[int, Answer]]]] = {
-    False: {LARGEST_CLASS: _constant, LINEAR: _linear, TREES: _boosted},
-    True: {MEAN: _constant, LINEAR: _linear, TREES: _boosted},
-}
-
-
 # -- what they share -------------------------------------------------------------------------
 
 
@@ -209,7 +210,7 @@ def _flat(x: NDArray[Any]) -> NDArray[Any]:
     return x.reshape(len(x), -1)
 
 
-def _features(dataset: "Dataset") -> int:
+def _features(dataset: Dataset) -> int:
     return int(np.prod(dataset.input_shape))
 
 
@@ -218,7 +219,7 @@ def _trees(classes: int | None) -> int:
     return 1 if classes is None or classes == 2 else classes
 
 
-def _sample(split: "Split", most: int) -> "Split":
+def _sample(split: Split, most: int) -> Split:
     """Return so many examples at most, always the same.
 
     Raises:
@@ -229,7 +230,7 @@ def _sample(split: "Split", most: int) -> "Split":
         return split
     if most < SMALLEST_SAMPLE:
         raise SearchError("there are too many features and classes for it")
-    return split.take(np.sort(np.random.RandomState(0).permutation(len(split))[:most]))
+    return split.take(some_of(len(split), most))
 
 
 def _answering(model: Any, classes: int | None, read: Callable[[NDArray[Any]], Any]) -> Answer:

@@ -134,6 +134,7 @@ class Confirmation:
             runs=runs,
             seeds=seeds,
             test_size=len(test),
+            test_groups=None if test.groups is None else int(test.groups.max()) + 1,
             openings=openings,
             model_seed=max(models, key=lambda model: model.validation).seed,
             **self._scores(models, test, beside, unfitted),
@@ -218,16 +219,14 @@ class Confirmation:
         assert trained is not None, "it was kept with the model"
         said = answers_of(model, split.given)
         if not np.isfinite(said).all():
-            raise SearchError(
-                f"nothing is proven, and the test split stays closed: trained again with seed "
-                f"{seed}, the model of trial {winner.trial} diverged, and its answers are no "
-                "longer numbers; let a study find calmer settings, lower learning rates say"
-            )
+            raise _diverged(winner, seed, "and its answers are no longer numbers")
         outputs = Outputs.of(model, self._dataset.labels, said)
         metric, text = self._dataset.metric, self._dataset.metric.text
         now = metric.score(split.y, outputs.answers(said, metric), self._dataset.validation_weight)
         score = max(now, metric.worst)  # as what was trained was recorded
         if abs(score - trained) > outputs.slack(said, split.y, metric, score):
+            if trained == metric.worst:  # its model is of an epoch before
+                raise _diverged(winner, seed, f"which counts as {text(trained)}")
             raise SearchError(
                 f"nothing is proven, and the test split stays closed: the model of trial "
                 f"{winner.trial} with seed {seed} scored {text(trained)} on the validation split "
@@ -245,7 +244,8 @@ class Confirmation:
     ) -> dict[str, Any]:
         """Return the fields of `Proof` that say what the models' answers are worth."""
         outputs = models[0].outputs
-        scored = Scored(self._dataset.metric, test.y, test.weight, self._settings.confidence)
+        metric, confidence = self._dataset.metric, self._settings.confidence
+        scored = Scored(metric, test.y, test.weight, confidence, test.groups)
         answers = (answers_of(one.model, test.given) for one in models)
         said = np.stack([outputs.answers(one, self._dataset.metric) for one in answers])
         values, baselines = scored.values(said), {}
@@ -262,11 +262,20 @@ class Confirmation:
             "unfitted": unfitted,
         }
         if outputs.classes is None:
-            kept = replace(scored, metric=RMSE).interval(said)  # as the negative of the error
+            rooted = replace(scored, metric=RMSE.measured(self._dataset.train.y))
+            kept = rooted.interval(said)  # as the negative of the error
             shown = Interval(-kept.mean, -kept.high, -kept.low, kept.confidence)
             return shared | {"rmse": shown}
         f1 = replace(scored, metric=MACRO_F1)
         return shared | {"f1": statistics.mean(map(f1.score, said))}
+
+
+def _diverged(winner: Candidate, seed: int, what: str) -> SearchError:
+    return SearchError(
+        f"nothing is proven, and the test split stays closed: trained again with seed {seed}, the "
+        f"model of trial {winner.trial} diverged, {what}; let a study find calmer settings, lower "
+        "learning rates say"
+    )
 
 
 def _unanswered(said: Floats, examples: int) -> int:

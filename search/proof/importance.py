@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from search.data.splits import some_of
 from search.trainers.outputs import Outputs, answers_of
 
 if TYPE_CHECKING:  # who only reads what was found needs neither Keras nor the data
     import keras
 
-    from search.data.splits import Dataset
+    from search.data.splits import Dataset, Split
 
 SHUFFLES = 5
-ROWS_AT_MOST = 2000  # of the validation split
+ROWS_AT_MOST = 2000  # of the validation split, and one of each class that none of these is of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def importance(model: "keras.Model", dataset: "Dataset") -> Importance:
         dataset: of a table.
 
     """
-    split = dataset.validation.part(slice(ROWS_AT_MOST))
+    split = _some_rows(dataset)
     assert split.columns is not None, "it is of a table"
     random = np.random.default_rng(0)
     weight = None if dataset.validation_weight is None else split.weight
@@ -76,3 +77,15 @@ def importance(model: "keras.Model", dataset: "Dataset") -> Importance:
         ]
         falls[name] = (score - float(np.mean(scores)), float(np.std(scores, ddof=1)))
     return Importance(rows=len(split), falls=falls)
+
+
+def _some_rows(dataset: "Dataset") -> "Split":
+    """Return validation rows that stand for all, with whatever classes can be scored there."""
+    split, weight = dataset.validation, dataset.validation_weight
+    rows = some_of(len(split), ROWS_AT_MOST)
+    if dataset.classes is not None:
+        heavy = np.arange(len(split)) if weight is None else np.flatnonzero(weight)
+        classes, firsts = np.unique(split.y[heavy], return_index=True)
+        lost = ~np.isin(classes, split.y[np.intersect1d(rows, heavy)])
+        rows = np.union1d(rows, heavy[firsts[lost]])
+    return split.take(rows)

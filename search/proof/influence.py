@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.formulas import Weights, costs, likeliest
+from search.study.formulas import Weights, costs, likeliest, ranked
 from search.study.metric import Metric, Reads
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -73,9 +73,7 @@ def _macro_f1(y: Labels, said: Floats, share: Floats) -> Floats:
 
 
 def _roc_auc(y: Labels, said: Floats, share: Floats) -> Floats:
-    classes = np.unique(y)
-    if said.shape[1] == 2:
-        return _area(y == 1, said[:, 1], share)
+    classes = ranked(y)
     return np.asarray(sum(_area(y == one, said[:, one], share) for one in classes) / len(classes))
 
 

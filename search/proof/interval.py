@@ -54,11 +54,20 @@ same examples, so the difference between the two is the mean of a table of diffe
 the half-width of any such table. Two that answer almost all examples alike would seem to differ
 by almost nothing for sure; so where answers are right or wrong, one more example on which they
 differ is counted into the spread (half of it for either, after Agresti & Min 2005, Statistics in
-Medicine 24).
+Medicine 24). Nobody scores more than 1 or less than 0, so the limits of such a difference go no
+further than the limits of the other model leave room for (`search.proof.scored`).
+
+Examples of one group, a patient's pictures say, are right or wrong together. Where a table says
+which are (`Table(group=...)`), groups take the place of examples: G of them, whose influence values
+of one seed are summed, ``score + G / n * sum over the group of (value - score)`` (the linearized
+ratio, as for samples of whole clusters; Cochran 1977, ch. 9A). The degrees of freedom are those of
+the groups, and neither limit is better than if all answers in G groups had been right: who saw no
+group fail has seen G groups.
 
 What it covers: other test examples from the same source, and other seeds. What it does not: the
 choice of the winner (select on other data and with other seeds), a shift between the test set and
-the data met later, examples that depend on one another, labels that are wrong.
+the data met later, examples that depend on one another without a group that says so, labels that
+are wrong.
 
 Three seeds or more: a nominal 95 % came to 92 to 99 % in simulated studies (100 to 10,000 examples,
 seeds that agree to seeds that differ by several times the uncertainty of the test set). With two
@@ -77,6 +86,11 @@ to twice what the test set leaves unsure: scores came to 90 to 100 %, difference
 With 10,000 it is six times as much, and three seeds seldom show the tail: scores came to 86 to 99
 %, differences to 83 to 98 %, the log loss and a skewed accuracy the least; five seeds cover more
 than three. Scores that few examples say, and almost all right, have wider intervals than they need.
+
+With groups that share half of what makes an example hard, three seeds that agree and 100 to 1,000
+examples: with 20 groups and more (400 studies each) R² and the errors came to 92 to 95 %, all
+other scores to 94 to 100 %, differences to 94 to 100 %; with 5 and 10 groups (150 each) R² and the
+errors to 85 to 96 %, all others to 97 to 100 %, differences to 93 to 100 %.
 """
 
 import math
@@ -98,7 +112,7 @@ class Interval:
     confidence: float
 
 
-def accuracy_interval(correct: ArrayLike, confidence: float = 0.95) -> Interval:
+def accuracy_interval(correct: ArrayLike, confidence: float) -> Interval:
     """Return the mean accuracy of a configuration with its interval.
 
     Args:
@@ -127,17 +141,20 @@ def accuracy_interval(correct: ArrayLike, confidence: float = 0.95) -> Interval:
 def share_interval(
     values: ArrayLike,
     sizes: Sequence[float],
-    confidence: float = 0.95,
+    confidence: float,
     degrees: float | None = None,
+    units: Sequence[float] | None = None,
 ) -> Interval:
     """Return the mean of a score between 0 and 1 with its interval.
 
     Args:
         values: a table whose mean is the score, ``[seed, example]``; see `search.proof.influence`.
-            Of one model that stands for itself, ``[example]``.
+            Of one model that stands for itself, ``[example]``. Where examples come in groups, a
+            column is a group.
         sizes: how many examples each class has, where classes count alike; else of all together.
         confidence: as in `accuracy_interval`.
         degrees: of freedom that the examples leave; None = one less than they are.
+        units: how many groups have examples of each class; None where examples are independent.
 
     Raises:
         ValueError: there are fewer than two seeds or examples, or the confidence is not between
@@ -161,7 +178,8 @@ def share_interval(
     effective = one_answer / max(variance, one_answer / (len(table) * alike(sizes)))
     low, high = _clopper_pearson(mean, effective, tail)
     # The lower limit had all answers been right: of all classes the smallest says the least.
-    flawless = 1 - (1 - tail ** (1 / min(sizes))) / len(sizes)
+    least = units or sizes
+    flawless = 1 - (1 - tail ** (1 / min(least))) / len(least)
     return Interval(mean, min(low, flawless), max(high, 1 - flawless), confidence)
 
 
@@ -170,7 +188,7 @@ def alike(sizes: Sequence[float]) -> float:
     return len(sizes) ** 2 / sum(1 / size for size in sizes)
 
 
-def interval_below(top: float, values: ArrayLike, confidence: float = 0.95) -> Interval:
+def interval_below(top: float, values: ArrayLike, confidence: float) -> Interval:
     """Return the mean of a score that is nowhere above ``top`` with its interval.
 
     That is 1 for R², and 0 for an error, whose score is its negative. The other arguments and the
@@ -189,7 +207,7 @@ def interval_below(top: float, values: ArrayLike, confidence: float = 0.95) -> I
 def difference_interval(
     values: ArrayLike,
     beside: ArrayLike,
-    confidence: float = 0.95,
+    confidence: float,
     sizes: Sequence[float] = (),
 ) -> Interval:
     """Return by how much a configuration scores more than one fixed model on the same examples.

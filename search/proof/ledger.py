@@ -3,6 +3,8 @@
 Whoever has the store can go on with it, on any machine: the models are in it too.
 """
 
+import math
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +51,7 @@ class Ledger:
     @property
     def openings(self) -> tuple[int, ...]:
         """The trials for which the test split was opened, in that order, proven or not."""
-        return tuple(self._study.user_attrs.get(OPENINGS, ()))
+        return tuple(map(operator.index, self._study.user_attrs.get(OPENINGS, ())))
 
     def opening(self, trial: int) -> int:
         """Keep that the test split is about to be opened for a trial; return how often it was."""
@@ -68,7 +70,9 @@ class Ledger:
     @property
     def seconds(self) -> float:
         """What the confirmation took so far."""
-        seconds: float = self._study.user_attrs.get(CONFIRMATION_SECONDS, 0.0)
+        seconds = float(self._study.user_attrs.get(CONFIRMATION_SECONDS, 0.0))
+        if not math.isfinite(seconds):
+            raise ValueError(f"{CONFIRMATION_SECONDS} is {seconds}")
         return seconds
 
     @property

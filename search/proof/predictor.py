@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.cells import checked, need, with_index
-from search.data.columns import spelled, values_of
+from search.data.columns import as_learned, values_of
 from search.data.inputs import new_rows
 from search.data.quoting import quoted
 from search.errors import DataCorrupt
+from search.study.learned import Learned
 from search.study.table import Column, ColumnKind
 from search.study.task import Label
 from search.trainers.files import loaded
@@ -40,21 +41,20 @@ class Predictor:
     reading: Mapping[str, Any] = field(default_factory=dict)  # what was found out of its file
 
     @classmethod
-    def of(cls, content: bytes, frozen: Mapping[str, Any]) -> Self:
+    def of(cls, content: bytes, learned: Learned) -> Self:
         """Return the predictor that a model is.
 
         Args:
             content: the model, as a ``.keras`` file.
-            frozen: what the study was created with.
+            learned: what the study was created with.
 
         """
-        labels, columns = (frozen.get(key) for key in ("data.labels", "data.columns"))
         return cls(
             model=loaded(content),
-            labels=None if labels is None else tuple(labels),
-            columns=None if columns is None else tuple(map(Column.from_json, columns)),
-            inputs=frozen.get("data.inputs"),
-            reading=frozen.get("data.reading", {}),
+            labels=learned.labels,
+            columns=learned.columns,
+            inputs=learned.inputs,
+            reading=learned.reading,
         )
 
     @property
@@ -124,7 +124,7 @@ class Predictor:
         values = {name: values_of(column, rows[name], new=True) for name, column in used.items()}
         for name, words in self._learned.items():
             if used[name].text and not used[name].numbers:
-                values[name] = spelled(values[name], rows[name], words)
+                values[name] = as_learned(values[name], rows[name], words)
         self._tell_new(values)
         return values
 

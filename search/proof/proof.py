@@ -39,6 +39,7 @@ class Proof:
     test_size: int  # examples
     openings: int  # times the test split had been opened in this study, this one included
     model_seed: int  # of the model that is kept: the winner's best by validation
+    test_groups: int | None = None  # that these examples are of; None = each is independent
     unanswered: int = 0  # of the answers that these models give to the test examples, no numbers
     f1: float | None = None  # of classes: the macro average, mean over the seeds
     rmse: Interval | None = None  # of a regression: root mean squared error in the targets' unit

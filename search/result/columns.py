@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from search.proof.importance import SHUFFLES
 from search.result.beside import unit
 from search.study.table import Column, ColumnKind
 
@@ -49,7 +50,8 @@ def what_columns_say(result: "Result") -> str:
     return (
         f"The last column shows by how much the validation {result.metric.title} falls, "
         f"{unit(result.metric)}, when the values of a column are shuffled among {found.rows:,} "
-        "rows: mean and spread of 5 shuffles. Columns that say the same stand in for each other."
+        f"rows: mean and spread of {SHUFFLES} shuffles. Columns that say the same stand in for "
+        "each other."
     )
 
 

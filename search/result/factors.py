@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 ENOUGH_TRIALS = 3  # trials of a choice, before it is compared with another
+TOO_FEW = f"Too few trials to compare: fewer than two choices have {ENOUGH_TRIALS} or more."
 CHANCE = 0.05  # from which on choices are not told apart
 LEARNING_SAMPLERS = ("tpe", "cmaes")  # choose again what has scored well
 

@@ -11,7 +11,7 @@ from search.proof.importance import Importance
 from search.proof.mistakes import Deviations, Mistakes
 from search.proof.proof import Proof
 from search.result.state import State
-from search.study.metric import ACCURACY, Metric
+from search.study.metric import Metric
 from search.study.space import Config
 from search.study.spec import StudySpec
 from search.study.table import Column
@@ -43,6 +43,8 @@ class Result:
     name: str
     spec: StudySpec
     command: str  # that continues the study
+    task: Task
+    metric: Metric  # of all scores
     budget: int
     trials: tuple[TrialRow, ...]
     proof: Proof | None
@@ -56,9 +58,7 @@ class Result:
     columns: tuple[Column, ...] = ()  # of a table
     column_importance: Importance | None = None  # to the winner, on the validation split
     importances: Mapping[str, float] = field(default_factory=dict)  # of hyperparameters: shares
-    metric: Metric = ACCURACY  # of all scores
     openings: tuple[int, ...] = ()  # the trials for which the test split was opened
-    task: Task = Task.CLASSIFICATION
     notes: tuple[str, ...] = ()  # what the user had better know of the data
     labels: tuple[Label, ...] | None = None  # what the user calls the classes, by their number
 

@@ -72,6 +72,7 @@ def _test_json(result: "Result") -> dict[str, Any] | None:
         "seeds": list(proof.seeds),
         "per_seed": list(map(metric.shown, proof.per_seed)),
         "n": proof.test_size,
+        "groups": proof.test_groups,
         "unanswered": proof.unanswered,
         "openings": result.opened,
         "model_seed": proof.model_seed,

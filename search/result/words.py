@@ -69,14 +69,15 @@ def _proven(result: "Result") -> str:
         f"{result.metric.between(interval.low, interval.high)})"
     )
     score, size, error = text(interval.mean), f"{proof.test_size:,}", _error(result)
+    within = "" if proof.test_groups is None else f" in {proof.test_groups:,} groups"
     if result.metric is ACCURACY:
-        return f"{again}is right on {score} of the {size} test examples {limits}."
+        return f"{again}is right on {score} of the {size} test examples{within} {limits}."
     if result.metric is R2:
-        of = f"of the variance of the {size} test targets"
+        of = f"of the variance of the {size} test targets{within}"
         return f"{again}explains {score} (R²) {of} {limits}{error}."
     which = "targets" if result.task is Task.REGRESSION else "examples"
     return (
-        f"{again}has {score} as its {result.metric.title} on the {size} test {which} "
+        f"{again}has {score} as its {result.metric.title} on the {size} test {which}{within} "
         f"{limits}{error}."
     )
 

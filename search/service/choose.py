@@ -23,6 +23,7 @@ def trainer_for(
     lanes: int | None,
     say: Callable[[str], None],
     library: Library | None = None,
+    width: int | None = None,
 ) -> Trainer:
     """Return a trainer for a study's models.
 
@@ -33,6 +34,7 @@ def trainer_for(
         lanes: how many; None for the number that trains fastest on this machine.
         say: is told in one line each what was chosen and why, and what the study had better do.
         library: what its lanes share with other trainers of this process.
+        width: lanes of a stack, where it is to compute as one that had so many; only with lanes.
 
     Raises:
         SpecError: the study's models cannot be trained in lanes, and that was asked for.
@@ -51,10 +53,10 @@ def trainer_for(
     else:
         library = library or Library()
         structure = Structure.of_study(spec)
-        first = in_lanes = _in_lanes(spec, parts[0], lanes, say, library)
-        count, width = in_lanes.lanes, in_lanes.width
+        first = in_lanes = _in_lanes(spec, parts[0], lanes, say, library, width)
+        count = in_lanes.lanes
         others = [
-            LanesTrainer(part, structure, count, width, never, library=library)
+            LanesTrainer(part, structure, count, in_lanes.width, never, library=library)
             for part in parts[1:]
         ]
     return FoldsTrainer([first, *others], dataset.metric) if others else first
@@ -66,6 +68,7 @@ def _in_lanes(
     lanes: int | None,
     say: Callable[[str], None],
     library: Library,
+    width: int | None,
 ) -> LanesTrainer:
     structure, structures = Structure.of_study(spec), structures_of(spec)
     if lanes is None:
@@ -73,7 +76,7 @@ def _in_lanes(
         trainer, choice = calibrate(dataset, structure, spec.trials, structures, library, epochs)
         say(f"Lanes: {choice}.")
         return trainer
-    trainer = fitting(dataset, structure, lanes, structures, library)
+    trainer = fitting(dataset, structure, lanes, structures, library, width)
     if trainer.lanes < lanes:
         say(f"Lanes: memory does not hold {lanes}; going on with {trainer.lanes}.")
     return trainer

@@ -8,25 +8,24 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search import machine
 from search.errors import QUOTED, one_line
 from search.health.snapshot import Health
+from search.health.verdict import Kind
 from search.proof import mistakes
 from search.proof.importance import Importance
 from search.proof.ledger import Ledger
 from search.result.result import Result, TrialRow
 from search.result.state import State
-from search.service import machine
 from search.service.importances import importances
 from search.store import attributes
 from search.store.artifacts import Artifacts
 from search.store.damage import understood
 from search.store.keys import health_prefix, importance_key, mistakes_key
 from search.store.leases import Leases
-from search.study.metric import METRICS
+from search.study.learned import Learned
 from search.study.space import Config
 from search.study.spec import StudySpec
-from search.study.table import Column
-from search.study.task import Task
 
 
 def collect(
@@ -42,7 +41,7 @@ def collect(
     assert stored is not None
     counted = set(leases.spent().values())
     rows = tuple(_row(trial, spec, counted) for trial in study.get_trials(deepcopy=False))
-    labels = stored.frozen["data.labels"]
+    learned = Learned.from_json(stored.frozen)
     # A proof was made on the machine it was made on, whoever reports it.
     where = ledger.machine or {"versions": machine.versions(), "hardware": machine.hardware()}
     return Result(
@@ -56,16 +55,16 @@ def collect(
             "trials": round(sum(row.seconds or 0.0 for row in rows), 1),
             "confirmation": ledger.seconds,
         },
-        data={"name": spec.data_name, "sha256": stored.frozen["data.sha256"]},
+        data={"name": spec.data_name, "sha256": learned.sha256},
         versions=where["versions"],
         hardware=where["hardware"],
         settings=settings,
-        metric=METRICS[stored.frozen["data.metric"]],
+        metric=learned.metric,
         openings=ledger.openings,
-        notes=tuple(stored.frozen["data.notes"]),
-        task=Task(stored.frozen["data.task"]),
-        labels=None if labels is None else tuple(labels),
-        columns=tuple(map(Column.from_json, stored.frozen.get("data.columns") or ())),
+        notes=learned.notes,
+        task=learned.task,
+        labels=learned.labels,
+        columns=learned.columns or (),
     )
 
 
@@ -116,9 +115,14 @@ def _row(trial: FrozenTrial, spec: StudySpec, counted: set[int | None]) -> Trial
         seed=trial.user_attrs.get(attributes.SEED),
         counts=trial.number in counted,
         curve=tuple(value for _, value in sorted(trial.intermediate_values.items())),
-        verdict=trial.user_attrs.get(attributes.VERDICT),
+        verdict=_kind(trial.user_attrs.get(attributes.VERDICT)),
         verdict_reason=_brief(trial.user_attrs.get(attributes.VERDICT_REASON)),
     )
+
+
+def _kind(said: Any) -> Kind | None:
+    """Return the verdict that the store has; None where it is none of ours."""
+    return next((kind for kind in Kind if kind == said), None)
 
 
 def _brief(said: Any) -> Any:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from search import machine
 from search.errors import SearchError, UsageError
 from search.rights import CLOSED_FILE
-from search.service import machine
 
 REPLACEMENTS = 3  # of one worker in a row, without a trial done; then its machine is at fault
 # Not from the working directory, where a user may have a search.py.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -17,13 +18,11 @@ from rich.text import Text
 from search.errors import REASON, one_line, printable
 from search.result.wording import clock, describe
 from search.store.attributes import END, FAILURE
-from search.study.metric import ACCURACY, Metric
+from search.study.metric import Metric
 from search.study.space import Config, Space
 from search.trainers.contract import EpochResult
 
-if TYPE_CHECKING:  # the report's command shares this module, and --help needs no Optuna
-    from optuna.trial import FrozenTrial
-
+if TYPE_CHECKING:
     from search.proof.proof import Run
     from search.service.session import Session
     from search.service.trials import Assignment
@@ -42,14 +41,12 @@ class Lines:
 
     Args:
         console: where to print.
-        best: the best trial of an earlier run of this study.
         metric: of the scores.
+        best: the best trial of an earlier run of this study.
 
     """
 
-    def __init__(
-        self, console: Console, best: Best | None = None, metric: Metric = ACCURACY
-    ) -> None:
+    def __init__(self, console: Console, metric: Metric, best: Best | None = None) -> None:
         self._console = console
         self._metric = metric
         self.best = best
@@ -71,7 +68,7 @@ class Lines:
 
     def say(self, message: str) -> None:
         """Print one line."""
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(printable(message), highlight=False, markup=False, soft_wrap=True)
 
     def started(self, lane: int, assignment: "Assignment") -> None:
         """A trial was put into a lane."""
@@ -80,7 +77,7 @@ class Lines:
     def trained(self, lane: int, result: EpochResult) -> None:
         """The trial in a lane was trained for one epoch."""
 
-    def ended(self, lane: int, trial: "FrozenTrial | None") -> None:
+    def ended(self, lane: int, trial: FrozenTrial | None) -> None:
         """The trial in a lane has ended; None when it was handed back or lost."""
         assignment = self._held.pop(lane)
         if trial is None:
@@ -88,16 +85,16 @@ class Lines:
         else:
             self._finished(trial, assignment.recipe.config)
 
-    def ended_elsewhere(self, trial: "FrozenTrial", space: Space) -> None:
+    def ended_elsewhere(self, trial: FrozenTrial, space: Space) -> None:
         """A trial that another process trained has ended."""
         self._finished(trial, space.config(trial.params))
 
-    def _finished(self, trial: "FrozenTrial", config: Config) -> None:
-        if trial.state.name == "COMPLETE":
+    def _finished(self, trial: FrozenTrial, config: Config) -> None:
+        if trial.state is TrialState.COMPLETE:
             assert trial.value is not None
             if self.best is None or trial.value > self.best.value:
                 self.best = Best(trial.number, trial.value)
-        self.say(printable(_sentence(trial, config, self.best, self._metric)))
+        self.say(_sentence(trial, config, self.best, self._metric))
 
     def confirmed(self, run: "Run") -> None:
         """A candidate was trained once more."""
@@ -112,22 +109,17 @@ class LiveTable(Lines):
 
     Args:
         console: a terminal.
+        metric: of the scores.
         best: the best trial of an earlier run of this study.
         done: trials of the budget that are done already.
         budget: trials in all.
-        metric: of the scores.
 
     """
 
     def __init__(
-        self,
-        console: Console,
-        best: Best | None,
-        done: int,
-        budget: int,
-        metric: Metric = ACCURACY,
+        self, console: Console, metric: Metric, best: Best | None, done: int, budget: int
     ) -> None:
-        super().__init__(console, best, metric)
+        super().__init__(console, metric, best)
         self._results: dict[int, EpochResult] = {}
         self._done_before = done
         self._done = done
@@ -157,15 +149,15 @@ class LiveTable(Lines):
         self._results[lane] = result
         self._epochs += 1
 
-    def ended(self, lane: int, trial: "FrozenTrial | None") -> None:
+    def ended(self, lane: int, trial: FrozenTrial | None) -> None:
         """The trial in a lane has ended; None when it was handed back or lost."""
         self._results.pop(lane, None)
         self._done += trial is not None
         super().ended(lane, trial)
 
-    def ended_elsewhere(self, trial: "FrozenTrial", space: Space) -> None:
+    def ended_elsewhere(self, trial: FrozenTrial, space: Space) -> None:
         """A trial that another process trained has ended."""
-        self._done += trial.state.name != "FAIL"
+        self._done += trial.state is not TrialState.FAIL
         super().ended_elsewhere(trial, space)
 
     def _render(self) -> Group:
@@ -206,17 +198,12 @@ class LiveTable(Lines):
 
 
 def progress_for(
-    console: Console,
-    quiet: bool,
-    best: Best | None,
-    done: int,
-    budget: int,
-    metric: Metric = ACCURACY,
+    console: Console, quiet: bool, metric: Metric, best: Best | None, done: int, budget: int
 ) -> Lines:
     """Return the live table where a person can see it, else the lines."""
     if _is_live(console) and not quiet:
-        return LiveTable(console, best, done, budget, metric)
-    return Lines(console, best, metric)
+        return LiveTable(console, metric, best, done, budget)
+    return Lines(console, metric, best)
 
 
 def _is_live(console: Console) -> bool:
@@ -226,11 +213,11 @@ def _is_live(console: Console) -> bool:
     )
 
 
-def _sentence(trial: "FrozenTrial", config: Config, best: Best | None, metric: Metric) -> str:
-    if trial.state.name == "FAIL":
+def _sentence(trial: FrozenTrial, config: Config, best: Best | None, metric: Metric) -> str:
+    if trial.state is TrialState.FAIL:
         reason = one_line(trial.user_attrs.get(FAILURE), REASON)
         return f"Trial {trial.number} failed: {reason}."
-    if trial.state.name == "PRUNED":
+    if trial.state is TrialState.PRUNED:
         end = trial.user_attrs.get(END, "pruned")
         return f"Trial {trial.number} {end} at epoch {trial.last_step}."
     assert best is not None
@@ -257,4 +244,4 @@ def progress_of(session: "Session") -> "Lines":
     best = Best(ranked[0].number, ranked[0].value or 0.0) if ranked else None
     console = _Deaf(stderr=True)
     done, budget = len(result.counted), result.budget
-    return progress_for(console, session.options.quiet, best, done, budget, result.metric)
+    return progress_for(console, session.options.quiet, result.metric, best, done, budget)

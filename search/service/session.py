@@ -29,13 +29,16 @@ from search.service.tryout import try_out
 from search.store import Store
 from search.store.artifacts import Artifacts
 from search.store.damage import understood
+from search.store.keys import study_prefix
 from search.store.leases import Leases, StoredStudy
 from search.store.patience import STORE_ERRORS
 from search.study.files import find_study, load_study
 from search.study.hush import hushed
-from search.study.metric import METRICS, Metric, metric_for
+from search.study.learned import Learned, beside_data
+from search.study.metric import Metric, metric_for
 from search.study.seeds import derive
 from search.study.spec import StudySpec
+from search.study.table import Column
 from search.study.task import Task
 
 if TYPE_CHECKING:
@@ -155,6 +158,7 @@ class Session:
         with self.store.database.exclusive():
             if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
                 self.leases.forget()
+                self.artifacts.delete_all(study_prefix(self.name))
             stored = self.leases.stored()
             self._agree(file, settings, stored)
             make_folder(self.out)
@@ -168,8 +172,9 @@ class Session:
         self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
     ) -> None:
         """Settle the specification between the file, the command line and the store."""
-        self._settings = {**(stored.settings if stored else {}), **settings}
-        self.spec = file.with_settings(self._settings)
+        with understood(self.name):  # the store may have settings that there are not
+            self._settings = {**(stored.settings if stored else {}), **settings}
+            self.spec = file.with_settings(self._settings)
         if stored is None:
             return
         with understood(self.name):
@@ -185,17 +190,19 @@ class Session:
 
     def _frozen(self) -> Mapping[str, Any]:
         dataset = self._loaded
-        return self._described() | {
-            "data.sha256": dataset.sha256,
-            "data.metric": dataset.metric.name,
-            "data.task": dataset.task,
-            "data.labels": None if dataset.labels is None else list(dataset.labels),
-            "data.digests": dict(dataset.digests),
-            "data.notes": list(dataset.notes),
-            "data.inputs": str(dataset.validation.x.dtype),
-            "data.columns": None if dataset.table is None else dataset.table.described(),
-            "data.reading": {} if dataset.table is None else dict(dataset.table.read_as),
-        }
+        table = dataset.table
+        learned = Learned(
+            sha256=dataset.sha256,
+            metric=dataset.metric,
+            task=dataset.task,
+            labels=dataset.labels,
+            digests=dataset.digests,
+            notes=tuple(dataset.notes),
+            inputs=str(dataset.validation.x.dtype),
+            columns=None if table is None else tuple(map(Column.from_json, table.described())),
+            reading={} if table is None else table.read_as,
+        )
+        return self._described() | learned.to_json()
 
     def _described(self) -> dict[str, Any]:
         """Return what defines a trial's result, with the model as it was before any was built."""
@@ -204,13 +211,12 @@ class Session:
         return others | self._model
 
     def _compare(self, stored: StoredStudy) -> None:
-        now = self._described()
-        then = {name: value for name, value in stored.frozen.items() if name[:5] != "data."}
+        now, then = self._described(), beside_data(stored.frozen)
+        learned = Learned.from_json(stored.frozen)
         if self.spec.task is not None:  # which may have followed from the data at first
-            now["task"], then["task"] = self.spec.task, stored.frozen["data.task"]
-        task = Task(stored.frozen["data.task"])
-        now["metric"] = self.spec.metric or metric_for(None, task).name
-        then["metric"] = stored.frozen["data.metric"]
+            now["task"], then["task"] = self.spec.task, learned.task
+        now["metric"] = self.spec.metric or metric_for(None, learned.task).name
+        then["metric"] = learned.metric.name
         for name in sorted(now.keys() | then.keys()):
             if now.get(name) != then.get(name):
                 raise SpecChanged(
@@ -226,11 +232,16 @@ class Session:
             self._tried = True
 
     @cached_property
+    def learned(self) -> Learned:
+        """What the study learns from, as it was when the study was created."""
+        stored = self.leases.stored()
+        assert stored is not None, "the study was created"
+        return Learned.from_json(stored.frozen)
+
+    @property
     def metric(self) -> Metric:
         """What the study's trials are scored by."""
-        stored = self.leases.stored()
-        assert stored is not None
-        return METRICS[stored.frozen["data.metric"]]
+        return self.learned.metric
 
     @property
     def target(self) -> float | None:
@@ -253,10 +264,9 @@ class Session:
     @cached_property
     def dataset(self) -> "Dataset":
         """The data set, checked to be the one that the study was created with."""
-        dataset, stored = self._loaded, self.leases.stored()
-        assert stored is not None
-        if stored.frozen["data.sha256"] != dataset.sha256:
-            then = stored.frozen["data.digests"]
+        dataset = self._loaded
+        if self.learned.sha256 != dataset.sha256:
+            then = self.learned.digests
             changed = [key for key in dataset.digests if dataset.digests[key] != then.get(key)]
             raise DataCorrupt(
                 f"{self.name} was created with other data than {dataset.name}"
@@ -267,10 +277,11 @@ class Session:
 
     def trainer(
         self,
-        kind: str = "auto",
-        lanes: int | None = None,
-        say: Callable[[str], None] = print,
+        kind: str,
+        lanes: int | None,
+        say: Callable[[str], None],
         folds: int | None = None,
+        width: int | None = None,
     ) -> "Trainer":
         """Return a trainer for the study's models; see `search.service.choose.trainer_for`.
 
@@ -280,7 +291,7 @@ class Session:
         with contextlib.nullcontext() if self.options.verbose else hushed():
             from search.service.choose import trainer_for
         spec = self.spec if folds is None else replace(self.spec, folds=folds)
-        return trainer_for(spec, dataset, kind, lanes, say, self._library)
+        return trainer_for(spec, dataset, kind, lanes, say, self._library, width)
 
     @cached_property
     def _library(self) -> "Library":
@@ -349,15 +360,14 @@ class Session:
 
         """
         content = self.ledger.kept_model()
-        stored = self.leases.stored()
-        if content is None or stored is None:
+        if content is None:
             raise UsageError(
                 f"{self.name} has no winner yet; this finds and proves one: {self.command}"
             )
         with contextlib.nullcontext() if self.options.verbose else hushed():
             from search.proof.predictor import Predictor
 
-            return Predictor.of(content, stored.frozen)
+            return Predictor.of(content, self.learned)
 
     def unproven(self, result: Result | None = None) -> list[TrialRow]:
         """Return the best trials while they are to be confirmed: none once they are proven.

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from search import machine
 from search.errors import LanesExhausted, reason_of
 from search.proof.mistakes import find
 from search.proof.proof import Proof
-from search.service import machine
 from search.service.crew import Crew
 from search.service.interrupt import Interrupt, interruptible
 from search.service.loop import Loop, beating

@@ -1,13 +1,13 @@
 """How much memory the networks of a study need, which is asked before there is a store."""
 
 import math
-from itertools import islice, pairwise
+from itertools import islice
 
 import psutil
 
 from search.data.splits import Dataset
 from search.errors import SpecError
-from search.study.mlp import MLP
+from search.study.mlp import MLP, kernel_shapes
 from search.study.spec import StudySpec
 
 CORNERS = 256  # of a space, at most, whose networks are asked for their size
@@ -28,7 +28,7 @@ def check_size(spec: StudySpec, dataset: Dataset) -> None:
     for config in islice(spec.search_space.corners(), CORNERS):
         mlp = spec.recipe(config).model
         assert isinstance(mlp, MLP), "the study's model is one"
-        weights = sum(map(math.prod, pairwise((inputs, *mlp.hidden, outputs))))
+        weights = sum(map(math.prod, kernel_shapes(inputs, mlp.hidden, mlp.pieces, outputs)))
         if (need := BYTES_OF_A_WEIGHT * weights) > memory:
             raise SpecError(
                 f"hidden is {list(mlp.hidden)}, whose {weights:,} weights need "

@@ -3,8 +3,8 @@
 import contextlib
 from typing import TYPE_CHECKING
 
-from search.cli import asked_backend
 from search.errors import UsageError
+from search.keras_home import asked_backend
 from search.service.size import check_size
 from search.study.hush import hushed
 from search.study.mlp import MLP

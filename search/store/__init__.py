@@ -1,4 +1,4 @@
-"""The store: a database as an Optuna storage, and a specification as an Optuna study in it."""
+"""The store: a database as an Optuna storage, and the Optuna studies in it."""
 
 import contextlib
 import logging
@@ -17,7 +17,6 @@ from search.store.attributes import FAILURE
 from search.store.cache import CachedStorage
 from search.store.database import Database
 from search.store.patience import PatientStorage
-from search.store.timing import Timing
 
 # Trials are announced by search.service.progress.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -28,8 +27,8 @@ logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.CRITICAL)
 class Store:
     """An open database with Optuna's storage in it; see `search.store.database.Database`."""
 
-    def __init__(self, url: str, create: bool, timing: Timing | None = None) -> None:
-        self.database = Database(url, create, timing)
+    def __init__(self, url: str, create: bool) -> None:
+        self.database = Database(url, create)
         # The methods of both come by themselves.
         self._cache = CachedStorage(self.database.rdb)  # type: ignore[abstract]
         self.storage: BaseStorage = PatientStorage(  # type: ignore[abstract]

@@ -148,13 +148,19 @@ def _check_file(url: URL) -> None:
             f"the storage cannot be a file of that name: {error.strerror}; name another, like "
             "sqlite:///runs/search.db"
         ) from error
-    is_folder = False
+    path, is_folder, is_other = Path(url.database), False, False
     with contextlib.suppress(PermissionError):  # which opening it says
-        is_folder = Path(url.database).is_dir()
+        is_folder = path.is_dir()
+        is_other = path.exists() and not path.is_file()
     if is_folder:
         raise UsageError(
             f"the storage is the folder {url.database}; name a file in it, like "
-            f"sqlite:///{Path(url.database) / 'search.db'}"
+            f"sqlite:///{path / 'search.db'}"
+        )
+    if is_other:
+        raise UsageError(
+            f"the storage {url.database} is no file but a device, a pipe or a socket; name "
+            "another, like sqlite:///runs/search.db"
         )
 
 

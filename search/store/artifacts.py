@@ -86,6 +86,15 @@ class Artifacts:
 
         self._patience(write)
 
+    def delete_all(self, prefix: str) -> None:
+        """Delete the files whose keys begin so."""
+
+        def write() -> None:
+            with self._engine.begin() as connection:
+                connection.execute(artifacts.delete().where(_begins(prefix)))
+
+        self._patience(write)
+
     # -- what Optuna calls them --------------------------------------------------------------
 
     def open_reader(self, artifact_id: str) -> BinaryIO:

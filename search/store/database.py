@@ -246,7 +246,7 @@ class Database:
         """Return Optuna's storage, with connections such as this service wants them."""
         storage = RDBStorage(
             self._opened_by.text,
-            engine_kwargs={"connect_args": self._address.arguments, **self._pool},
+            engine_kwargs={"connect_args": self._address.arguments, **self._pool(create)},
             # It was checked. Optuna's check takes a second connection while it keeps one, and of
             # many processes that open a store through one small pool each would wait for all.
             skip_compatibility_check=True,
@@ -265,10 +265,13 @@ class Database:
             sa.event.listen(storage.engine, "connect", _configure_postgresql)
         return storage
 
-    @property
-    def _pool(self) -> dict[str, Any]:
+    def _pool(self, create: bool) -> dict[str, Any]:
         if self.sqlite:
             return {}
+        if create:
+            # Optuna asks on a second connection while it keeps the first, and we hold the lock on a
+            # third. Where PgBouncer has two, the one to create with would never come.
+            return {"poolclass": sa.pool.StaticPool}
         # Few connections for each process, since the server has about a hundred for all of them.
         return {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 2, "pool_recycle": 1800}
 

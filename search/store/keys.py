@@ -1,6 +1,11 @@
 """The keys of the artifacts that a study keeps in its store."""
 
 
+def study_prefix(study: str) -> str:
+    """Return what the keys of all files of a study begin with."""
+    return f"{study}/"
+
+
 def health_key(study: str, number: int) -> str:
     """Return the artifact key of a trial's health."""
     return f"{health_prefix(study)}{number}"
@@ -8,17 +13,17 @@ def health_key(study: str, number: int) -> str:
 
 def health_prefix(study: str) -> str:
     """Return what the keys of all health of a study begin with."""
-    return f"{study}/health/"
+    return f"{study_prefix(study)}health/"
 
 
 def mistakes_key(study: str) -> str:
     """Return where the mistakes of a study's winner are kept."""
-    return f"{study}/mistakes"
+    return f"{study_prefix(study)}mistakes"
 
 
 def importance_key(study: str) -> str:
     """Return where is kept how much a study's winner depends on each column."""
-    return f"{study}/importance"
+    return f"{study_prefix(study)}importance"
 
 
 def model_key(study: str, trial: int, seed: int) -> str:
@@ -28,12 +33,12 @@ def model_key(study: str, trial: int, seed: int) -> str:
 
 def model_prefix(study: str) -> str:
     """Return what the keys of all models of a study begin with."""
-    return f"{study}/model/"
+    return f"{study_prefix(study)}model/"
 
 
 def report_key(study: str, name: str) -> str:
     """Return the artifact key of a file of a study's report."""
-    return f"{study}/report/{name}"
+    return f"{study_prefix(study)}report/{name}"
 
 
 def file_name(key: str) -> str:

@@ -30,7 +30,7 @@ from sqlalchemy import Float
 from search.store.damage import understood
 from search.store.database import Database
 from search.store.patience import STORE_ERRORS, lost, read_transaction
-from search.store.process import host, named, process, seen_gone
+from search.store.process import host, named, number_of, process, seen_gone
 from search.store.tables import checkpoints, studies, tickets, workers
 
 GONE = "its process is gone"
@@ -517,8 +517,8 @@ class Leases:
         return [
             Member(
                 id=row.id,
-                host=row.host.split()[0],
-                process=int(row.process.split()[0]),
+                host=row.host.partition(" ")[0],
+                process=number_of(row.process),
                 device=row.device,
                 lanes=row.lanes,
                 seconds=float(row.seconds),
@@ -554,4 +554,4 @@ def _clock(connection: sa.Connection) -> sa.ColumnElement[float]:
 
 
 def _of(row: "sa.Row[Any]") -> str:
-    return named(row.host.split()[0], int(row.process.split()[0]), row.id)
+    return named(row.host.partition(" ")[0], number_of(row.process), row.id)

@@ -16,6 +16,7 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
+from search.errors import printable
 from search.store.timing import Timing
 
 T = TypeVar("T")
@@ -181,7 +182,7 @@ class Patience:
 
 def _to_standard_error(message: str) -> None:
     if sys.stderr is not None:  # it was closed; without one, print() takes standard output
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
 
 
 def _watch(patience: "weakref.ref[Patience]") -> None:

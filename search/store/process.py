@@ -20,6 +20,9 @@ def named(host: str, process: int, worker: str) -> str:
     return f"{host} process {process} ({worker[:8]})"
 
 
+_DIGITS = 10  # of a process id; no system has more
+
+
 @cache
 def host() -> str:
     """Name the machine, its boot and its process namespace: where a process id means something."""
@@ -40,13 +43,21 @@ def process(number: int) -> str:
     return f"{number} {psutil.Process(number).create_time()}"
 
 
+def number_of(name: str) -> int:
+    """Return the id in a process's name; 0 where another hand wrote the name."""
+    written = name.partition(" ")[0]
+    return int(written) if written.isdecimal() and len(written) <= _DIGITS else 0
+
+
 def seen_gone(worker: "sa.Row[Any]") -> bool:
     """Say whether a worker was of this machine, where its process can be looked for."""
     return worker.host == host() and _gone(worker.process)
 
 
 def _gone(name: str) -> bool:
-    number = int(name.split()[0])
+    number = number_of(name)
+    if not number:
+        return False  # it counts as dead when it no longer beats
     try:
         zombie = psutil.Process(number).status() == psutil.STATUS_ZOMBIE
         return zombie or process(number) != name

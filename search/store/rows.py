@@ -177,17 +177,15 @@ class Rows:
                 raise KeyError(f"the trial with id {trial_id} does not exist")
             return _frozen(rows, connection.execute(PARTS_OF_ONE, where))[0]
 
-    def create(
-        self, study_id: int, state: TrialState = TrialState.RUNNING, content: Changes | None = None
-    ) -> FrozenTrial:
-        """Create an unfinished trial, numbered after the study's last.
+    def create(self, study_id: int) -> FrozenTrial:
+        """Create a trial that runs, numbered after the study's last.
 
         Raises:
             KeyError: there is no such study.
 
         """
         with self._engine.begin() as connection:
-            return self._create(connection, study_id, state, content or Changes())
+            return self._create(connection, study_id, TrialState.RUNNING, Changes())
 
     def write(self, changes: Mapping[int, Changes]) -> set[int]:
         """Change trials in one transaction, which may be made twice unless it ends a trial.

@@ -14,10 +14,10 @@ studies = sa.Table(
     Column("name", String(512), primary_key=True),
     Column("source", Text, nullable=False),  # the study's name or file, as it was given
     Column("frozen", Text, nullable=False),  # JSON: what a later run's specification must equal
-    Column("settings", Text, nullable=False),  # JSON: command-line settings it was created with
+    Column("settings", Text, nullable=False),  # JSON: settings of all command lines so far
     Column("trials", Integer, nullable=False),  # the budget
     Column("joined", Integer, nullable=False, default=0),  # workers so far
-    Column("confirmer", String(32)),  # the worker that confirms and reports
+    Column("confirmer", String(32)),  # the worker that confirms the best trials
     Column("reaper", String(32)),  # the worker that looks for the dead on other machines
     Column("looked", Float),  # when it last did, by the database's clock
 )

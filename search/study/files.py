@@ -1,12 +1,14 @@
 """Studies as files: found by name or path, and run to get the study."""
 
 import contextlib
+import os
 import re
 import runpy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from search.errors import SearchError, SpecError, StudyNotFound, Terminated, reason_of
 from search.study.hush import libraries_hushed
@@ -35,7 +37,7 @@ def load_study(name_or_path: str) -> StudySpec:
     """
     path = find_study(name_or_path)
     try:
-        with _importing(path.resolve().parent), libraries_hushed():
+        with _importing(path.resolve().parent), _returning(), libraries_hushed(), _aside():
             study = runpy.run_path(str(path)).get("STUDY")
     except SearchError as error:
         raise type(error)(f"{path}: {error}") from error
@@ -68,6 +70,21 @@ def _importing(folder: Path) -> Iterator[None]:
         sys.path.remove(place)
         if place not in sys.path:
             sys.path.append(place)
+
+
+@contextmanager
+def _returning() -> Iterator[None]:
+    """Come back to the folder in which a command was given: paths are relative to it."""
+    folder = Path.cwd()
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+
+
+def _aside() -> contextlib.redirect_stdout[TextIO]:
+    """Show on standard error what a study prints: on the other stream a program reads a result."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def check_name(source: str) -> None:

@@ -86,8 +86,15 @@ def _balanced_accuracy(y: NDArray[Any], guesses: NDArray[Any], weights: Weights 
 def _roc_auc(y: NDArray[Any], said: NDArray[Any], weights: Weights | None) -> float:
     """Return the area under the curve of the second class, of more classes the mean of all."""
     weighed = np.ones(len(y)) if weights is None else weights.astype(np.float64)
-    ones = [1] if said.shape[1] == 2 else np.unique(y)
-    return float(np.mean([_area(y == one, said[:, one], weighed) for one in ones]))
+    return float(np.mean([_area(y == one, said[:, one], weighed) for one in ranked(y)]))
+
+
+def ranked(y: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """Return the classes whose areas count: of two the second one alone, of more all that occur.
+
+    A model may have more units than there are classes, and their number says nothing of it.
+    """
+    return np.array([1]) if y.max() <= 1 else np.unique(y)
 
 
 def _area(positive: NDArray[np.bool_], values: NDArray[Any], weights: Weights) -> float:

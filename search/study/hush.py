@@ -29,13 +29,14 @@ def libraries_hushed() -> Iterator[None]:
         yield
         return
     with _diverted() as kept:
-        before = sys.stderr
-        sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
+        before, given = sys.stderr, os.fdopen(os.dup(kept), "w", 1, errors="backslashreplace")
+        sys.stderr = given
         try:
             yield
         finally:
-            sys.stderr.flush()  # and not closed: a log of the study's own may have taken it
             sys.stderr = before
+            if not given.closed:  # nor is it here: a log of the study's own may have taken it
+                given.flush()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from search.errors import SpecError
+from search.errors import SpecError, spelled
 from search.study.checks import is_number
 from search.study.task import Task
 
@@ -171,7 +171,7 @@ class Metric:
 
         """
         if not is_number(target) or not 0 < target < math.inf:  # type: ignore[operator]
-            raise SpecError(f"target is {target!r}; give the {self.title} to reach, above 0")
+            raise SpecError(f"target is {spelled(target)}; give the {self.title} to reach, above 0")
         if not self.error and target > 1:  # type: ignore[operator]
             hint = ", 98 % is 0.98" if self.unit else ""
             raise SpecError(f"target is {target}; the {self.title} is in (0, 1]{hint}")

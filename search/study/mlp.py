@@ -1,14 +1,14 @@
 """The multilayer perceptron that a study may search: its layers and techniques."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from itertools import pairwise
+from typing import Any, Self
 
-from search.errors import SpecError
+from search.errors import SpecError, spelled
 from search.study.checks import is_number, one_of, positive, truth, whole, within
 
-if TYPE_CHECKING:
-    pass
+MOST_LAYERS = 1000  # Keras builds and traces each by itself
 
 
 ACTIVATIONS = (
@@ -93,7 +93,7 @@ class MLP:
             truth(name, getattr(self, name))
         if not isinstance(self.standardize, bool | str) or self.standardize not in _STANDARDIZED:
             raise SpecError(
-                f"standardize is {self.standardize!r}; it must be True, False, 'feature', "
+                f"standardize is {spelled(self.standardize)}; it must be True, False, 'feature', "
                 "'unit' or 'auto'"
             )
         within("negative_slope", self.negative_slope, 0, 1)
@@ -102,7 +102,9 @@ class MLP:
             if is_number(value := getattr(self, name)) and value == 0:
                 object.__setattr__(self, name, None)
         if self.dropout is not None and not (is_number(self.dropout) and 0 < self.dropout < 1):
-            raise SpecError(f"dropout is {self.dropout!r}; it must be between 0 and 1, or None")
+            raise SpecError(
+                f"dropout is {spelled(self.dropout)}; it must be between 0 and 1, or None"
+            )
         within("batch_norm_momentum", self.batch_norm_momentum, 0, 1)
         for name in ("l2", "max_norm"):
             if (value := getattr(self, name)) is not None:
@@ -117,14 +119,21 @@ class MLP:
                     "leave one of the two ways"
                 )
             depth, width = whole("depth", self.depth), whole("width", self.width)
+            _check_layers(depth)
             object.__setattr__(self, "hidden", (width,) * depth)
         if not isinstance(self.hidden, tuple) or not self.hidden:
             raise SpecError(
-                f"hidden is {self.hidden}; give each layer's units, like (300, 100), or depth "
-                "and width"
+                f"hidden is {spelled(self.hidden)}; give each layer's units, like (300, 100), or "
+                "depth and width"
             )
+        _check_layers(len(self.hidden))
         for units in self.hidden:
             whole("hidden", units)
+
+    @property
+    def pieces(self) -> int:
+        """How many linear pieces each hidden unit has; more than one with maxout only."""
+        return self.maxout_pieces if self.activation == "maxout" else 1
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """Return the network with other settings.
@@ -136,3 +145,24 @@ class MLP:
         # hidden follows from depth and width anew.
         layers = {"hidden": ()} if self.depth is not None else {}
         return replace(self, **layers | dict(settings))
+
+
+def kernel_shapes(
+    inputs: int, hidden: Sequence[int], pieces: int, outputs: int
+) -> list[tuple[int, int]]:
+    """Return the shapes, ``(inputs, units)``, of the kernels of an MLP, from the first layer on.
+
+    Args:
+        inputs: numbers of an example.
+        hidden: units of each hidden layer.
+        pieces: of each hidden unit, see `MLP.pieces`; the output layer's units have one.
+        outputs: units of the output layer.
+
+    """
+    *layers, output = pairwise((inputs, *hidden, outputs))
+    return [*((before, pieces * units) for before, units in layers), output]
+
+
+def _check_layers(count: int) -> None:
+    if count > MOST_LAYERS:
+        raise SpecError(f"the network has {count:,} layers; take at most {MOST_LAYERS:,}")

@@ -7,7 +7,7 @@ from search.errors import SpecError
 from search.study.mlp import MLP
 from search.study.recipe import BuildModel, Recipe, setting_names
 from search.study.space import Choice, Space
-from search.study.training import CLIPPINGS, Training
+from search.study.training import CLIPPINGS, OF_THE_STUDY, Training, check_chosen
 
 # Setting -> the owner and the values of it that use the setting. Where the owner is searched, the
 # trials with one of these values use the setting and the others ignore it.
@@ -21,10 +21,6 @@ _OWNERS: dict[str, tuple[str, set[Any]]] = {
     "maxout_pieces": ("activation", {"maxout"}),
     "batch_norm_after": ("batch_norm", {True}),
 }
-
-
-# A trial must not choose how long it may run, nor how it is judged.
-_UNSEARCHABLE = {"epochs", "patience", "best_weights"}
 
 
 def _default(record: MLP | Training, name: str) -> Any:
@@ -43,7 +39,7 @@ def check(model: MLP | BuildModel, training: Training, space: Space, sampler: st
     if isinstance(model, MLP):
         known = setting_names(MLP) | setting_names(Training)
         if unknown := names - known:
-            searchable = ", ".join(sorted(known - _UNSEARCHABLE))
+            searchable = ", ".join(sorted(known - OF_THE_STUDY))
             raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
         if model.depth is None and (layers := names & {"depth", "width"}):
             raise SpecError(
@@ -54,13 +50,13 @@ def check(model: MLP | BuildModel, training: Training, space: Space, sampler: st
             model.dropout or "dropout" in names
         ):
             raise SpecError("alpha_dropout says how to drop; say how much: dropout")
-        if fixed := names & known & _UNSEARCHABLE:
-            raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial")
-    for name, parameter in space.parameters.items():
-        if sampler == "grid" and not isinstance(parameter, Choice):
+        check_chosen(names)
+    for dimension in space.dimensions:
+        choices = all(isinstance(one, Choice) for one in dimension.parameters.values())
+        if sampler == "grid" and not choices:
             raise SpecError(
                 "the sampler grid needs a list of choices for each hyperparameter, but "
-                f"{name} has a range; list its values, or take the sampler random"
+                f"{dimension.name} has a range; list its values, or take the sampler random"
             )
     if sampler == "randomized" and not space.has_distribution:
         raise SpecError(

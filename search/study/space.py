@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from search.errors import SpaceError
+from search.errors import SpaceError, spelled
 
 if TYPE_CHECKING:  # importing scipy.stats takes longer than printing --help may
     from scipy.stats.distributions import rv_frozen
@@ -208,7 +208,9 @@ def _listed(name: str, choices: Sequence[Any]) -> Dimension:
         tuples = [tuple(map(_plain, choice)) for choice in choices]
         for choice in tuples:
             if not choice or not all(isinstance(one, str | bool | int | float) for one in choice):
-                raise SpaceError(f"space: {name} offers {choice!r}; a tuple holds numbers or text")
+                raise SpaceError(
+                    f"space: {name} offers {spelled(choice)}; a tuple holds numbers or text"
+                )
         texts = {str(choice): choice for choice in tuples}
         return Dimension(name, {name: _choice(name, list(map(str, tuples)))}, tuples=texts)
     return Dimension(name, {name: _choice(name, choices)})
@@ -263,7 +265,9 @@ class Space:
                 "hyperparameter's name to its choices or distribution"
             )
         if unnamed := [name for name in definition if not isinstance(name, str) or not name]:
-            raise SpaceError(f"space: a hyperparameter is called {unnamed[0]!r}; give it a name")
+            raise SpaceError(
+                f"space: a hyperparameter is called {spelled(unnamed[0])}; give it a name"
+            )
         if not definition:
             raise SpaceError("space: it is empty; name at least one hyperparameter to search")
         self.dimensions = tuple(_dimension(name, value) for name, value in definition.items())
@@ -335,8 +339,8 @@ def _choice(name: str, choices: Sequence[Any]) -> Choice:
     for value in choices:
         if not isinstance(value, str | bool | int | float | None):
             raise SpaceError(
-                f"space: {name} offers {value!r}; a choice is a string, a number, True, False "
-                "or None"
+                f"space: {name} offers {spelled(value)}; a choice is a string, a number, True, "
+                "False or None"
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise SpaceError(f"space: {name} offers {value}; a choice is a finite number")

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
-from search.errors import SpecError
+from search.errors import SpecError, spelled
 from search.study import rules
 from search.study.checks import is_number, one_of, positive, truth, whole
 from search.study.metric import METRICS, SCORES, metric_for
@@ -45,7 +45,7 @@ FULL = ("epochs", "trials")  # what a study's full budget may set
 def check_title(name: object) -> None:
     """Refuse what no study can be called, since files and folders are called so too."""
     if not (isinstance(name, str) and re.fullmatch(_NAME, name)):
-        raise SpecError(f"name is {name!r}; use up to 100 letters, digits, '.', '_' and '-'")
+        raise SpecError(f"name is {spelled(name)}; use up to 100 letters, digits, '.', '_' and '-'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Confirm:
         whole("candidates", self.candidates)
         whole("seeds", self.seeds, 2)  # the interval covers their spread
         if not (is_number(self.confidence) and 0 < self.confidence < 1):
-            raise SpecError(f"confidence is {self.confidence!r}; it must be between 0 and 1")
+            raise SpecError(f"confidence is {spelled(self.confidence)}; it must be between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +107,20 @@ class StudySpec:
         truth("prune_unhealthy", self.prune_unhealthy)
         for name, kind in (("training", Training), ("confirm", Confirm)):
             if not isinstance(value := getattr(self, name), kind):
-                raise SpecError(f"{name} is {value!r}; write it as {kind.__name__}(...)")
+                raise SpecError(f"{name} is {spelled(value)}; write it as {kind.__name__}(...)")
         one_of("sampler", self.sampler, SAMPLERS)
         one_of("pruner", self.pruner, PRUNERS)
+        if not isinstance(self.expected, str | None):
+            raise SpecError(
+                f"expected is {spelled(self.expected)}; write it as a text, or leave it"
+            )
         if isinstance(self.data, str) and is_table(self.data):
-            raise SpecError(f"data is {self.data!r}; say what is learned: Table(..., label=...)")
+            raise SpecError(
+                f"data is {spelled(self.data)}; say what is learned: Table(..., label=...)"
+            )
         if not isinstance(self.data, str | Table | Mapping):
             raise SpecError(
-                f"data is {str(self.data)[:80]!r}; give a data set's name, the path of an .npz "
+                f"data is {spelled(self.data)[:80]}; give a data set's name, the path of an .npz "
                 "file, or Table(..., label=...)"
             )
         if self.task is not None:
@@ -136,8 +142,8 @@ class StudySpec:
         if self.metric is None and self.task is None:
             if not is_number(self.target) or not 0 < self.target <= 1:
                 raise SpecError(
-                    f"target is {self.target!r}; an accuracy or R² is in (0, 1], 98 % is 0.98, and "
-                    "for another score say which: metric"
+                    f"target is {spelled(self.target)}; an accuracy or R² is in (0, 1], 98 % is "
+                    "0.98, and for another score say which: metric"
                 )
             return
         chosen = METRICS[self.metric] if self.metric else metric_for(None, Task(self.task or ""))
@@ -145,7 +151,7 @@ class StudySpec:
 
     def _check_full(self) -> None:
         if not isinstance(self.full, Mapping):
-            raise SpecError(f'full is {self.full!r}; write it like {{"trials": 100}}')
+            raise SpecError(f'full is {spelled(self.full)}; write it like {{"trials": 100}}')
         if not self.full:
             return
         if unknown := self.full.keys() - set(FULL):

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from search.errors import SpecError
+from search.errors import SpecError, spelled
 from search.study.checks import one_of, truth
 
 if TYPE_CHECKING:  # a study's file opens without pandas
@@ -81,7 +81,7 @@ class Table:
         for name in ("label", "group", "time", "weight"):
             value = getattr(self, name)
             if not ((isinstance(value, str) and value) or (value is None and name != "label")):
-                raise SpecError(f"{name} is {value!r}; it must be the name of a column")
+                raise SpecError(f"{name} is {spelled(value)}; it must be the name of a column")
         if self.group is not None and self.time is not None:
             raise SpecError("group and time are both set, and rows are split in one way; leave one")
         self._check_roles()
@@ -103,8 +103,8 @@ class Table:
             column = getattr(self, role)
             if column in taken:
                 raise SpecError(
-                    f"{taken[column]} and {role} are both {column!r}; name a column for each, or "
-                    f"leave out {role}"
+                    f"{taken[column]} and {role} are both {spelled(column)}; name a column for "
+                    f"each, or leave out {role}"
                 )
             if column is not None:
                 taken[column] = role

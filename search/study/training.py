@@ -1,10 +1,10 @@
 """How one configuration is trained: optimizer, schedule, clipping, early stopping."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from search.errors import SpecError
+from search.errors import SpecError, spelled
 from search.study.checks import is_number, one_of, positive, truth, whole, within
 from search.study.task import Label
 
@@ -14,6 +14,10 @@ CLIPPINGS = (
     "global_clipnorm",  # limits the norm of the whole gradient
     "none",  # limits nothing
 )
+
+
+# How long a trial may run and how it is judged; none may choose that for itself.
+OF_THE_STUDY = frozenset({"epochs", "patience", "best_weights"})
 
 
 OPTIMIZERS = (
@@ -67,7 +71,9 @@ class Training:
         one_of("schedule", self.schedule, SCHEDULES)
         whole("plateau_epochs", self.plateau_epochs)
         if self.schedule == "plateau" and self.decay >= 1:
-            raise SpecError(f"decay is {self.decay!r}; the schedule plateau needs one below 1")
+            raise SpecError(
+                f"decay is {spelled(self.decay)}; the schedule plateau needs one below 1"
+            )
         within("weight_decay", self.weight_decay, 0, 1)
         for name, limit in self.limits.items():
             positive(name, limit)
@@ -83,7 +89,7 @@ class Training:
         truth("nesterov", self.nesterov)
         truth("best_weights", self.best_weights)
         if not (is_number(self.momentum) and 0 <= self.momentum < 1):
-            raise SpecError(f"momentum is {self.momentum!r}; it must be in [0, 1)")
+            raise SpecError(f"momentum is {spelled(self.momentum)}; it must be in [0, 1)")
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         self._check_class_weight()
 
@@ -93,15 +99,18 @@ class Training:
             return
         if not isinstance(weights, Mapping) or not weights:
             raise SpecError(
-                f'class_weight is {weights!r}; it must be "balanced", or give labels weights like '
-                "{'yes': 5.0, 'no': 1.0}"
+                f'class_weight is {spelled(weights)}; it must be "balanced", or give labels '
+                "weights like {'yes': 5.0, 'no': 1.0}"
             )
         for label, weight in weights.items():
             if not isinstance(label, str | bool | int | float):
-                raise SpecError(f"class_weight names {label!r}; a label is a text or a number")
+                raise SpecError(
+                    f"class_weight names {spelled(label)}; a label is a text or a number"
+                )
             if not is_number(weight) or not 0 <= weight < math.inf:
                 raise SpecError(
-                    f"class_weight gives {label!r} {weight!r}; it must be a number from 0 upwards"
+                    f"class_weight gives {spelled(label)} {spelled(weight)}; it must be a number "
+                    "from 0 upwards"
                 )
         if not any(weights.values()):
             raise SpecError("class_weight is 0 for every class it names; nothing would be learned")
@@ -117,3 +126,18 @@ class Training:
         """The one limit that applies to gradients, by its name; empty where there is none."""
         chosen = {self.clipping} if self.clipping else CLIPPINGS
         return {name: limit for name, limit in self.limits.items() if name in chosen}
+
+
+def check_chosen(names: Collection[str], more: str = "") -> None:
+    """Refuse hyperparameters that are for the study to set, and not for a trial to choose.
+
+    Args:
+        names: settings that a trial would choose.
+        more: what else to say of them.
+
+    Raises:
+        SpecError: there is one.
+
+    """
+    if fixed := OF_THE_STUDY & set(names):
+        raise SpecError(f"space: {min(fixed)} is a setting of the study, not of a trial{more}")

@@ -25,13 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.health.snapshot import Health, Snapshot
-from search.study.metric import ACCURACY, Metric
+from search.study.metric import Metric
 from search.study.recipe import Recipe
 from search.study.training import Training
 from search.trainers import schedules
 
 if TYPE_CHECKING:
     import keras
+
+
+ANOTHER_CURVE = "the checkpoint's curve is not one that this trial continues"
 
 
 class End(StrEnum):
@@ -109,23 +112,26 @@ class TrainerLabel:
 
     kind: str  # of the trainer
     lanes: int | None = None  # that it had, where their number changes how it computes
+    width: int | None = None  # lanes of each of its stacks; None where that was not kept, or none
 
     def __str__(self) -> str:
-        return self.kind if self.lanes is None else f"{self.kind} {self.lanes}"
+        lanes = "" if self.lanes is None else f" {self.lanes}"
+        return self.kind + lanes + ("" if self.width is None else f" in stacks of {self.width}")
 
     @classmethod
     def parse(cls, text: str) -> "TrainerLabel":
         """Return the label that was written as this text."""
-        kind, _, lanes = text.partition(" ")
-        return cls(kind, int(lanes) if lanes else None)
+        kind, *words = text.split()
+        return cls(kind, *[int(word) for word in words if word.isdecimal()][:2])
 
 
 class Trainer(Protocol):
     """Trains up to ``lanes`` trials at a time.
 
-    A trial's results depend on its recipe and seed only, not on its lane, its neighbours, the
-    moment, or whether its health is looked at. A `start` that raises leaves its lane free, an
-    `epoch` that raises leaves all lanes free. A trainer belongs to the thread that made it.
+    A trial's results depend on its recipe and seed only, and in their last digits on the label, not
+    on its lane, its neighbours, the moment, or whether its health is looked at. A `start` that
+    raises leaves its lane free, an `epoch` that raises leaves all lanes free. A trainer belongs to
+    the thread that made it.
     """
 
     lanes: int
@@ -194,8 +200,8 @@ class Course:
 
     Args:
         training: how the trial is trained.
-        curve: of the epochs it has behind it, where it is continued.
         metric: how it is scored.
+        curve: of the epochs it has behind it, where it is continued.
 
     Raises:
         ValueError: a trial that is trained so does not have this curve, or ends with it.
@@ -203,10 +209,7 @@ class Course:
     """
 
     def __init__(
-        self,
-        training: Training,
-        curve: Iterable[EpochResult] = (),
-        metric: Metric = ACCURACY,
+        self, training: Training, metric: Metric, curve: Iterable[EpochResult] = ()
     ) -> None:
         self._training = training
         self._metric = metric
@@ -216,7 +219,7 @@ class Course:
         for past in curve:
             self.add(past.loss, past.score, past.val_loss, past.val_score)
             if self.over or self.last != replace(past, health=None):
-                raise ValueError("the checkpoint's curve is not one that this trial continues")
+                raise ValueError(ANOTHER_CURVE)
             self._curve[-1], self._health = past, past.health or self._health
 
     @property

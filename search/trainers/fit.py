@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.backend import prepare
-from search.data.splits import Dataset, Split
+from search.data.splits import Dataset, Split, some_of
 from search.errors import ModelError, reason_of
 from search.health import layers as anatomy
-from search.health.cadence import LOOK_BATCH, Cadence, at_rungs, never
+from search.health.cadence import LOOK_BATCH, Cadence, at_powers_of_three, never
 from search.health.steps import Tally
 from search.study.formulas import Weights
 from search.study.metric import Metric, metric_for
@@ -67,7 +68,10 @@ class FitTrainer:
     label = TrainerLabel("fit")
 
     def __init__(
-        self, dataset: Dataset, cadence: Cadence = at_rungs, problem: Problem | None = None
+        self,
+        dataset: Dataset,
+        cadence: Cadence = at_powers_of_three,
+        problem: Problem | None = None,
     ) -> None:
         self._dataset = dataset
         self._cadence = cadence
@@ -109,7 +113,7 @@ class FitTrainer:
         model.optimizer.build(model.trainable_variables)
         state = [*model.variables, *model.optimizer.variables]
         past = checkpoint.curve if checkpoint else ()
-        course = Course(recipe.training, past, self._problem.metric)
+        course = Course(recipe.training, self._problem.metric, past)
         kept: list[Any] = []
         if checkpoint:
             checkpoint.check(FIT, (tuple(v.shape) for v in (*state, *model.weights)))
@@ -183,16 +187,22 @@ class FitTrainer:
         answers = running.outputs.answers(answers_of(running.model, split.x), metric)
         return running.problem.in_unit(answers) if self._problem.classes is None else answers
 
+    @cached_property
+    def _few(self) -> Split:
+        """The validation examples that health is looked at with."""
+        validation = self._dataset.validation
+        return validation.take(some_of(len(validation), LOOK_BATCH))
+
     def _look(self, running: _Running) -> None:
         """Look at the trial's health if it is its turn."""
         course, tally = running.course, running.tally
         if tally is None or not self._cadence(course.epochs, course.over):
             return
-        validation = self._dataset.validation
-        x, y = validation.x[:LOOK_BATCH], running.problem.wanted(validation)[:LOOK_BATCH]
         clipped, finite = tally.read()
         try:
-            snapshot = anatomy.measure(running.model, x, y)
+            snapshot = anatomy.measure(
+                running.model, self._few.x, running.problem.wanted(self._few)
+            )
         except Exception as error:
             if isinstance(running.recipe.model, MLP):
                 raise

@@ -19,18 +19,24 @@ from numpy.typing import NDArray
 from search.data.splits import Around, Dataset
 from search.errors import SpecError
 from search.study.formulas import Weights
-from search.study.metric import ACCURACY, Metric
+from search.study.metric import Metric
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.trainers.checkpoint import from_bytes, to_bytes
-from search.trainers.contract import Checkpoint, Course, End, EpochResult, Outcome, Trainer
+from search.trainers.contract import (
+    ANOTHER_CURVE,
+    Checkpoint,
+    Course,
+    End,
+    EpochResult,
+    Outcome,
+    Trainer,
+)
 
 if TYPE_CHECKING:
     import keras
 
 FOLDS = "folds"  # of its checkpoints
-
-_ANOTHER_CURVE = "the checkpoint's curve is not one that this trial continues"
 
 
 def folds_of(dataset: Dataset, count: int, seed: int) -> list[Dataset]:
@@ -231,7 +237,7 @@ class FoldsTrainer:
 
     """
 
-    def __init__(self, trainers: Sequence[Trainer], metric: Metric = ACCURACY) -> None:
+    def __init__(self, trainers: Sequence[Trainer], metric: Metric) -> None:
         self._trainers = trainers
         self._metric = metric
         self.lanes = trainers[0].lanes
@@ -249,7 +255,7 @@ class FoldsTrainer:
         """
         assert lane not in self._trials, "the lane is not free"
         folds = range(len(self._trainers))
-        courses = [Course(recipe.training, metric=self._metric) for _ in folds]
+        courses = [Course(recipe.training, self._metric) for _ in folds]
         inner: Sequence[Checkpoint | None]
         if checkpoint is None:
             inner, trial = [None] * len(folds), _Trial(courses, set(), [])
@@ -357,7 +363,7 @@ def _retraced(courses: list[Course], checkpoint: Checkpoint, inner: Sequence[Che
             break
         trial.add([one.curve[epoch] if epoch < len(one.curve) else None for one in inner])
         if replace(trial.curve[-1], health=None) != replace(past, health=None):
-            raise ValueError(_ANOTHER_CURVE)
+            raise ValueError(ANOTHER_CURVE)
     ended = [one.kind == FOLDS for one in inner]
     lengths = [len(one.curve) for one in inner]
     if (
@@ -366,5 +372,5 @@ def _retraced(courses: list[Course], checkpoint: Checkpoint, inner: Sequence[Che
         or [course.epochs for course in trial.courses] != lengths
         or [course.over for course in trial.courses] != ended
     ):
-        raise ValueError(_ANOTHER_CURVE)
+        raise ValueError(ANOTHER_CURVE)
     return trial

@@ -20,7 +20,7 @@ from scipy import integrate, stats
 from search.backend import models_use_xla
 from search.data.splits import Dataset, Split
 from search.study.hush import hushed
-from search.study.metric import ACCURACY, Metric
+from search.study.metric import Metric
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import derive
@@ -55,6 +55,7 @@ class Problem:
     scale: float  # their standard deviation
     low: float  # the least of them
     high: float  # the largest of them
+    metric: Metric  # how predictions are scored
     means: tuple[float, ...] = ()  # of each number of a raw input, in C order
     scales: tuple[float, ...] = ()  # their standard deviations; infinite for what never varies;
     # of a table's features no less than `LEAST_SCALE`
@@ -63,7 +64,6 @@ class Problem:
     target_scale: float = 1.0  # their standard deviation
     target_range: tuple[float, float] = (0.0, 0.0)  # a twentieth of them lies beyond at each end
     upright: bool = False  # whether labels are given to a network as [example, 1]
-    metric: Metric = ACCURACY  # how predictions are scored
     encoding: "Encoding | None" = None  # of a table, how its columns become inputs
 
     @classmethod
@@ -179,7 +179,7 @@ def _mlp(mlp: MLP, problem: Problem, seed: int) -> keras.Sequential:
         constraint = keras.constraints.MaxNorm(mlp.max_norm) if mlp.max_norm else None
         model.add(
             keras.layers.Dense(
-                units * (mlp.maxout_pieces if mlp.activation == "maxout" else 1),
+                units * mlp.pieces,
                 use_bias=not (before or mlp.layer_norm),
                 kernel_initializer=initializer,
                 kernel_regularizer=_penalty(mlp),
@@ -287,12 +287,19 @@ def largest_square(pieces: int) -> float:
 
 
 def optimizer(training: Training) -> keras.optimizers.Optimizer:
-    """Return the Keras optimizer that a configuration names."""
-    settings = {"learning_rate": training.learning_rate} | training.limit
+    """Return the Keras optimizer that a configuration names.
+
+    Keras wants floats for the rate 1 and the momentum 0, too, and what clips by a number of NumPy's
+    computes in float64.
+    """
+    numbers = {"learning_rate": training.learning_rate} | training.limit
     if training.optimizer == "sgd":
-        settings |= {"momentum": training.momentum, "nesterov": training.nesterov}
+        numbers |= {"momentum": training.momentum}
     if training.optimizer == "adamw":
-        settings |= {"weight_decay": training.weight_decay}
+        numbers |= {"weight_decay": training.weight_decay}
+    settings: dict[str, Any] = {name: float(number) for name, number in numbers.items()}
+    if training.optimizer == "sgd":
+        settings |= {"nesterov": training.nesterov}
     return keras.optimizers.get({"class_name": training.optimizer, "config": settings})
 
 

@@ -5,7 +5,7 @@ split, the confusion. So no two of them can take one output for different answer
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -443,7 +443,7 @@ def _loss_itself(model: "keras.Model") -> tuple[Any, dict[str, Any]]:
     return loss, {}
 
 
-def _named(kind: type) -> "Any":
+def _named(kind: type) -> Iterator[str]:
     """Yield the names of the losses of Keras that a class is or extends, but the bare base.
 
     One that computes in its own way is none of them, whatever it extends.

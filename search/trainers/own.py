@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from search.errors import QUOTED, ModelError, SpecError, reason_of
 from search.study.recipe import Recipe, setting_names
 from search.study.seeds import derive
 from search.study.space import Config
-from search.study.training import Training
+from search.study.training import Training, check_chosen
 from search.trainers import model as networks
 from search.trainers.afresh import check_afresh, draw_afresh
 from search.trainers.agreed import check_probabilities, check_wants
@@ -25,9 +26,6 @@ from search.trainers.model import Problem
 from search.trainers.outputs import Meaning, Outputs, answers_of, close
 from search.trainers.reach import check_reach, takes_standardized
 from search.trainers.schedules import is_constant
-
-# What says how long a trial may run and how it is judged; no trial may choose it for itself.
-_STUDYS = {"epochs", "patience", "best_weights"}
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,8 @@ def _answering(recipe: Recipe, config: Config, seed: int, few: Split) -> tuple[k
 def _built(recipe: Recipe, config: Config, seed: int) -> keras.Model:
     networks.draw_from(derive(seed, "model"))
     try:
-        model: object = recipe.model(config)  # type: ignore[operator]  # it is no MLP
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of a result
+            model: object = recipe.model(config)  # type: ignore[operator]  # it is no MLP
     except SystemExit as error:
         raise ModelError(f"build(config) ends the program: sys.exit({error.code!r})") from error
     if not isinstance(model, keras.Model):
@@ -335,11 +334,7 @@ def _settled(recipe: Recipe, config: _Watched) -> Training:
     """Return the study's training with the settings that ``build`` leaves to it."""
     names = setting_names(Training) & set(config) - config.asked
     left = {name: recipe.config[name] for name in names}
-    if fixed := left.keys() & _STUDYS:
-        raise SpecError(
-            f"space: {min(fixed)} is a setting of the study, not of a trial, and build(config) "
-            "does not ask for it"
-        )
+    check_chosen(left, ", and build(config) does not ask for it")
     try:
         return replace(recipe.training, **left)
     except SpecError as error:

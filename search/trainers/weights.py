@@ -15,7 +15,7 @@ from search.study.training import Training
 
 
 def check_weights(spec: StudySpec, dataset: Dataset) -> None:
-    """Refuse weights that a study's trials may have.
+    """Refuse a study some of whose trials would have weights from which nothing is learned.
 
     Raises:
         SpecError: as `weights_for`, or nothing that is trained on weighs anything.

@@ -14,6 +14,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 
 from search.errors import UsageError
+from search.scratch import FULL_DISK, no_room
 from search.web.guard import Guard, Refusal
 
 THREADS = 4  # at most as many as there are connections to the database
@@ -107,6 +108,16 @@ class _Channel(HTTPChannel):
             min(idle, key=lambda one: one.last_activity).handle_close()
         super().__init__(server, connection, address, adjustments, map=map)
 
+    def write_soon(self, data: Any) -> Any:
+        """Send a piece of an answer, of which what a slow client has not taken yet is put aside."""
+        try:
+            return super().write_soon(data)
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                raise
+            self.will_close = True  # what it holds and what it believes to hold differ now
+            raise no_room("long answers", error) from error
+
 
 class _Parser(HTTPRequestParser):
     """Reads a request, and no further than its headers where the guard does not let it through."""
@@ -118,6 +129,18 @@ class _Parser(HTTPRequestParser):
         super().__init__(adjustments)
         self._guard = guard
         self._address = address
+
+    def received(self, data: bytes) -> int:
+        """Take a piece of a request, of which a long body is put aside; return how much of it."""
+        try:
+            taken: int = super().received(data)
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                raise
+            refusal = Refusal("507 Insufficient Storage", str(no_room("uploads", error)))
+            self.error, self.completed = _Refused(refusal), True
+            return len(data)
+        return taken
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the headers."""

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +27,10 @@ from search.cli import Options
 from search.replay import replay
 from search.report import report
 from search.run import run
+from search.service import choose
 from search.service.session import Session
 from search.status import status as status_of
+from search.trainers.contract import Trainer
 from tests.data.test_field import SIZES, blobs
 
 pytestmark = pytest.mark.numbers
@@ -113,7 +116,11 @@ NAMES = np.array(["no", "perhaps", "yes"])
 
 @pytest.mark.parametrize(("trainer", "dtype"), [("lanes", np.int64), ("fit", np.longdouble)])
 def test_classes_go_by_the_user_s_names_and_columns_by_their_size(
-    folder: Path, command: Command, trainer: str, dtype: type[np.generic]
+    folder: Path,
+    command: Command,
+    trainer: str,
+    dtype: type[np.generic],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """D4, which plain Keras is given as float64, and D5, which on JAX must be, too."""
     arrays = blobs()
@@ -138,7 +145,25 @@ def test_classes_go_by_the_user_s_names_and_columns_by_their_size(
         (folder / "case.py").write_text(
             STUDY.format(more="", class_weight=None).replace("case.npz", "elsewhere.npz")
         )
-        assert command(replay, "--trial", "0") == (0, "")
+        warning = "Keras' floatx is float64 on this machine"
+        monkeypatch.setattr(choose, "OVERRULED", [warning])
+        # Standard output is for the result alone, which a program may read as JSON.
+        assert command(replay, "--trial", "0") == (0, f"{warning}\n")
+        wide = "lanes 2 in stacks of 2"
+        with sqlite3.connect(folder / "runs/search.db") as database:
+            relabel = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'trainer'"
+            database.execute(relabel, [json.dumps(wide)])
+        made = Counter[str]()
+        ask = Session.trainer
+
+        def trainer_of(session: Session, *words: Any, **more: Any) -> Trainer:
+            found = ask(session, *words, **more)
+            made[str(found.label)] += 1
+            return found
+
+        monkeypatch.setattr(Session, "trainer", trainer_of)
+        command(replay, "--trial", "0")  # which may be the same: not all networks round otherwise
+        assert made == {wide: 1}
         assert command(report) == (0, "")
 
 
@@ -231,6 +256,9 @@ def test_a_target_is_in_the_unit_of_the_score(folder: Path, command: Command) ->
         (value,) = database.execute("SELECT value FROM trial_values").fetchone()
     assert json.loads(kept) == ["negative RMSE"]
     assert value == -found["validation"]["value"]
+    session = Session(Options(study="case.py", quiet=True))
+    assert session.result().metric == session.dataset.metric, "with these targets' worst score"
+    session.store.close()
     page = (folder / "runs/case/report.html").read_text()
     assert "RMSE, trial by trial" in page
     assert "-2" not in re.findall(r'<p class="number">(.*?)</p>', page)[0]

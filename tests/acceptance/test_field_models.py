@@ -24,6 +24,7 @@ from search.service import shift
 from search.service.progress import Lines
 from search.service.session import Session
 from search.service.shift import Plan, Shift
+from search.study.metric import ACCURACY
 from tests.acceptance.process import Folder
 
 pytestmark = pytest.mark.numbers
@@ -132,7 +133,7 @@ class Case:
         """Run the study; return its result, and the winner as plain Keras loads it."""
         session = self.session()
         try:
-            Shift(session, Plan(trainer="fit"), Lines(Console(quiet=True))).work()
+            Shift(session, Plan(trainer="fit"), Lines(Console(quiet=True), ACCURACY)).work()
             content = session.ledger.kept_model()
             if content is None:
                 return session.result(), None
@@ -433,9 +434,9 @@ def test_a_winner_that_diverges_when_it_is_trained_again_proves_nothing(case: Ca
     session, plan = case.session(), Plan(trainer="fit", confirm=False)
     with pytest.MonkeyPatch.context() as calm:
         calm.setenv("CALM", "yes")
-        Shift(session, plan, Lines(Console(quiet=True))).work()
+        Shift(session, plan, Lines(Console(quiet=True), ACCURACY)).work()
     with pytest.raises(SearchError, match=r"stays closed: .* the model of trial 0 diverged, and"):
-        Shift(session, replace(plan, confirm=True), Lines(Console(quiet=True))).work()
+        Shift(session, replace(plan, confirm=True), Lines(Console(quiet=True), ACCURACY)).work()
     assert session.result().opened == 0
     session.store.close()
 

@@ -19,9 +19,10 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from search import machine
 from search.cli import Options
 from search.errors import UsageError
-from search.service import crew, machine
+from search.service import crew
 from search.service.session import Session
 from search.store import tables
 from search.store.leases import unheard

@@ -23,6 +23,7 @@ NUMBERS = ("", " ", "few", "nan", "-1", "1,5", "0x10", "1 2", LONG * "9", ESCAPE
 PATHS = (
     "mine.py/below",
     "mine.py",
+    "pipe.csv",
     "dangling/below",
     "/proc/below",
     300 * "a",
@@ -35,10 +36,18 @@ NAMES = (
     *("bytes.py", "nul.py", "void.py", "deep.py", "dangling.py", "loop.py", "pipe.py"),
     *(LONG * "a", f"{LONG * 'a'}.py", f"{ESCAPE}.py", "mine.py\n", "%s{0}.py", "-", "é" * 300),
 )
-ROWS = ("", "nowhere.csv", "folder", "folder.csv", "bytes.csv", "void.csv", "ragged.csv")
+ROWS = (
+    *("", "nowhere.csv", "folder", "folder.csv", "bytes.csv", "void.csv", "ragged.csv"),
+    *("pipe.csv", f"{300 * 'a'}.csv", f"{LONG * 'a'}.parquet", "mine.py/below.csv"),
+)
 URLS = (
     *("", " ", "x", "search.db", "://", "sqlite:", "sqlite://", "sqlite:///", "sqlite://host/x.db"),
-    *("sqlite:///folder", "sqlite:///x.db?timeout=abc"),
+    *(
+        "sqlite:///folder",
+        "sqlite:///pipe.csv",
+        "sqlite:////dev/null",
+        "sqlite:///x.db?timeout=abc",
+    ),
     *("sqlite:///x.db?nosuch=1", f"sqlite:///{300 * 'a'}.db", f"sqlite:///{LONG * 'a'}", ESCAPE),
     *("mysql://me:hidden@host/db", "postgresql://[::1/db", "postgresql://me@host:port/db"),
     *("postgresql://me@127.0.0.1:99999/db", "postgresql://127.0.0.1:1/db?nosuch=hidden"),
@@ -76,11 +85,14 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
     "test": ("", "0", "1", "-1", "nan", "inf", "1e400", "nowhere.csv", ESCAPE, LONG * "9"),
     "columns": ("", "x", "x=", "=number", "x=colour", "nowhere=number", ESCAPE, LONG * "a"),
     "reading": ("", "x", "=,", "comma=,", "sep=", "sep=;", "encoding=none", "skiprows=-1", ESCAPE),
-    "name_of_data": ("", "nowhere", ESCAPE, LONG * "a", "../x", "folder", "void.npz", "bytes.npz"),
+    "name_of_data": (
+        *("", "nowhere", ESCAPE, LONG * "a", "../x", "folder", "void.npz", "bytes.npz"),
+        *("~nobody/x.npz", "pipe.npz", "dangling.npz", f"{300 * 'a'}.npz", f"{LONG * 'a'}.npz"),
+    ),
 }
 VARIABLES: Mapping[str, tuple[str, ...]] = {
     "OPTUNA_STORAGE": URLS[1:],  # an empty one is none
-    "KERAS_BACKEND": ("", "torch", "nothing", ESCAPE, LONG * "a"),
+    "KERAS_BACKEND": ("torch", "nothing", ESCAPE, LONG * "a"),  # an empty one asks for none
     "SEARCH_TIMING": ("x", "beat", "beat=", "beat=x", "beat=-1", "beat=nan", "nosuch=1", ESCAPE),
 }
 
@@ -163,7 +175,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dangling.py").symlink_to("nowhere.py")
     (folder / "dangling").symlink_to("nowhere")
     (folder / "loop.py").symlink_to("loop.py")
-    os.mkfifo(folder / "pipe.py")
+    (folder / "dangling.npz").symlink_to("nowhere")
+    for name in ("pipe.py", "pipe.csv", "pipe.npz"):
+        os.mkfifo(folder / name)
     return folder
 
 

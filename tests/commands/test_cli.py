@@ -12,7 +12,7 @@ import click.testing
 import pytest
 
 from search import cli
-from search.errors import SearchError, TrialNotFound, UsageError
+from search.errors import SearchError, TrialNotFound
 from search.service.session import Session
 from tests import warm
 
@@ -40,6 +40,7 @@ FILES = {
     "longer.py": STUDY.replace("epochs=2", "epochs=3"),
     "wider.py": STUDY.replace("0.1", "0.01"),
     "own.py": STUDY.replace("MLP(hidden=(4,))", "print"),
+    "leaving.py": "class Leaving(Exception):\n    __str__ = exit\nraise Leaving(3)\n",
     "mute.py": "class Mute(Exception):\n    __str__ = None\nraise Mute\n",
     "base.py": "raise BaseException('anything')\n",
     "loud.py": "raise ValueError('\\x1b[2J' + 100_000 * 'loud ')\n",
@@ -60,6 +61,9 @@ CASES = {
     "unknown study": Case(f"run --study nist {NEW}", 2, ("'nist'", "blobs, ", "path")),
     "unknown file": Case(f"run --study gone.py {NEW}", 2, ("gone.py",)),
     "exception that says nothing": Case(f"run --study mute.py {NEW}", 2, ("mute.py: Mute",)),
+    "exception that leaves": Case(
+        f"run --study leaving.py {NEW}", 2, ("leaving.py: Leaving: it cannot be said what",)
+    ),
     "exception of any kind": Case(f"run --study base.py {NEW}", 2, ("BaseException: anything",)),
     "exception without end": Case(f"run --study loud.py {NEW}", 2, (" ... loud", "x1b[2J")),
     "path without end": Case(f"run --study {5000 * 'a'}.py {NEW}", 2, ("no study file",)),
@@ -143,7 +147,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("store")
     (folder / "mine.py").write_text(STUDY)
     url = f"sqlite:///{folder / 'mine.db'}"
-    words = ["--study", str(folder / "mine.py"), "--storage", url, "--quiet"]
+    words = ["--study", str(folder / "mine.py"), "--storage", url]
     context = options.make_context("options", words)
     Session(cli.take_options(context.params), create=True).store.close()
     return url
@@ -324,28 +328,3 @@ def test_a_folder_that_was_deleted_is_said(tmp_path: Path) -> None:
     )
     said = "error: the folder of this command was deleted; change into another\n"
     assert (done.returncode, done.stderr) == (2, said)
-
-
-@pytest.mark.parametrize("kind", ["pipe", "endless"])
-def test_settings_of_keras_that_have_no_end_are_refused(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "keras.json"
-    if kind == "pipe":
-        os.mkfifo(file)
-    else:
-        file.touch()
-        os.truncate(file, 2**30)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    with pytest.raises(UsageError, match=r"keras\.json is no file of settings.*take it away"):
-        cli.asked_backend()
-
-
-def test_without_a_home_there_are_no_settings_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless(_path: Path) -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "expanduser", homeless)  # as for an account of cron's
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    assert cli.asked_backend()[0] == "tensorflow"

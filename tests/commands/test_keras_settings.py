@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from search.cli import check_backend
 from search.errors import UsageError
+from search.keras_home import asked_backend, check_backend, keras_folder
+from search.machine import versions
 
 COMMANDS = ("run --study blobs", "worker", "status --study blobs", "replay --study blobs --trial 0")
 SETTINGS = {
@@ -111,6 +112,34 @@ def test_settings_that_keras_cannot_start_with_are_named(
         check_backend()
 
 
+@pytest.mark.parametrize(
+    ("told", "home", "found"),
+    [
+        ("{tmp}/keras", "{tmp}", "{tmp}/keras"),
+        ("~/mine", "{tmp}", "{tmp}/mine"),
+        ("", "{tmp}", "."),
+        (None, "{tmp}", "{tmp}/.keras"),
+        (None, "{tmp}/gone", "/tmp/.keras"),  # as the accounts of services have it
+    ],
+)
+def test_the_folder_is_the_one_that_keras_takes(
+    told: str | None, home: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    monkeypatch.setenv("HOME", home.format(tmp=tmp_path))
+    if told is not None:
+        monkeypatch.setenv("KERAS_HOME", told.format(tmp=tmp_path))
+    assert keras_folder() == Path(found.format(tmp=tmp_path))
+
+
+def test_an_empty_variable_asks_for_no_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(keras_json(tmp_path / "keras", {"backend": "jax"})))
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    assert asked_backend()[0] == versions()["backend"] == "jax"
+
+
 def test_settings_that_cannot_be_read_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +147,22 @@ def test_settings_that_cannot_be_read_are_named(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with pytest.raises(UsageError, match=r"keras\.json is no file of settings"):
         check_backend()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_settings_of_keras_that_have_no_end_are_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keras.json"
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.touch()
+        os.truncate(file, 2**30)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    with pytest.raises(UsageError, match=r"keras\.json is no file of settings.*take it away"):
+        asked_backend()
 
 
 def test_a_bad_setting_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -168,9 +168,12 @@ def test_data_of_other_kinds_are_refused() -> None:
     ("arguments", "said"),
     [
         ({"trainer": "fast"}, "trainer is 'fast'"),
-        ({"lanes": 0}, "lanes is 0"),
+        ({"lanes": 0}, "lanes is 0; give a whole number from 1 to 99,999, or None"),
+        ({"lanes": 100_000}, "lanes is 100000; give"),
         ({"workers": -1}, "workers is -1"),
+        ({"workers": 1025}, "workers is 1025; give a whole number from 0 to 1,024"),
         ({"timeout": float("nan")}, "timeout is nan"),
+        ({"timeout": float("inf")}, "timeout is inf; give a number of seconds .*, or None"),
         ({"workers": 2}, "write it to a file"),
         ({"storage": "oracle://nowhere"}, "oracle"),
     ],

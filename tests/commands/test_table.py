@@ -1,8 +1,11 @@
 """A stranger with a CSV: one command to a proof, and to predictions, in real processes."""
 
 import json
+import os
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import keras
@@ -50,7 +53,7 @@ def test_one_command_leads_to_a_proof(finished: tuple[Path, str]) -> None:
 
 def test_the_study_is_a_file_that_goes_on(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    words = ("--study", "titanic", "--quiet", "--format", "json")
+    words = ("--study", "titanic", "--format", "json")
     again = command(folder, "search.report", *words)
     assert json.loads(again.stdout)["test"]["openings"] == 1
     changed = folder / "studies" / "titanic.py"
@@ -95,6 +98,28 @@ def test_new_rows_get_labels_as_they_came(finished: tuple[Path, str]) -> None:
     assert line.startswith(
         "sex holds 'FEMALE' in row after row, and training has values like 'female':"
     )
+
+
+def test_the_reader_of_a_pipe_is_waited_for_and_that_is_said(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    os.mkfifo(folder / "pipe")
+    words = ("search.predict", "--study", "titanic", "titanic.csv", "--out", "pipe")
+    process = warm.popen(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env=os.environ | {"SEARCH_TIMING": "silence=0"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process, ExitStack() as ends:
+        limit = threading.Timer(LIMIT, process.kill)
+        limit.start()
+        ends.callback(limit.cancel)
+        assert process.stderr is not None
+        # The store's answers are waited for, too, and so impatiently that it is said.
+        assert "Nobody reads pipe; waiting for it.\n" in iter(process.stderr.readline, "")
+        assert len(pd.read_csv(folder / "pipe")) == len(PASSENGERS)
+        assert process.wait(LIMIT) == 0
 
 
 @pytest.mark.parametrize(

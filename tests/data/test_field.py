@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from search.data import load, open_test, own
 from search.data.answers import Answers
 from search.data.extent import Extent
-from search.errors import DataCorrupt, UsageError
+from search.errors import DataCorrupt, UsageError, printable
 from search.study.task import Task
 
 SIZES = {"train": 600, "test": 300}
@@ -382,6 +382,7 @@ def test_what_has_no_weight_is_not_tested_on(tmp_path: Path) -> None:
     [
         ({"weights": Y, "groups": Y}, "^weights, groups are not used; what is used is"),
         ({"x_val": XT}, "^x_val is not used; .* x_val with y_val"),
+        ({"\x1b[2J": Y}, "is not used; what is used is"),
         ({"x_train": (3e9 + 1e4 * X).astype("i8")}, "beyond 32 bits"),
         ({"y_test": 0 * YT}, "^the test split is of one class alone, 0; whoever"),
         ({"y_test": TEXT[0 * YT], "y_train": TEXT[Y]}, "test split .* alone, 'cat'; whoever"),
@@ -404,7 +405,8 @@ def test_what_the_user_had_better_know_is_said(
 ) -> None:
     dataset = load(written(tmp_path, **changed))
     assert any(re.search(note, one) for one in dataset.notes), dataset.notes
-    assert all(one in caplog.text for one in dataset.notes)
+    assert all(printable(one) in caplog.text for one in dataset.notes)
+    assert all(line.isprintable() for line in caplog.text.splitlines())
 
 
 def test_a_file_that_changes_after_it_was_read_is_not_opened(tmp_path: Path) -> None:

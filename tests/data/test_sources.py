@@ -49,7 +49,7 @@ from search.data.formats import (
 )
 from search.data.sources import Found, Source, obtain
 from search.data.transports import Apt, Http, HttpFolder, Npm, SystemFolder, Wheel
-from search.errors import DataCorrupt, DataUnavailable
+from search.errors import DataCorrupt, DataUnavailable, NoRoom
 from tests import tiny
 
 Serve = Callable[[http.server.BaseHTTPRequestHandler], None]
@@ -538,6 +538,22 @@ def test_an_unusable_cache_folder_leaves_the_data_usable(
     assert_original(arrays)
     assert found.path is None
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("transport", ["npm", "http"])
+def test_a_full_temporary_folder_is_not_the_sources_fault(
+    transport: str,
+    small: Path,
+    fake_npm: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(small))
+    fake_npm("head -c 99999 /dev/zero > tiny.tgz")  # and what it says of it finds no room, too
+    with serving(answer(bytes(99_999))) as url:
+        first = tiny.npm_source() if transport == "npm" else tiny.http_source(Http(url))
+        said = f"^data sets .* the temporary folder {small}, .*No space left on device.* TMPDIR"
+        with pytest.raises(NoRoom, match=said):
+            obtain(tiny.published(first, tiny.http_source(Http(refused_url()))), KEYS)
 
 
 CHILD = """

@@ -766,11 +766,27 @@ def test_rows_are_dealt_by_chance_with_all_classes_alike_and_each_once() -> None
     np.testing.assert_array_equal(load(of(frame)).train.x, dataset.train.x)
 
 
-def test_a_class_with_few_rows_is_trained_on() -> None:
-    frame = pd.DataFrame({"x": np.arange(103.0) ** 1.5, "income": ["a", "b"] * 50 + ["c"] * 3})
+@pytest.mark.parametrize(
+    ("common", "kinds", "size"),
+    [(200, 1, 1), (200, 1, 3), (200, 50, 3), (200, 40, 2), (200, 60, 1), (0, 50, 3)],
+)
+def test_rare_classes_are_tested_as_others_are_and_all_are_trained_on(
+    common: int, kinds: int, size: int
+) -> None:
+    """``common`` rows are of two classes, and ``kinds`` classes have ``size`` rows each."""
+    names = [f"rare {row % kinds:02}" for row in range(kinds * size)]
+    frame = pd.DataFrame({"income": ["a", "b"] * (common // 2) + names})
+    frame["x"] = np.arange(len(frame)) ** 1.5
     dataset = load(of(frame))
-    assert dataset.labels == ("a", "b", "c")
-    assert (dataset.train.y == 2).sum() == 3
+    splits = (dataset.train, dataset.validation, open_test(dataset))
+    assert len(np.unique(dataset.train.y)) == len(dataset.labels or ()) == kinds + 2 * bool(common)
+    rows = [int((split.y >= 2 * bool(common)).sum()) for split in splits]
+    assert sum(rows) == len(names)
+    wanted = 0 if size == 1 else round(0.2 * len(names))
+    assert (rows[2], len(splits[2])) == (wanted, round(0.2 * len(frame)))
+    missing = len(dataset.labels or ()) - len(np.unique(splits[2].y))
+    line = f"there is no test row of {missing} classes" if missing > 1 else "test row of one class,"
+    assert (line in "\n".join(dataset.notes)) == (missing > 0)
 
 
 def test_a_class_with_few_rows_is_trained_on_where_there_are_more_classes_than_places() -> None:
@@ -791,6 +807,11 @@ def test_groups_stay_together_in_splits_and_folds() -> None:
     ]
     for one, other in ((0, 1), (1, 2), (0, 2)):
         assert not houses[one] & houses[other]
+    assert test.groups is not None
+    pairs = set(zip((test.columns or {})["house"], test.groups, strict=True))
+    assert len(pairs) == len(houses[2]) == test.groups.max() + 1
+    few = f"the test rows are of {len(pairs)} different values of house"
+    assert few in "\n".join(dataset.notes)
     kept = load(of(frame.astype({"house": "category"}), group="house"))
     assert "house (it tells the groups that stay together)" in "\n".join(kept.notes)
     for fold in folds_of(dataset, 3, seed=0):
@@ -798,6 +819,18 @@ def test_groups_stay_together_in_splits_and_folds() -> None:
         assert not parts[0] & parts[1]
     with pytest.raises(SpecError, match="there are"):
         folds_of(dataset, 100, seed=0)
+
+
+def test_test_rows_tell_how_groups_differ_or_a_line_says_that_they_do_not() -> None:
+    frame = PEOPLE.assign(house=RANDOM.integers(0, 400, ROWS))
+    rows = PEOPLE[:100]
+    many = load(of(frame, group="house", test=rows.assign(house=np.arange(100) % 20))).notes
+    assert "the test rows are of" not in "\n".join(many)
+    with pytest.raises(DataCorrupt, match=r"the test rows are of one house alone.*; supply more"):
+        load(of(frame, group="house", test=rows.assign(house=1)))
+    alone = load(of(frame, group="house", columns={"house": "drop"}, test=rows))
+    assert "house is missing in the test table" in "\n".join(alone.notes)
+    assert open_test(alone).groups is None
 
 
 @pytest.mark.parametrize("label", ["income", "age"])

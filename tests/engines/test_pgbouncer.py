@@ -1,4 +1,4 @@
-"""Workers on PostgreSQL through PgBouncer in transaction mode, as docs/scaling.md advises it.
+"""Workers on PostgreSQL through PgBouncer in transaction mode, as docs/deploy.md advises it.
 
 Its program is Debian's package pgbouncer.
 """
@@ -16,7 +16,7 @@ from tests.acceptance.test_database import fleet_on
 from tests.postgres import USER, Postgres
 from tests.site import wait_until
 
-POOL, WORKERS, TRIALS = 4, 8, 24
+POOL, WORKERS, TRIALS = 2, 8, 24
 CONFIGURATION = """
 [databases]
 pooled = host={server} port={port} dbname=pooled user=postgres

@@ -15,13 +15,14 @@ from search.lanes import trainer as lanes_module
 from search.lanes.groups import Library
 from search.lanes.structure import Structure, structures_of
 from search.lanes.trainer import LanesTrainer
+from search.service.choose import trainer_for
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import StudySpec
 from search.study.stackable import why_not
 from search.study.training import Training
-from search.trainers.contract import Outcome, Trainer
+from search.trainers.contract import Outcome, Trainer, TrainerLabel
 from search.trainers.fit import FitTrainer
 from tests.networks import blobs
 
@@ -180,7 +181,7 @@ def test_programs_are_kept_for_the_structures_that_were_used_last(
 
 
 def test_a_trial_is_the_same_in_a_stack_of_any_width() -> None:
-    """So that the width, which calibration may choose, need not be known to repeat a trial."""
+    """With batch norm in several layers it may not be: XLA fuses other sums in a wider stack."""
     two = recipe(2, "adam"), recipe(1, batch_size=32, activation="tanh")
     for trial, wide in zip(two, (8, 3), strict=True):
         results = []
@@ -192,6 +193,30 @@ def test_a_trial_is_the_same_in_a_stack_of_any_width() -> None:
             outcome, weights = ended(trainer, width - 1)
             results.append((repr(outcome), [array.tobytes() for array in weights]))
         assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("width", [None, 3])
+def test_the_label_of_a_trainer_makes_one_that_computes_as_it_does(width: int | None) -> None:
+    label = LanesTrainer(BLOBS, Structure.of_study(STUDY), 6, width, never).label
+    again = TrainerLabel.parse(str(label))
+    assert again == label == TrainerLabel("lanes", 6, width or 1)
+    for folds in (1, 2):
+        spec = replace(STUDY, folds=folds)
+        trainer = trainer_for(spec, BLOBS, again.kind, again.lanes, print, width=again.width)
+        assert trainer.label == label
+    assert TrainerLabel.parse("lanes 6") == TrainerLabel("lanes", 6)
+    assert TrainerLabel.parse("fit") == TrainerLabel("fit")
+
+
+def test_a_checkpoint_is_continued_in_a_stack_of_its_width() -> None:
+    trial = recipe(1)
+    trainers = [LanesTrainer(BLOBS, Structure.of(trial), 2, width, never) for width in (1, 2)]
+    for trainer in trainers:
+        trainer.start(0, trial, 7)
+        trainer.epoch()
+    for one, other in (trainers, trainers[::-1]):
+        with pytest.raises(ValueError, match="the checkpoint is of the trainer lanes"):
+            other.start(1, trial, 7, one.checkpoint(0))
 
 
 def test_layers_may_be_a_choice_of_tuples_and_0_is_off() -> None:

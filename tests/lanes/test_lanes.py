@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from search.backend import Program
 from search.data.splits import Dataset, Split
 from search.errors import LanesExhausted, SpecError
-from search.health.cadence import Cadence, at_rungs, never
+from search.health.cadence import Cadence, at_powers_of_three, never
 from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.techniques import FAMILY
@@ -227,7 +227,7 @@ def test_a_checkpoint_holds_the_whole_optimizer(optimizer: str) -> None:
 
 
 def test_a_whole_study_compiles_each_program_once() -> None:
-    lanes = trainer("nesterov", at_rungs)
+    lanes = trainer("nesterov", at_powers_of_three)
     for first in (0, 3):  # every mixture beside others, and in another lane
         trials = {
             lane: (recipe(mixture=(lane + first) % len(MIXTURES), epochs=1), 3)
@@ -288,7 +288,7 @@ def test_health_is_that_of_the_keras_model(optimizer: str) -> None:
     """The lanes' gradients are written out by hand, the model's come from the backend."""
     mixtures = [6, 13] if optimizer == "nesterov" else [11]
     trials = {m: (recipe(optimizer, m, epochs=3, decay=0.9), 20 + m) for m in mixtures}
-    stacked = in_lanes(trainer(optimizer, at_rungs), trials)
+    stacked = in_lanes(trainer(optimizer, at_powers_of_three), trials)
     fit = FitTrainer(blobs())
     for mixture, (trial, seed) in trials.items():
         fit.start(0, trial, seed)

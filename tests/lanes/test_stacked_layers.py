@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from search.data.splits import Dataset, Split
-from search.health.cadence import Cadence, at_rungs, never
+from search.health.cadence import Cadence, at_powers_of_three, never
 from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
@@ -41,7 +41,9 @@ PLACES = len(LAYERS) // 2
 LIBRARY = Library()
 
 
-def compiled_for(*trials: Recipe, width: int, cadence: Cadence = at_rungs) -> LanesTrainer:
+def compiled_for(
+    *trials: Recipe, width: int, cadence: Cadence = at_powers_of_three
+) -> LanesTrainer:
     """Return a trainer of all that these trials have."""
     features = frozenset[str]().union(*(Structure.of(trial).features for trial in trials))
     structure = replace(Structure.of(trials[0]), features=features)
@@ -91,7 +93,7 @@ def assert_equal(
 
 def test_every_layer_follows_keras_in_a_lane() -> None:
     trials = {n: (recipe(**c, epochs=3), 70 + n) for n, c in enumerate(LAYERS.values())}
-    for lane, (_, weights, outcome) in in_lanes(universal(at_rungs), trials).items():
+    for lane, (_, weights, outcome) in in_lanes(universal(at_powers_of_three), trials).items():
         assert_equal(weights, outcome, *trials[lane], by=TOLERANCE)
 
 

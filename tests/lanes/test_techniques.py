@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import SpecError
-from search.health.cadence import Cadence, at_rungs, never
+from search.health.cadence import Cadence, at_powers_of_three, never
 from search.health.measures import STEEPEST
 from search.lanes.activations import CURVES_BY_NAME
 from search.lanes.dropout import feed, uniform
@@ -109,7 +109,7 @@ def test_health_is_that_of_the_keras_model() -> None:
     trials = {
         lane: (recipe(**changes, epochs=1), 20 + lane) for lane, changes in enumerate(WATCHED)
     }
-    stacked, fit = in_lanes(universal(at_rungs), trials), FitTrainer(blobs())
+    stacked, fit = in_lanes(universal(at_powers_of_three), trials), FitTrainer(blobs())
     for lane, (trial, seed) in trials.items():
         fit.start(0, trial, seed)
         fit.epoch()
@@ -435,6 +435,26 @@ def test_the_keras_optimizer_clips_as_the_configuration_says(clipping: str) -> N
     limits = {name: getattr(optimizer, name) for name in ("clipvalue", "clipnorm")}
     limits["global_clipnorm"] = optimizer.global_clipnorm
     assert {name for name, limit in limits.items() if limit} == {clipping}
+
+
+@pytest.mark.parametrize("number", [int, np.float64])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learning_rate": 1, "momentum": 0, "clipnorm": 1},
+        {"optimizer": "adam", "learning_rate": 1, "global_clipnorm": 2},
+        {"optimizer": "adamw", "weight_decay": 0, "clipvalue": 1},
+    ],
+)
+def test_numbers_of_whatever_kind_are_the_optimizers_floats(
+    changes: dict[str, Any], number: type
+) -> None:
+    numbers = {name: value for name, value in changes.items() if name != "optimizer"}
+    given = recipe(**changes | {name: number(value) for name, value in numbers.items()})
+    config = networks.optimizer(given.training).get_config()
+    for name, value in numbers.items():
+        assert type(config[name]) is float, name
+        assert config[name] == value
 
 
 LAYERS: dict[str, dict[str, Any]] = {

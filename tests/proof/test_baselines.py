@@ -88,12 +88,32 @@ def test_answers_have_a_column_for_each_class_even_one_that_was_never_seen() -> 
         assert (shares[:, 2:] == 0).all()
 
 
-def test_they_heed_the_weights() -> None:
+@pytest.mark.parametrize("unit", [1.0, 1e-6])
+def test_they_heed_the_weights_and_not_their_unit(unit: float) -> None:
     """Of two classes alike in all, the one that weighs more is the answer."""
     blank = dataset(np.zeros((700, 2), np.float32), np.arange(700) % 2, 2)
-    weights = np.where(blank.train.y == 1, 3.0, 1.0).astype(np.float32)
-    for one in by_name(blank, weights).values():
-        assert one.answer(np.zeros((1, 2), np.float32))[0, 1] == pytest.approx(0.75, abs=0.02)
+    weights = (unit * np.where(blank.train.y == 1, 3.0, 1.0)).astype(np.float32)
+    for name, one in by_name(blank, weights).items():
+        heeded = 0.5 if name == "largest_class" else 0.75
+        assert one.answer(np.zeros((1, 2), np.float32))[0, 1] == pytest.approx(heeded, abs=0.02)
+
+
+def test_weights_of_one_size_change_nothing() -> None:
+    plain, light = by_name(SLOPE), by_name(SLOPE, np.full(len(SLOPE.train), 1e-3, np.float32))
+    for name, one in plain.items():
+        assert score(SLOPE, light[name]) == pytest.approx(score(SLOPE, one), abs=1e-4)
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_a_guess_counts_examples_as_scores_do(weighed: bool) -> None:
+    """The loss makes more of what is rare, scores do not, unless the data say so."""
+    own = np.where(np.arange(600) % 10 == 0, 20.0, 1.0).astype(np.float32)
+    for data, plain, heeded in ((LINE, 0.1, 20 / 29), (SLOPE, 1.0, 200 / 29)):
+        y = (np.arange(600) % 10 == 0) * (1 if data is LINE else 10)
+        data = replace(data, train=Split(data.train.x, y, own), weighed=weighed)
+        guess, *_ = fitted(data, own * np.where(y > 0, 9.0, 1.0))[0]
+        said = guess.answer(X[:1]).flat[-1]
+        assert said == pytest.approx(heeded if weighed else plain, abs=1e-3)
 
 
 def test_the_metric_chooses_the_penalty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -20,7 +21,7 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.spec import Confirm
 from search.study.training import Training
-from tests.fakes import Kept, Notes, Scores, ScriptedTrainer
+from tests.fakes import Kept, Notes, Scores, ScriptedTrainer, diverging
 
 SETTINGS = Confirm(candidates=2, seeds=3)
 
@@ -202,9 +203,18 @@ def test_another_winner_opens_the_test_split_again_and_that_is_said(case: Case) 
     assert (second.trial, second.openings, case.openings) == (8, 2, 2)
 
 
-def test_a_proof_survives_json(case: Case) -> None:
+@pytest.mark.parametrize("groups", [None, 20])
+def test_a_proof_survives_json(
+    case: Case, monkeypatch: pytest.MonkeyPatch, groups: int | None
+) -> None:
+    test = data.open_test(data.load("blobs"))
+    kept, codes = case.prove(), None if groups is None else np.arange(len(test)) // 50 % groups
+    case.ledger = Kept()
+    monkeypatch.setattr(confirm, "open_test", lambda *_: replace(test, groups=codes))
     proof = case.prove()
-    assert Proof.from_json(proof.to_json()) == proof
+    assert proof.test_groups == groups
+    assert (proof.interval == kept.interval) == (groups is None)
+    assert Proof.from_json(json.loads(json.dumps(proof.to_json()))) == proof
 
 
 def test_test_answers_that_are_no_numbers_are_counted_and_wrong(
@@ -259,4 +269,14 @@ def test_a_model_that_answers_otherwise_than_it_did_opens_nothing(case: Case) ->
     case.ledger.validations[first] -= 0.004
     with pytest.raises(SearchError, match=r"^nothing is proven, and the test split stays closed: "):
         case.prove()
+    assert (case.openings, case.ledger.opened) == (0, [])
+
+
+def test_a_winner_that_diverges_after_good_epochs_opens_nothing(case: Case) -> None:
+    def late(recipe: Recipe, seed: int, epoch: int) -> Scores:
+        return diverging(recipe, seed, epoch) if epoch > 1 else scores(recipe, seed, epoch)
+
+    case.trainer = ScriptedTrainer(2, late, build=build)
+    with pytest.raises(SearchError, match=r"stays closed: .* diverged, which counts as 0.00 %; "):
+        case.prove((5,))
     assert (case.openings, case.ledger.opened) == (0, [])

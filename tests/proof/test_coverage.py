@@ -1,5 +1,6 @@
 """Intervals of every score hold what they promise, loosely: benchmarks.coverage has the figures."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -26,7 +27,14 @@ STUDIES = {Task.CLASSIFICATION: 60, Task.REGRESSION: 150}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "world", [FEW_OF_ONE, World(Task.REGRESSION, seeds=4, examples=200, luck=0.1)], ids=str
+    "world",
+    [
+        FEW_OF_ONE,
+        World(Task.REGRESSION, seeds=4, examples=200, luck=0.1),
+        World(Task.CLASSIFICATION, seeds=3, examples=900, share=0.3, group=30),
+        World(Task.REGRESSION, seeds=3, examples=600, group=30),
+    ],
+    ids=str,
 )
 def test_every_score_is_covered(world: World) -> None:
     found = coverage(world, STUDIES[world.task])
@@ -67,6 +75,29 @@ def test_a_small_class_leaves_much_unsure() -> None:
     assert interval[5].high == 1
 
 
+@pytest.mark.parametrize("metric", [ACCURACY, BALANCED_ACCURACY, ROC_AUC, LOG_LOSS])
+def test_rows_that_go_together_tell_as_much_as_their_groups(metric: Metric) -> None:
+    random = np.random.default_rng(0)
+    y, groups = np.tile([0, 1], 500), np.repeat(np.arange(20), 50)
+    wrong = random.random(1000) < random.beta(2, 8, 20)[groups]
+    second = np.where(wrong, 0.7 - 0.4 * y, 0.1 + 0.8 * y)
+    said = np.stack([np.stack([1 - second, second], axis=1)] * 3)
+    alone = Scored(metric, y, None, 0.95)
+    found, naive = replace(alone, groups=groups).interval(said), alone.interval(said)
+    assert found.mean == pytest.approx(naive.mean)
+    assert found.high - found.low > 1.8 * (naive.high - naive.low)
+    single = replace(alone, groups=np.arange(1000)).interval(said)
+    assert (single.low, single.high) == pytest.approx((naive.low, naive.high), abs=2e-3)
+
+
+def test_who_saw_no_group_fail_has_seen_so_many_groups() -> None:
+    y, said = answers(100, 0, 100)
+    groups = np.arange(200) % 10
+    found = Scored(ACCURACY, y, None, 0.95, groups).interval(np.stack([said] * 3))
+    assert (found.mean, found.high) == (1, 1)
+    assert found.low == pytest.approx(0.025**0.1), "of 10 all are right by chance where 69 % are"
+
+
 def test_unequal_weights_tell_less() -> None:
     y, said = answers(90, 10, 100)
     alike, unequal = np.ones(200), np.tile([0.1, 1.9], 100)
@@ -79,6 +110,18 @@ def test_unequal_weights_tell_less() -> None:
     assert wide["alike"] == pytest.approx(plain.high - plain.low, rel=0.1)
 
 
+@pytest.mark.parametrize("metric", [BALANCED_ACCURACY, MACRO_F1])
+def test_a_class_without_weight_leaves_the_others_as_sure_as_they_are(metric: Metric) -> None:
+    y = np.repeat([0, 1, 2], [1000, 1000, 50])
+    wrong = np.arange(len(y)) % 30 == 0
+    said = np.stack([np.eye(3)[np.where(wrong, 1 - y % 2, y)]] * 2)
+    found = Scored(metric, y, np.where(y == 2, 0.0, 1.0), 0.95).interval(said)
+    alone = Scored(metric, y[:2000], None, 0.95).interval(said[:, :2000])
+    assert found.high - found.low < 2 * (alone.high - alone.low)
+    if metric is BALANCED_ACCURACY:
+        assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=1e-4)
+
+
 def test_two_models_that_are_alike_cannot_be_told_apart() -> None:
     y, said = answers(90, 10, 100)
     for metric in (ACCURACY, BALANCED_ACCURACY, ROC_AUC):
@@ -86,6 +129,16 @@ def test_two_models_that_are_alike_cannot_be_told_apart() -> None:
         gap = scored.difference(scored.values(np.stack([said] * 3)), said)
         assert (gap.mean, gap.low < 0 < gap.high) == (0, True)
         assert gap.high < 0.05
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, BALANCED_ACCURACY, MACRO_F1, ROC_AUC])
+def test_nobody_is_better_by_more_than_there_is(metric: Metric) -> None:
+    y, right = answers(4, 0, 4)
+    scored = Scored(metric, y, None, 0.95)
+    for ours, other in ((right, right[:, ::-1]), (right[:, ::-1], right)):
+        gap = scored.difference(scored.values(np.stack([ours] * 3)), other)
+        assert abs(gap.mean) == pytest.approx(1)
+        assert -1 <= gap.low <= gap.mean <= gap.high <= 1
 
 
 def test_models_that_share_their_mistakes_differ_more_surely() -> None:

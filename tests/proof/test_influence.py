@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from search.proof.influence import influence
-from search.study.metric import METRICS, Metric, Reads
+from search.study.metric import METRICS, ROC_AUC, Metric, Reads
 
 EXAMPLES = 150
 RANDOM = np.random.default_rng(8)
@@ -43,6 +43,13 @@ def test_it_is_what_leaving_out_one_example_shows(
     jackknifed = EXAMPLES * score - (EXAMPLES - 1) * np.array(without)
     assert np.corrcoef(found, jackknifed)[0, 1] > 0.995
     assert found.var() == pytest.approx(jackknifed.var(), rel=0.15)
+
+
+def test_of_two_classes_the_second_alone_is_ranked_however_many_units_there_are() -> None:
+    y, said = answers(ROC_AUC, 2)
+    wider = np.concatenate([said + RANDOM.random(said.shape), said], axis=1)
+    second = np.stack([-wider[:, 1], wider[:, 1]], axis=1)
+    assert np.array_equal(influence(ROC_AUC, y, wider, None), influence(ROC_AUC, y, second, None))
 
 
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "macro_f1"])

@@ -70,7 +70,7 @@ def judge(world: World) -> Verdicts:
     for _ in range(world.studies):
         answers = world.simulate(generator)
         shares.append(answers.mean(axis=1))
-        found.append(accuracy_interval(answers))
+        found.append(accuracy_interval(answers, 0.95))
     by_seed = np.array(shares)
     means = by_seed.mean(axis=1)
     ideal = 2 * stats.norm.ppf(0.975) * means.std()
@@ -161,7 +161,7 @@ def test_the_limits_enclose_the_mean(answers: Answers, confidence: float) -> Non
 def test_the_order_of_seeds_and_examples_is_nothing(answers: Answers, order: int) -> None:
     generator = np.random.default_rng(order)
     shuffled = generator.permutation(generator.permutation(answers, axis=0), axis=1)
-    assert same(accuracy_interval(shuffled), accuracy_interval(answers))
+    assert same(accuracy_interval(shuffled, 0.95), accuracy_interval(answers, 0.95))
 
 
 @given(tables, confidences)
@@ -180,7 +180,7 @@ def test_more_confidence_is_never_narrower(answers: Answers) -> None:
 
 @given(arrays(np.bool_, st.integers(2, 40)), st.integers(2, 20))
 def test_identical_models_are_one_model(answers: Answers, seeds: int) -> None:
-    found = accuracy_interval(np.tile(answers, (seeds, 1)))
+    found = accuracy_interval(np.tile(answers, (seeds, 1)), 0.95)
     low, high = clopper_pearson(answers.mean(keepdims=True), len(answers))
     assert found.low <= low + 1e-9
     assert found.high >= high - 1e-9
@@ -189,22 +189,22 @@ def test_identical_models_are_one_model(answers: Answers, seeds: int) -> None:
 def test_identical_models_cost_no_more_than_one_example() -> None:
     answers = np.arange(1_000) >= 20
     low, high = clopper_pearson(answers.mean(keepdims=True), len(answers))
-    found = accuracy_interval(np.tile(answers, (5, 1)))
+    found = accuracy_interval(np.tile(answers, (5, 1)), 0.95)
     assert same(found, Interval(0.98, low.item(), high.item(), 0.95), within=1e-5)
 
 
 @pytest.mark.parametrize("seeds", [2, 10])
 def test_flawless_models_have_the_interval_of_one(seeds: int) -> None:
     flawless, low = np.ones((seeds, 500), dtype=bool), 0.025 ** (1 / 500)
-    assert same(accuracy_interval(flawless), Interval(1, low, 1, 0.95))
-    assert same(accuracy_interval(~flawless), Interval(0, 0, 1 - low, 0.95))
+    assert same(accuracy_interval(flawless, 0.95), Interval(1, low, 1, 0.95))
+    assert same(accuracy_interval(~flawless, 0.95), Interval(0, 0, 1 - low, 0.95))
 
 
 def test_an_error_never_raises_the_limit_of_flawless_models() -> None:
     answers = np.ones((10, 500), dtype=bool)
-    flawless = accuracy_interval(answers)
+    flawless = accuracy_interval(answers, 0.95)
     answers[3, 77] = False
-    assert accuracy_interval(answers).low <= flawless.low
+    assert accuracy_interval(answers, 0.95).low <= flawless.low
 
 
 def test_agrees_with_the_formula_worked_by_hand() -> None:
@@ -216,12 +216,14 @@ def test_agrees_with_the_formula_worked_by_hand() -> None:
     size = 0.8 * 0.2 / ((examples + inflation * (seeds - residual)) / 30)
     low = stats.beta.ppf(0.025, 0.8 * size, 0.2 * size + 1)
     high = stats.beta.ppf(0.975, 0.8 * size + 1, 0.2 * size)
-    assert same(accuracy_interval(answers), Interval(0.8, float(low), float(high), 0.95))
+    assert same(accuracy_interval(answers, 0.95), Interval(0.8, float(low), float(high), 0.95))
 
 
 def test_zeros_and_ones_are_booleans() -> None:
     answers = np.random.default_rng(3).random((3, 50)) < 0.9
-    assert accuracy_interval(answers.astype(float).tolist()) == accuracy_interval(answers)
+    assert accuracy_interval(answers.astype(float).tolist(), 0.95) == accuracy_interval(
+        answers, 0.95
+    )
 
 
 def test_the_record_is_plain() -> None:
@@ -243,7 +245,7 @@ def test_the_record_is_plain() -> None:
 )
 def test_other_tables_are_refused_in_one_line(answers: NDArray[np.float64], problem: str) -> None:
     with pytest.raises(ValueError, match=problem) as refusal:
-        accuracy_interval(answers)
+        accuracy_interval(answers, 0.95)
     assert "\n" not in str(refusal.value)
 
 

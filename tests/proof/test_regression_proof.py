@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from search.data.splits import Dataset, Split
+from search.errors import REASON
 from search.page import page
 from search.proof import confirm
 from search.proof.confirm import Candidate, Confirmation
@@ -167,8 +168,8 @@ def build(_recipe: Recipe, seed: int) -> keras.Model:
     return model
 
 
-def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirm, "open_test", lambda *_: TEST)
+def proven(monkeypatch: pytest.MonkeyPatch, test: Split) -> tuple[Proof, Kept]:
+    monkeypatch.setattr(confirm, "open_test", lambda *_: test)
     candidate = Candidate(3, Recipe(Config({}), MLP(hidden=(4,)), Training(epochs=2)))
 
     def scores(_recipe: Recipe, seed: int, _epoch: int) -> Scores:
@@ -178,8 +179,19 @@ def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPa
     trainer, ledger = ScriptedTrainer(script=scores, build=build), Kept()
     dataset = Dataset(name="houses", sha256="5ba", train=TEST, validation=TEST, classes=None)
     confirmation = Confirmation(trainer, Confirm(seeds=3), 0, ledger, Notes().confirmed, dataset)
-    proof = confirmation.prove([candidate], None)
+    return confirmation.prove([candidate], None), ledger
 
+
+def test_answers_that_are_no_numbers_cost_ten_deviations(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = np.where(np.arange(20)[:, None] == 7, np.nan, TEST.x)
+    proof, _ = proven(monkeypatch, Split(lost, TEST.y))
+    assert (proof.unanswered, proof.per_seed) == (3, (R2.worst,) * 3)
+    assert proof.rmse is not None
+    assert proof.rmse.mean == pytest.approx(10 * TEST.y.std())
+
+
+def test_a_regression_is_proven_by_r2_and_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    proof, ledger = proven(monkeypatch, TEST)
     errors = [(1 - seed % 10 / 10) ** 2 for seed in proof.seeds]
     variance = float(TEST.y.var())
     assert proof.per_seed == pytest.approx([1 - error / variance for error in errors])
@@ -265,6 +277,8 @@ def test_the_status_of_a_regression_names_its_metric() -> None:
     status = Status("mine", "done", 2, {}, {}, MET.winner, [], 0, {}, R2, 0.6, None)
     assert "best: trial 0, validation R² 0.9100, " in as_text(status)
     assert status_json(status)["metric"] == "r2"
+    broken = replace(status, failures={"\x1b[2J" + "m" * 10**6: 1})
+    assert max(map(len, as_text(broken).splitlines())) < 2 * REASON
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ from search.health.snapshot import Health, LayerHealth, Snapshot
 from search.result.arms import arms, arms_json, arms_markdown, estimate
 from search.result.result import Result, TrialRow
 from search.result.state import State
+from search.study.metric import ACCURACY
 from search.study.mlp import MLP
 from search.study.space import Config
 from search.study.spec import StudySpec
+from search.study.task import Task
 from search.study.training import Training
 from tests.finished import finished
 
@@ -62,6 +64,8 @@ RESULT = Result(
     name="mine",
     spec=SPEC,
     command="",
+    task=Task.CLASSIFICATION,
+    metric=ACCURACY,
     budget=16,
     trials=(
         row(0, "relu", (0.5, 0.7, 0.6, 0.7)),

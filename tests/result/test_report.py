@@ -35,6 +35,7 @@ from tests.outcomes import (
     row,
 )
 from tests.results import strictly
+from tests.study.test_learned import LEARNED
 
 # -- best.json -------------------------------------------------------------------------------
 
@@ -43,7 +44,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "config": ("activation", "clipnorm", "learning_rate"),
     "trial": (),
     "validation": ("metric", "value"),
-    "test": ("metric", "mean", "interval", "confidence", "seeds", "per_seed", "n"),
+    "test": ("metric", "mean", "interval", "confidence", "seeds", "per_seed", "n", "groups"),
     "target": (),
     "target_met": (),
     "trials": ("total", "complete", "pruned", "failed"),
@@ -135,6 +136,9 @@ def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
 # -- words -----------------------------------------------------------------------------------
 
 
+OF_GROUPS = replace(MET, proof=MET.proof and replace(MET.proof, test_groups=30))
+
+
 @pytest.mark.parametrize(
     ("result", "said", "unsaid"),
     [
@@ -153,7 +157,8 @@ def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
         (MISSED, ["The target of 90.00 % is not met", "--trials"], ["not proven"]),
         (UNCONFIRMED, ["trial 1:", "is 95.00 %", "not confirmed", "not proven"], ["is met"]),
         (NOTHING, ["None of the 2 trials of mine has completed."], ["best configuration"]),
-        (WITHOUT_TARGET, ["94.00 %"], ["target"]),
+        (WITHOUT_TARGET, ["94.00 %"], ["target", "groups"]),
+        (OF_GROUPS, ["on 94.00 % of the 10,000 test examples in 30 groups (95 %"], []),
     ],
 )
 def test_the_result_in_words(result: Result, said: list[str], unsaid: list[str]) -> None:
@@ -448,7 +453,7 @@ def test_a_csv_has_each_name_once_and_tells_texts_from_all_else() -> None:
     assert cells[1] == ['"0"', "3", '"-1"', '"nan"', "False"]
     assert cells[2] == ['"off"', '"3"', '"@x"', r'"\""', "-1.5"]
     assert cells[3] == [""] * 5, "nothing was chosen, which is not the same as off"
-    trials = Optimum(replace(MET, spec=spec, trials=tuple(rows)), Path(), None, {}).trials
+    trials = Optimum(replace(MET, spec=spec, trials=tuple(rows)), Path(), None, LEARNED).trials
     seeds = trials["space.space.seed"].tolist()
     assert seeds[:3] == [None, 3, "3"]
     assert math.isnan(seeds[3])

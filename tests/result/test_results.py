@@ -1,16 +1,19 @@
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 from search.cli import Options
-from search.errors import QUOTED
+from search.errors import QUOTED, StudyDamaged
 from search.health.snapshot import Health, LayerHealth, Snapshot
 from search.proof.interval import Interval
 from search.proof.mistakes import Mistakes
 from search.proof.proof import Proof, Run
 from search.service.session import Session
+from search.store import tables
 from search.store.keys import mistakes_key
 
 LAYER = LayerHealth(0.1, 2.0, 0.01, 0.05, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0)
@@ -59,6 +62,31 @@ def test_what_another_hand_wrote_into_a_store_is_shown_at_no_length(
     assert QUOTED <= len(said or "") < QUOTED + 10
 
 
+def test_a_verdict_of_another_hand_is_none(session: Session) -> None:
+    add(session, verdict="\x1b[2J" + "m" * 10**6)
+    add(session, verdict="vanishing")
+    assert [row.verdict for row in session.result().trials] == [None, "vanishing"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("confirmation_seconds", math.nan), ("confirmation_seconds", "long"), ("openings", ["\x1b"])],
+)
+def test_what_another_hand_wrote_of_the_proof_is_refused(
+    session: Session, key: str, value: Any
+) -> None:
+    session.study.set_user_attr(key, value)
+    with pytest.raises(StudyDamaged, match="is not what this program writes there"):
+        session.result()
+
+
+def test_settings_of_another_hand_are_refused(session: Session) -> None:
+    with session.store.database.engine.begin() as connection:
+        connection.execute(tables.studies.update().values(settings='{"mine": 1}'))
+    with pytest.raises(StudyDamaged, match="is not what this program writes there"):
+        Session(session.options)
+
+
 def _distribution(value: object) -> optuna.distributions.BaseDistribution:
     if isinstance(value, float):
         return optuna.distributions.FloatDistribution(0.0, 10.0)
@@ -81,6 +109,17 @@ def test_health_is_read_by_trial_and_from_this_study_alone(session: Session) -> 
 
     assert session.evidence().health == {3: HEALTH, 10: HEALTH}
     assert session.result().health == {}
+
+
+def test_a_study_that_is_made_anew_has_nothing_of_the_one_before(session: Session) -> None:
+    gone, others = ["blobs/health/3", "blobs/report/best.json"], ["blobs2/health/3", "Blobs/x"]
+    for key in gone + others:
+        session.artifacts.put(key, b"{}")
+    again = Session(session.options, {}, create=True)
+    assert again.artifacts.keys("blobs/") == gone, "it is the same study"
+    optuna.delete_study(study_name="blobs", storage=session.options.storage)
+    again = Session(session.options, {}, create=True)
+    assert again.artifacts.keys("") == sorted(others)
 
 
 def test_mistakes_belong_to_the_proof_s_winner(session: Session) -> None:

@@ -11,6 +11,7 @@ from search.proof.proof import Run
 from search.result.wording import clock, shown
 from search.service.progress import Best, Lines, LiveTable, progress_for
 from search.service.trials import Assignment
+from search.study.metric import ACCURACY
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.space import Config
@@ -50,7 +51,7 @@ def console(width: int = 100, terminal: bool = False) -> Console:
 
 def test_lines_in_optunas_style(bench: Bench) -> None:
     out = console(width=20)  # a line is a line, however narrow the terminal
-    lines = Lines(out)
+    lines = Lines(out, ACCURACY)
     trials = [bench.ask(activation="[elu]", clipnorm=None) for _ in range(5)]
     for lane, assignment in enumerate(trials):
         lines.started(lane, assignment)
@@ -77,8 +78,14 @@ def test_lines_in_optunas_style(bench: Bench) -> None:
     assert lines.best == Best(0, 0.5)
 
 
+def test_no_colour_and_no_command_to_the_terminal_is_said() -> None:
+    file = io.StringIO()
+    Lines(Console(file=file), ACCURACY).say("\x1b[2Jthe \x1b[31mlanes\x1b[0m\nof \u202ethis")
+    assert file.getvalue() == "\\x1b[2Jthe lanes of \\u202ethis\n"
+
+
 def test_the_best_of_an_earlier_run_stands_until_it_is_beaten(bench: Bench) -> None:
-    lines = Lines(console(), Best(40, 0.7))
+    lines = Lines(console(), ACCURACY, Best(40, 0.7))
     for value in (0.7, 0.8):
         assignment = bench.ask()
         lines.started(0, assignment)
@@ -98,7 +105,7 @@ def test_the_live_table_shows_lanes_best_progress_and_time(
     bench: Bench, seconds: list[float]
 ) -> None:
     out = console(terminal=True)
-    table = LiveTable(out, Best(1, 0.7), done=4, budget=8)
+    table = LiveTable(out, ACCURACY, Best(1, 0.7), done=4, budget=8)
     first, second, third = (bench.ask(activation=name) for name in ("relu", "elu", "[/x]"))
     table.started(1, second)
     table.started(0, first)
@@ -130,7 +137,7 @@ def test_the_live_table_shows_lanes_best_progress_and_time(
 
 def test_the_live_table_is_drawn_on_a_terminal(bench: Bench) -> None:
     out = console(terminal=True)
-    with LiveTable(out, None, done=0, budget=2) as table:
+    with LiveTable(out, ACCURACY, None, done=0, budget=2) as table:
         table.started(0, bench.ask(width=3))
         table.trained(0, RESULT)
         table.say("a line above")
@@ -145,7 +152,9 @@ def test_the_live_table_is_drawn_on_a_terminal(bench: Bench) -> None:
     [(True, False, LiveTable), (True, True, Lines), (False, False, Lines)],
 )
 def test_the_table_is_for_terminals_only(terminal: bool, quiet: bool, kind: type[Lines]) -> None:
-    progress = progress_for(console(terminal=terminal), quiet, Best(3, 0.5), done=1, budget=2)
+    progress = progress_for(
+        console(terminal=terminal), quiet, ACCURACY, Best(3, 0.5), done=1, budget=2
+    )
 
     assert type(progress) is kind
     assert progress.best == Best(3, 0.5)
@@ -159,9 +168,9 @@ def test_a_notebook_has_the_table_where_it_can_draw_it_again(
         (tmp_path / "ipywidgets.py").touch()
         monkeypatch.syspath_prepend(tmp_path)
     notebook = Console(file=io.StringIO(), force_jupyter=True)
-    progress = progress_for(notebook, quiet=False, best=None, done=1, budget=2)
+    progress = progress_for(notebook, quiet=False, metric=ACCURACY, best=None, done=1, budget=2)
     assert type(progress) is kind
-    assert type(progress_for(notebook, True, None, 1, 2)) is Lines
+    assert type(progress_for(notebook, True, ACCURACY, None, 1, 2)) is Lines
 
 
 def test_values_and_times_as_a_person_reads_them() -> None:

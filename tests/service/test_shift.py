@@ -12,6 +12,7 @@ from search.result.state import State
 from search.service.progress import Lines
 from search.service.session import Session
 from search.service.shift import Plan, Shift
+from search.study.metric import ACCURACY
 from search.trainers.contract import EpochResult, Trainer
 from tests.fakes import ScriptedTrainer, curve, raising
 
@@ -31,7 +32,7 @@ def test_a_timeout_waits_for_a_first_trial_where_it_is_to_be_proven(
     plan = Plan(confirm=confirm, deadline=deadline)
     trainer = ScriptedTrainer(1, script=curve)
     monkeypatch.setattr(session, "trainer", lambda *_: trainer)
-    shift = Shift(session, plan, Lines(Console(quiet=True)))
+    shift = Shift(session, plan, Lines(Console(quiet=True), ACCURACY))
     monkeypatch.setattr(shift, "_prove", lambda _queue: None)
     epoch = trainer.epoch
 
@@ -67,7 +68,7 @@ def test_lanes_that_memory_does_not_hold_are_halved_and_no_trial_is_lost(
         return ScriptedTrainer(lanes)
 
     monkeypatch.setattr(session, "trainer", trainer)
-    shift = Shift(session, Plan(confirm=False), Lines(Console(stderr=True)))
+    shift = Shift(session, Plan(confirm=False), Lines(Console(stderr=True), ACCURACY))
     assert (shift.work(), made) == (None, [None, 2])
     assert "Memory does not hold 4 lanes; going on with 2." in capsys.readouterr().err
     result = session.result()

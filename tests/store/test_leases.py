@@ -225,6 +225,18 @@ def test_the_clock_is_the_databases_and_counts_seconds(store: Store, leases: Lea
     assert 100 <= member.silence < 105
 
 
+@pytest.mark.parametrize("name", ["", "\x1b[2J", "9" * 60])
+def test_a_worker_of_another_hand_is_waited_for_as_one_far_away(
+    store: Store, leases: Leases, name: str
+) -> None:
+    worker, _ = leases.join()
+    with store.database.engine.begin() as connection:
+        connection.execute(tables.workers.update().values(process=name))
+    leases.reap(max_attempts=3)
+    (member,) = leases.members()
+    assert (member.id, member.process, member.ended) == (worker, 0, None)
+
+
 def test_who_left_while_it_was_looked_for_is_not_listed_as_gone(
     url: str, store: Store, leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,11 @@ def test_what_waiting_does_not_mend_is_raised_at_once(error: Exception) -> None:
     assert not transient(error)
 
 
+def test_what_is_said_is_for_any_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Patience().say("the server says \x1b[2J")
+    assert capsys.readouterr().err == "the server says \\x1b[2J\n"
+
+
 def test_a_full_disk_is_no_absence() -> None:
     psycopg = pytest.importorskip("psycopg.errors")
     assert not transient(OperationalError("INSERT", None, psycopg.DiskFull("no space")))

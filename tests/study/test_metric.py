@@ -147,12 +147,15 @@ def test_what_is_guessed_in_vain_costs_no_warning() -> None:
     assert scores["balanced_accuracy"] == 0.5
 
 
-def test_units_that_are_no_class_change_no_area() -> None:
+@pytest.mark.parametrize("classes", [2, 3])
+def test_units_that_are_no_class_change_no_area(classes: int) -> None:
     rng = np.random.default_rng(0)
-    y = np.arange(30) % 3
-    said = rng.dirichlet(np.ones(3), 30)
-    wider = np.concatenate([said, np.zeros((30, 1))], axis=1)
-    assert ROC_AUC.score(y, wider) == pytest.approx(ROC_AUC.score(y, said))
+    y = np.arange(30) % classes
+    said = rng.dirichlet(np.ones(classes), 30)
+    wider = np.concatenate([said, rng.random((30, 1))], axis=1)
+    each = [sklearn.metrics.roc_auc_score(y == one, wider[:, one]) for one in range(classes)]
+    area = each[1] if classes == 2 else np.mean(each)
+    assert ROC_AUC.score(y, wider) == pytest.approx(area)
 
 
 def test_the_worst_error_has_the_unit_of_the_targets() -> None:

@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -123,7 +125,11 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "reduction_factor is 1": lambda: _own(reduction_factor=1),
     "seed is -1": lambda: _own(seed=-1),
     "sampler 'best' is unknown; known are tpe": lambda: _own(sampler="best"),
-    "the sampler grid needs a list": lambda: _own(sampler="grid"),
+    "the sampler grid needs a list of choices for each hyperparameter, but clipnorm has a range; "
+    "list its values": lambda: _own(sampler="grid"),
+    "the sampler grid needs a list of choices for each hyperparameter, but learning_rate has": (
+        lambda: _own(sampler="grid", space={"learning_rate": stats.expon(scale=0.01)})
+    ),
     "pruner 'nop' is unknown": lambda: _own(pruner="nop"),
     "model is a int": lambda: _own(model=3),
     "space: it is empty": lambda: _own(space={}),
@@ -144,6 +150,8 @@ UNUSABLE: dict[str, Callable[[], object]] = {
     "space: batch_size is 16.0": lambda: _own(space={"batch_size": stats.uniform(16, 32)}),
     "space: learning_rate is None": lambda: _own(space={"learning_rate": [0.1, None]}),
     "hidden is ()": lambda: MLP(hidden=()),
+    "the network has 1,001 layers; take at most": lambda: MLP(hidden=(1,) * 1001),
+    "the network has 2,147,483,647 layers": lambda: MLP(depth=2**31 - 1, width=1),
     "hidden is 300": lambda: MLP(hidden=300),  # type: ignore[arg-type]
     "hidden is 0": lambda: MLP(hidden=(30, 0)),
     "hidden is (); give each layer's units, like (300, 100), or depth": lambda: MLP(),
@@ -369,6 +377,34 @@ def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, said: str
     with pytest.raises((SpecError, SpaceError), match=said) as refusal:
         load_study(_write(tmp_path, text))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # a study may have kept it
+@pytest.mark.parametrize(
+    "does",
+    [
+        "os.chdir('/')",
+        "print('of mine')",
+        "sys.stdout.close()",
+        "sys.stdout = None",
+        "sys.stderr.close()",
+        "sys.stderr = None",
+    ],
+)
+def test_what_a_file_does_to_the_process_ends_with_it(
+    does: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(1, "w", closefd=False))
+    monkeypatch.setattr(sys, "stderr", os.fdopen(2, "w", closefd=False))
+    load_study(_write(tmp_path, f"import os, sys\n{does}\n{GOOD.format(model='build', answer=1)}"))
+    assert Path.cwd() == tmp_path
+    print("ours", flush=True)
+    print("errors", file=sys.stderr, flush=True)
+    assert capfd.readouterr() == ("ours\n", "of mine\nerrors\n" if "print" in does else "errors\n")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,13 @@ from search.study.space import off_or
 from search.study.spec import Confirm, StudySpec
 from search.study.training import Training
 
+
+class Mute:
+    """Says nothing of itself, not even by an exception."""
+
+    __repr__ = __str__ = exit
+
+
 MODEL = MLP(hidden=(8,))
 SPEC = StudySpec(
     name="study",
@@ -27,9 +34,25 @@ SPEC = StudySpec(
 )
 WRONG: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2, 3.5, -0.0, 1e308, 10**30, -(10**30), 2**63, 1 + 2j),
+    *(10**400, -(10**5000), Fraction(10**5000)),
     *(math.nan, math.inf, -math.inf, np.int64(3), np.float32(0.5), np.array([1.0]), Fraction(1, 3)),
     *("", " ", "x", "3", "\x1b[2J\n\0", "é" * 5000, b"x", "../x", "a/b", "None", "True"),
-    *((), [], {}, set(), (1,), [None], {"a": 1}, {1: 2}, range(3), object(), print, Exception, int),
+    *(
+        (),
+        [],
+        {},
+        set(),
+        (1,),
+        [None],
+        {"a": 1},
+        {1: 2},
+        range(3),
+        object(),
+        print,
+        Exception,
+        int,
+        Mute(),
+    ),
     *(MODEL, Training(epochs=1), Confirm(), stats.norm(), stats.norm, off_or(stats.norm())),
 )
 DIMENSIONS: tuple[Any, ...] = (

@@ -11,7 +11,7 @@ import pytest
 
 from search import data
 from search.data.splits import Dataset
-from search.health.cadence import Cadence, at_rungs, never
+from search.health.cadence import Cadence, at_powers_of_three, never
 from search.health.snapshot import Health
 from search.health.verdict import Kind, judge
 from search.lanes.groups import Library
@@ -31,7 +31,7 @@ LIBRARY = Library()  # compiling takes longest, and programs keep nothing to the
 
 
 def lanes(count: int, width: int | None = None) -> Make:
-    def make(dataset: Dataset, cadence: Cadence = at_rungs) -> Trainer:
+    def make(dataset: Dataset, cadence: Cadence = at_powers_of_three) -> Trainer:
         return LanesTrainer(dataset, Structure.of(recipe()), count, width, cadence, library=LIBRARY)
 
     return make
@@ -215,7 +215,9 @@ def test_the_model_takes_raw_inputs_and_gives_probabilities(
 # -- health ----------------------------------------------------------------------------------
 
 
-def test_it_looks_before_the_first_step_after_rungs_and_at_the_end(looking: Trainer) -> None:
+def test_it_looks_before_the_first_step_after_powers_of_three_and_at_the_end(
+    looking: Trainer,
+) -> None:
     outcome, _ = run(looking, recipe(epochs=5))
     looks = [[s.epoch for s in r.health.snapshots] if r.health else [] for r in outcome.curve]
     assert looks == [[0, 1], [], [0, 1, 3], [], [0, 1, 3, 5]]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.study.metric import ACCURACY
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.space import Config
@@ -20,7 +21,7 @@ INF, NAN = math.inf, math.nan
 
 def walk(training: Training, *accuracies: float) -> Course:
     """Return the course after epochs with these validation accuracies."""
-    course = Course(training)
+    course = Course(training, ACCURACY)
     for accuracy in accuracies:
         assert not course.over
         course.add(1.0, accuracy, 1.0, accuracy)
@@ -28,7 +29,7 @@ def walk(training: Training, *accuracies: float) -> Course:
 
 
 def test_the_best_epoch_is_kept() -> None:
-    course = Course(TRAINING)
+    course = Course(TRAINING, ACCURACY)
 
     kept = [course.add(1.0, 0.5, 1.0, accuracy) for accuracy in (0.2, 0.6, 0.6, 0.5, 0.7)]
 
@@ -39,7 +40,7 @@ def test_the_best_epoch_is_kept() -> None:
 
 def test_the_last_epoch_is_kept_where_the_study_says_so() -> None:
     training = replace(TRAINING, best_weights=False)
-    course = Course(training)
+    course = Course(training, ACCURACY)
 
     assert all(course.add(1.0, 0.5, 1.0, accuracy) for accuracy in (0.2, 0.6, 0.5))
     assert (course.outcome().kept_epoch, course.outcome().value) == (3, 0.5)
@@ -86,7 +87,7 @@ def test_a_loss_that_is_not_finite_ends_it_and_is_worth_nothing(
 
 
 def test_nothing_trained_is_worth_nothing() -> None:
-    outcome = Course(TRAINING).outcome()
+    outcome = Course(TRAINING, ACCURACY).outcome()
 
     assert (outcome.value, outcome.kept_epoch, outcome.end, outcome.curve) == (0.0, 0, None, ())
 
@@ -106,7 +107,7 @@ trainings = st.builds(
 def test_what_is_true_of_every_course(
     training: Training, scores: list[tuple[float, float, float, float]]
 ) -> None:
-    course = Course(training)
+    course = Course(training, ACCURACY)
     kept = 0
     for score in scores:
         if course.over:
@@ -137,18 +138,18 @@ def test_what_is_true_of_every_course(
 def test_a_course_continues_from_its_curve(
     training: Training, scores: list[tuple[float, float, float, float]]
 ) -> None:
-    course = Course(training)
+    course = Course(training, ACCURACY)
     for score in scores:
         if course.over:
             break
         past = course.outcome().curve
-        continued = Course(training, past)
+        continued = Course(training, ACCURACY, past)
         assert continued.outcome() == course.outcome()
         assert continued.add(*score) == course.add(*score)
         assert repr(continued.outcome()) == repr(course.outcome())  # a loss may be NaN
     if course.over:
         with pytest.raises(ValueError, match="curve"):
-            Course(training, course.outcome().curve)
+            Course(training, ACCURACY, course.outcome().curve)
 
 
 def test_the_scripted_trainer_continues_from_a_checkpoint() -> None:

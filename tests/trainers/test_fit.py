@@ -1,5 +1,6 @@
 """What only the fit trainer does: checkpoints of any Keras model."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -65,6 +66,17 @@ def test_a_checkpoint_holds_the_whole_optimizer(dataset: Dataset, optimizer: str
         best_weights=False,
     )
     check(dataset, MLP(hidden=(8,), batch_norm=True), training)
+
+
+def test_health_does_not_depend_on_the_order_of_examples(dataset: Dataset) -> None:
+    """The first of a data set that is sorted are all alike; here they are 0, and teach nothing."""
+    x = np.concatenate([np.zeros_like(dataset.validation.x), dataset.validation.x])
+    sorted_data = replace(dataset, validation=Split(x, np.tile(dataset.validation.y, 2)))
+    trainer = FitTrainer(sorted_data)
+    network = MLP(hidden=(8,), standardize=False)
+    trainer.start(0, Recipe(Config({}), network, Training(epochs=1, batch_size=64)), 3)
+    outcome, _ = to_end(trainer)
+    assert outcome.health.snapshots[0].layers[0].gradient_norm > 0
 
 
 def build(_config: Config) -> keras.Model:

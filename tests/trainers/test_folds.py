@@ -15,6 +15,7 @@ from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
 from search.service.choose import trainer_for
+from search.study.metric import ACCURACY
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import derive
@@ -115,7 +116,7 @@ def results(trainer: Trainer, lane: int) -> list[EpochResult]:
 
 
 def test_a_fold_that_stopped_early_counts_with_what_it_keeps() -> None:
-    trainer = FoldsTrainer(scripted())
+    trainer = FoldsTrainer(scripted(), ACCURACY)
     assert (trainer.lanes, str(trainer.label)) == (2, "scripted 2")
     trainer.start(1, RECIPE, SEED)
     curve = results(trainer, 1)
@@ -136,7 +137,7 @@ def test_a_fold_that_stopped_early_counts_with_what_it_keeps() -> None:
 
 
 def test_a_trial_that_is_stopped_has_the_mean_of_what_is_kept_so_far() -> None:
-    trainer = FoldsTrainer(scripted())
+    trainer = FoldsTrainer(scripted(), ACCURACY)
     trainer.start(0, RECIPE, SEED)
     assert trainer.stop(0) == Outcome(0.0, 0, ())
     trainer.start(0, RECIPE, SEED)
@@ -148,7 +149,7 @@ def test_a_trial_that_is_stopped_has_the_mean_of_what_is_kept_so_far() -> None:
 
 
 def test_all_folds_that_stop_early_stop_the_trial_early() -> None:
-    trainer = FoldsTrainer(scripted(lambda _, __, epoch: (0.1, 0.1, 0.1, 1 / epoch)))
+    trainer = FoldsTrainer(scripted(lambda _, __, epoch: (0.1, 0.1, 0.1, 1 / epoch)), ACCURACY)
     trainer.start(0, RECIPE, SEED)
     assert [one.end for one in results(trainer, 0)] == [None, None, End.EARLY]
 
@@ -159,7 +160,7 @@ def test_a_fold_that_diverges_ends_the_trial() -> None:
         return (math.nan, 0.1, math.nan, 0.1) if diverges else scores(recipe, seed, epoch)
 
     inner = scripted(script)
-    trainer = FoldsTrainer(inner)
+    trainer = FoldsTrainer(inner, ACCURACY)
     trainer.start(0, RECIPE, SEED)
     curve = results(trainer, 0)
     assert [one.end for one in curve] == [None, End.DIVERGED]
@@ -182,7 +183,7 @@ def test_a_failure_frees_the_lanes_of_all_folds() -> None:
     refused = True
     inner = [ScriptedTrainer(2, script, refuse), ScriptedTrainer(2, script, refuse)]
     # The fake that raises keeps its lanes as they were freed: none is left in it.
-    trainer = FoldsTrainer(inner)
+    trainer = FoldsTrainer(inner, ACCURACY)
     with pytest.raises(SpecError):
         trainer.start(0, RECIPE, SEED)
     assert trainer.epoch() == {} == inner[0].epoch()
@@ -198,14 +199,14 @@ def test_a_failure_frees_the_lanes_of_all_folds() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2, 4])
 def test_a_checkpoint_continues_all_folds_that_go_on(epochs: int) -> None:
-    trainer = FoldsTrainer(scripted())
+    trainer = FoldsTrainer(scripted(), ACCURACY)
     trainer.start(0, RECIPE, SEED)
     for _ in range(epochs):
         trainer.epoch()
     saved = from_bytes(to_bytes(trainer.checkpoint(0)))
     results(trainer, 0)
     whole = trainer.stop(0)
-    other = FoldsTrainer(scripted())
+    other = FoldsTrainer(scripted(), ACCURACY)
     other.start(1, RECIPE, SEED, saved)
     assert len(results(other, 1)) == RECIPE.training.epochs - epochs
     assert other.model(1) == ScriptedModel(RECIPE, FOLDS[1])
@@ -318,7 +319,7 @@ def test_trainers_on_parts_of_one_whole_have_its_inputs_once() -> None:
 def test_folds_by_fit_are_trained_as_each_by_itself() -> None:
     folds = folds_of(BLOBS, 2, STUDY.seed)
     trial = replace(TRIAL, training=replace(TRIAL.training, epochs=2, patience=None))
-    trainer = FoldsTrainer([FitTrainer(part, never) for part in folds])
+    trainer = FoldsTrainer([FitTrainer(part, never) for part in folds], ACCURACY)
     check(trainer, folds, trial, lambda part: FitTrainer(part, never))
 
 

@@ -214,6 +214,15 @@ def test_what_build_says_to_keras_as_a_whole_ends_with_it() -> None:
     assert keras.config.epsilon() == 1e-7
 
 
+def test_what_build_prints_is_no_part_of_a_result(capsys: pytest.CaptureFixture[str]) -> None:
+    def telling() -> keras.Model:
+        print("of mine")
+        return keras.Sequential([keras.Input((8,)), LAYERS.Dense(1)])
+
+    made(telling)
+    assert capsys.readouterr() == ("", "of mine\n")
+
+
 def test_a_model_that_gives_no_numbers_is_refused() -> None:
     beyond = LAYERS.Dense(1, kernel_initializer=keras.initializers.Constant(3e38))
     with pytest.raises(ModelError, match="gives what is no number, or beyond all: scale its"):

@@ -119,7 +119,7 @@ def test_a_trial_that_diverges_scores_worse_than_any_other(kind: str) -> None:
     outcome, _ = trained(kind)[1]
     assert (outcome.end, outcome.value, outcome.kept_epoch) == (End.DIVERGED, R2.worst, 0)
     assert outcome.curve[-1].val_score == R2.worst
-    course = Course(Training(epochs=3), metric=R2)
+    course = Course(Training(epochs=3), R2)
     course.add(9.0, -8.0, 9.0, -8.0)
     assert course.outcome().value == R2.worst
 

@@ -12,9 +12,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,21 +91,28 @@ class Site:
 
 
 @contextmanager
-def site(
-    storage: str, read_only: bool = False, password: str = "", local: bool = True
-) -> Iterator[Site]:
+def served(guard: Guard) -> Iterator[int]:
+    """Answer requests, and lend the port."""
     with ExitStack() as stack:
-        store = stack.enter_context(closing(Store(storage, create=True)))
         listener = stack.enter_context(listen("127.0.0.1", 0))
-        app = stack.enter_context(pages(store))
-        guard = Guard(app, read_only, password, local)
         stop = threading.Event()
         thread = threading.Thread(target=serve, args=(guard, listener, UPLOAD_BYTES, stop.is_set))
-        running = Site(store, listener.getsockname()[1])
         thread.start()
         stack.callback(thread.join)
         stack.callback(stop.set)
-        yield running
+        yield listener.getsockname()[1]
+
+
+@contextmanager
+def site(
+    storage: str, read_only: bool = False, password: str = "", local: bool = True
+) -> Iterator[Site]:
+    with (
+        closing(Store(storage, create=True)) as store,
+        pages(store) as app,
+        served(Guard(app, read_only, password, local)) as port,
+    ):
+        yield Site(store, port)
 
 
 @pytest.fixture(scope="module")
@@ -612,6 +620,44 @@ def test_no_body_is_taken_before_the_password_is_known(storage: str) -> None:
         assert made.status == 201
         study = json.loads(made.body)["study_summary"]["study_id"]
         running.ask("DELETE", f"/api/studies/{study}", {}, Authorization=right)
+
+
+def asked(port: int, request: str, body: bytes = b"", pause: float = 0) -> bytes:
+    """Ask by hand, slowly perhaps, and return what comes until the server closes."""
+    came = b""
+    with closing(socket.socket()) as client, suppress(ConnectionError):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(30)
+        client.connect(("127.0.0.1", port))
+        client.sendall(f"{request} HTTP/1.1\r\nHost: localhost\r\n".encode())
+        client.sendall(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        time.sleep(pause)
+        while more := client.recv(2**16):
+            came += more
+    return came
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of waitress
+def test_what_finds_no_room_in_the_temporary_folder_is_told_so(
+    small: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        length = 2**24 if environ["PATH_INFO"] == "/long" else 3
+        start_response("200 OK", [("Content-Length", str(length))])
+        return [bytes(length)]
+
+    monkeypatch.setattr("tempfile.tempdir", str(small))
+    with served(Guard(app, read_only=False, password="", local=True)) as port:
+        said = asked(port, "POST /", bytes(600_000))
+        assert re.match(
+            rb"HTTP/1.1 507 .*uploads pass through the temporary folder .*TMPDIR", said, re.DOTALL
+        )
+        assert len(asked(port, "GET /long", pause=0.5)) < 2**24
+        (record,) = (one for one in caplog.records if one.name == "waitress")
+        assert record.exc_info is not None
+        said_of_it = str(record.exc_info[1])
+        assert said_of_it.startswith(f"long answers pass through the temporary folder {small}, ")
+        assert ask(port, "GET", "/").body == bytes(3), "others are served"
 
 
 def test_wrong_passwords_are_slowed(storage: str) -> None:

@@ -180,13 +180,13 @@ def test_what_people_add_stays(session: Session) -> None:
 
 def words(session: Session) -> list[str]:
     options = session.options
-    return ["--study", options.study, "--storage", options.storage, "--out", str(options.out), "-q"]
+    return ["--study", options.study, "--storage", options.storage, "--out", str(options.out)]
 
 
 def test_whoever_finds_the_proof_kept_shows_it(session: Session) -> None:
     """The worker that confirmed may have died before it could."""
     prove(session)
-    assert worker.main(words(session), standalone_mode=False) == 0
+    assert worker.main([*words(session), "-q"], standalone_mode=False) == 0
 
     assert "95 % interval" in get_note(session.study)
     assert described(session).keys() > {"best.keras", "report.html"}
@@ -198,7 +198,9 @@ def test_what_the_page_cannot_show_costs_the_page_alone(
     prove(session)
     session.artifacts.put(health_prefix(session.name) + "0", b"{")
 
-    assert run.main(words(session), standalone_mode=False) == 0, "what was searched for is found"
+    assert run.main([*words(session), "-q"], standalone_mode=False) == 0, (
+        "what was searched for is found"
+    )
     assert "warning: report.html cannot be made" in capsys.readouterr().err
     assert described(session).keys() > {"best.keras", "best.json", "report.md", "trials.csv"}
     assert not {"report.html"} & {*described(session), *(path.name for path in tmp_path.iterdir())}

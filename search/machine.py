@@ -9,6 +9,9 @@ from typing import Any
 
 import psutil
 
+from search.keras_home import asked_backend
+
+THREADS_VARIABLE = "NPROC"  # says how many threads a process has, to JAX as well
 PACKAGES = ("keras", "tensorflow", "jax", "optuna", "numpy", "scipy", "sqlalchemy")
 
 
@@ -18,7 +21,7 @@ def versions() -> dict[str, str]:
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):  # one backend is enough
             found[name] = version(name)
-    return found | {"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}
+    return found | {"backend": asked_backend()[0]}
 
 
 def hardware() -> dict[str, Any]:
@@ -42,6 +45,11 @@ def cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def threads() -> int:
+    """Return how many threads this process may compute with: its cores, unless it is told."""
+    return int(os.environ[THREADS_VARIABLE]) if THREADS_VARIABLE in os.environ else len(cores())
 
 
 def gpus() -> list[str]:
