@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from search.data.quoting import shortened
 from search.proof.mistakes import Mistakes
 from search.study.task import Label
 
 ROOM = 30  # classes
-NAME_LENGTH = 40  # characters of a class's name
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Confusion:
         """Return what the user calls a class."""
         known = self.labels is not None and number < len(self.labels)
         text = str(self.labels[number]) if self.labels is not None and known else str(number)
-        return text if len(text) <= NAME_LENGTH else f"{text[: NAME_LENGTH - 3]}..."
+        return shortened(text)
 
 
 def confusion(mistakes: Mistakes, labels: Sequence[Label] | None) -> Confusion:
