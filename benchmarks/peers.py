@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from search.data.splits import Dataset, Split
     from search.study.recipe import Recipe
     from search.study.spec import StudySpec
-    from search.trainers.model import Problem
+    from search.trainers.problem import Problem
 
 DECAY = 0.8  # of the learning rate, after each epoch
 PACKAGES = ("keras", "tensorflow", "optuna", "ray", "keras-tuner", "scikeras", "scikit-learn")
@@ -127,7 +127,7 @@ def search_in_lanes(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None
 
 
 def search_at_random(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None:
-    from search.trainers.model import Problem
+    from search.trainers.problem import Problem
 
     problem = Problem.of(dataset)
     for number, recipe in enumerate(random_recipes(spec)):
@@ -137,7 +137,7 @@ def search_at_random(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> Non
 def search_by_optuna(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None:
     import optuna
 
-    from search.trainers.model import Problem
+    from search.trainers.problem import Problem
 
     problem = Problem.of(dataset)
 
@@ -164,7 +164,7 @@ def search_by_optuna(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> Non
 
 
 def search_top_few(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> None:
-    from search.trainers.model import Problem
+    from search.trainers.problem import Problem
 
     problem = Problem.of(dataset)
     fitted = [
@@ -298,7 +298,7 @@ def search_by_ray(workers: int, spec: "StudySpec", dataset: "Dataset", clock: Cl
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
-    from search.trainers.model import Problem
+    from search.trainers.problem import Problem
 
     class Ticking(tune.Callback):  # type: ignore[misc]
         def on_trial_result(self, **told: Any) -> None:
@@ -383,7 +383,7 @@ def search_by_keras_tuner(kind: str, spec: "StudySpec", dataset: "Dataset", cloc
     import keras
     import keras_tuner
 
-    from search.trainers.model import Problem
+    from search.trainers.problem import Problem
 
     problem = Problem.of(dataset)
 
@@ -435,7 +435,7 @@ def search_by_scikeras(spec: "StudySpec", dataset: "Dataset", clock: Clock) -> N
     from scikeras.wrappers import KerasClassifier
     from sklearn.model_selection import PredefinedSplit, RandomizedSearchCV
 
-    from search.trainers.model import Problem
+    from search.trainers.problem import Problem
 
     problem = Problem.of(dataset)
     names = list(spec.search_space.parameters)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from search.study.metric import ACCURACY
 from search.study.recipe import Recipe
 from search.study.seeds import derive
-from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
+from search.trainers.contract import Checkpoint, EpochResult, Outcome, TrainerLabel
+from search.trainers.course import Course
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -16,7 +16,7 @@ from search.study.space import Config
 from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.contract import EpochResult, Outcome, Trainer
-from search.trainers.model import Problem
+from search.trainers.problem import Problem
 
 EPOCHS = 8  # of 25 steps each: 200 steps
 

@@ -10,7 +10,7 @@ from search.lanes.optimizers import rule_of
 from search.lanes.programs import Programs
 from search.lanes.structure import Structure
 from search.study.mlp import kernel_shapes
-from search.trainers.model import Problem
+from search.trainers.problem import Problem
 
 KEPT = 32  # structures; their programs take memory, and a space of widths may have thousands
 

@@ -38,9 +38,10 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import data_order
 from search.trainers import model as networks
-from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
-from search.trainers.model import Problem
+from search.trainers.contract import Checkpoint, EpochResult, Outcome, TrainerLabel
+from search.trainers.course import Course
 from search.trainers.outputs import softmax
+from search.trainers.problem import Problem
 from search.trainers.weights import weights_for
 
 LANES = "lanes"

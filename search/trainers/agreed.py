@@ -11,17 +11,9 @@ from search.trainers.asked import (
     wanted_for,
     wants_others,
 )
-from search.trainers.model import Problem
-from search.trainers.outputs import (
-    REACH,
-    SHARES,
-    SIGNING,
-    Meaning,
-    Outputs,
-    last_activation,
-    loss_of,
-    own_loss,
-)
+from search.trainers.ending import last_activation, loss_of, own_loss
+from search.trainers.outputs import REACH, SHARES, SIGNING, Meaning, Outputs
+from search.trainers.problem import Problem
 
 
 def check_probabilities(model: keras.Model, outputs: Outputs, problem: Problem, units: int) -> None:

@@ -23,10 +23,11 @@ from search.study.recipe import Recipe
 from search.study.seeds import data_order, derive
 from search.trainers import model as networks
 from search.trainers.afresh import draw_afresh
-from search.trainers.contract import Checkpoint, Course, EpochResult, Outcome, TrainerLabel
-from search.trainers.model import Problem
+from search.trainers.contract import Checkpoint, EpochResult, Outcome, TrainerLabel
+from search.trainers.course import Course
 from search.trainers.outputs import Outputs, answers_of
 from search.trainers.own import own_model
+from search.trainers.problem import Problem
 from search.trainers.schedules import is_constant, is_stepwise
 from search.trainers.weights import weights_for
 

@@ -23,15 +23,8 @@ from search.study.metric import Metric
 from search.study.recipe import Recipe
 from search.study.seeds import derive
 from search.trainers.checkpoint import from_bytes, to_bytes
-from search.trainers.contract import (
-    ANOTHER_CURVE,
-    Checkpoint,
-    Course,
-    End,
-    EpochResult,
-    Outcome,
-    Trainer,
-)
+from search.trainers.contract import ANOTHER_CURVE, Checkpoint, End, EpochResult, Outcome, Trainer
+from search.trainers.course import Course
 
 if TYPE_CHECKING:
     import keras

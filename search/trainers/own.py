@@ -22,8 +22,8 @@ from search.study.training import Training, check_chosen
 from search.trainers import model as networks
 from search.trainers.afresh import check_afresh, draw_afresh
 from search.trainers.agreed import check_probabilities, check_wants
-from search.trainers.model import Problem
 from search.trainers.outputs import Meaning, Outputs, answers_of, close
+from search.trainers.problem import Problem
 from search.trainers.reach import check_reach, takes_standardized
 from search.trainers.schedules import is_constant
 

@@ -9,17 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.errors import ModelError
-from search.trainers.model import Problem
-from search.trainers.outputs import (
-    EVERYWHERE,
-    POSITIVE,
-    REACH,
-    SHARES,
-    SIGNED,
-    Meaning,
-    Outputs,
-    last_activation,
-)
+from search.trainers.ending import last_activation
+from search.trainers.outputs import EVERYWHERE, POSITIVE, REACH, SHARES, SIGNED, Meaning, Outputs
+from search.trainers.problem import Problem
 
 TRIES, TRIED_ROWS = 8, 8  # of other weights in a model that hides its end, and of examples there
 CLIPPED = 4  # of the draws, of both signs, that end at the same number

@@ -23,9 +23,9 @@ from search.trainers.afresh import Untouched
 from search.trainers.chance import Drawn
 from search.trainers.files import loaded, saved
 from search.trainers.fit import GLANCE, FitTrainer
-from search.trainers.model import Problem
 from search.trainers.outputs import Outputs, answers_of, close
 from search.trainers.own import attempt, own_model
+from search.trainers.problem import Problem
 
 _logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from search.lanes.calibrate import calibrate, fitting
 from search.lanes.groups import Group, Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
-from search.trainers.model import Problem
+from search.trainers.problem import Problem
 
 STRUCTURE = Structure((16, 12), True, 16, "sgd", False)
 LARGE = Structure((500, 500), True, 16, "sgd", False)

@@ -27,7 +27,7 @@ from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.contract import End
 from search.trainers.fit import FitTrainer
-from search.trainers.model import Problem
+from search.trainers.problem import Problem
 from tests.networks import (
     BATCH,
     EPOCHS,

@@ -19,7 +19,7 @@ from search.study.recipe import Recipe
 from search.trainers import model as networks
 from search.trainers.contract import Outcome
 from search.trainers.fit import FitTrainer
-from search.trainers.model import Problem
+from search.trainers.problem import Problem
 from tests.networks import STEP, TOLERANCE, Weights, blobs, by_keras, distance, in_lanes, recipe
 
 pytestmark = pytest.mark.numbers

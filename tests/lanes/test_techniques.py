@@ -31,7 +31,7 @@ from search.trainers import model as networks
 from search.trainers import schedules
 from search.trainers.contract import Outcome, Trainer
 from search.trainers.fit import FitTrainer
-from search.trainers.model import Problem
+from search.trainers.problem import Problem
 from tests.networks import (
     STEP,
     TOLERANCE,

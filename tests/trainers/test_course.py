@@ -12,7 +12,8 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.training import Training
 from search.trainers.checkpoint import from_bytes, to_bytes
-from search.trainers.contract import Course, End, train_to_end
+from search.trainers.contract import End, train_to_end
+from search.trainers.course import Course
 from tests.fakes import Scores, ScriptedTrainer, curve, diverging
 
 TRAINING = Training(epochs=5)

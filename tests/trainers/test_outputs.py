@@ -13,7 +13,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 from search.errors import ModelError
 from search.proof.influence import influence
 from search.study.metric import ACCURACY, BALANCED_ACCURACY, LOG_LOSS, R2, RMSE, ROC_AUC
-from search.trainers.outputs import Meaning, Outputs, last_activation, loss_of
+from search.trainers.ending import last_activation, loss_of
+from search.trainers.outputs import Meaning, Outputs
 
 pytestmark = pytest.mark.numbers
 

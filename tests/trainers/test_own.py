@@ -17,8 +17,8 @@ from search.study.training import Training
 from search.trainers import model as networks
 from search.trainers.asked import wanted_for
 from search.trainers.fit import FitTrainer
-from search.trainers.model import Problem
 from search.trainers.own import OwnModel, own_model
+from search.trainers.problem import Problem
 
 pytestmark = pytest.mark.numbers
 

@@ -20,9 +20,10 @@ from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.training import Training
-from search.trainers.contract import Course, End, EpochResult, Outcome, Trainer, train_to_end
+from search.trainers.contract import End, EpochResult, Outcome, Trainer, train_to_end
+from search.trainers.course import Course
 from search.trainers.fit import FitTrainer
-from search.trainers.model import Problem
+from search.trainers.problem import Problem
 
 MEAN, SCALE = 250_000.0, 80_000.0  # of targets, which no network could hit from zero
 

@@ -13,7 +13,7 @@ from search.data import load
 from search.data.splits import Dataset
 from search.study.task import Task
 from search.trainers.files import loaded, saved
-from search.trainers.model import LEAST_SCALE, Problem
+from search.trainers.problem import LEAST_SCALE, Problem
 from search.trainers.rows import taking_rows
 
 ROWS = 300
