@@ -169,6 +169,7 @@ def recipe(number: int) -> Any:
 def fit(task: dict[str, Any]) -> Work:
     """`Model.fit` as a user writes it, or with all that makes it faster."""
     from search.trainers import model as networks
+    from search.trainers.problem import Problem
 
     tuned = task["kind"] == "tuned"
     if task["threads"]:
@@ -176,7 +177,7 @@ def fit(task: dict[str, Any]) -> Work:
 
         backend.set_threads(task["threads"])
     data = dataset()
-    problem = networks.Problem.of(data)
+    problem = Problem.of(data)
     splits = {"train": data.train, "validation": data.validation}
     x = {name: split.x for name, split in splits.items()}
     if tuned:
