@@ -34,23 +34,36 @@ def check(model: MLP | BuildModel, training: Training, space: Space, sampler: st
         SpecError: they contradict each other, or the space holds what no trial could use.
 
     """
-    names = space.names
     _check_owners(model, training, space)
     if isinstance(model, MLP):
-        known = setting_names(MLP) | setting_names(Training)
-        if unknown := names - known:
-            searchable = ", ".join(sorted(known - OF_THE_STUDY))
-            raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
-        if model.depth is None and (layers := names & {"depth", "width"}):
-            raise SpecError(
-                f"space: it searches {min(layers)}, but the model gives each layer's units; "
-                "say MLP(depth=3, width=100) instead of hidden"
-            )
-        if space.values("alpha_dropout", model.alpha_dropout) != {False} and not (
-            model.dropout or "dropout" in names
-        ):
-            raise SpecError("alpha_dropout says how to drop; say how much: dropout")
-        check_chosen(names)
+        _check_mlp(model, space)
+        check_chosen(space.names)
+    _check_sampler(sampler, space)
+    if isinstance(model, MLP):
+        _check_limits(training, space)
+    _check_corners(model, training, space)
+
+
+def _check_mlp(model: MLP, space: Space) -> None:
+    """Refuse to search what an MLP has not, or what it leaves nothing to choose of."""
+    names = space.names
+    known = setting_names(MLP) | setting_names(Training)
+    if unknown := names - known:
+        searchable = ", ".join(sorted(known - OF_THE_STUDY))
+        raise SpecError(f"space: an MLP has no {min(unknown)}; it has {searchable}")
+    if model.depth is None and (layers := names & {"depth", "width"}):
+        raise SpecError(
+            f"space: it searches {min(layers)}, but the model gives each layer's units; "
+            "say MLP(depth=3, width=100) instead of hidden"
+        )
+    if space.values("alpha_dropout", model.alpha_dropout) != {False} and not (
+        model.dropout or "dropout" in names
+    ):
+        raise SpecError("alpha_dropout says how to drop; say how much: dropout")
+
+
+def _check_sampler(sampler: str, space: Space) -> None:
+    """Refuse a space of which the sampler cannot draw."""
     for dimension in space.dimensions:
         choices = all(isinstance(one, Choice) for one in dimension.parameters.values())
         if sampler == "grid" and not choices:
@@ -64,16 +77,20 @@ def check(model: MLP | BuildModel, training: Training, space: Space, sampler: st
             "scikit-learn draws lists alone without replacement, as many as the budget has; "
             "take the sampler grid or random"
         )
-    limits = names & set(CLIPPINGS) | set(training.limits)
-    if (
-        isinstance(model, MLP)
-        and len(limits) > 1
-        and None in space.values("clipping", training.clipping)
-    ):
+
+
+def _check_limits(training: Training, space: Space) -> None:
+    """Refuse several limits of a gradient of which nothing says which one applies."""
+    limits = space.names & set(CLIPPINGS) | set(training.limits)
+    if len(limits) > 1 and None in space.values("clipping", training.clipping):
         raise SpecError(
             f"space: {' and '.join(sorted(limits))} may be on at once; search clipping too, "
             "which says what applies, like ['clipnorm', 'clipvalue', 'none']"
         )
+
+
+def _check_corners(model: MLP | BuildModel, training: Training, space: Space) -> None:
+    """Refuse a space at whose ends no recipe is one."""
     for corner in space.corners():
         try:
             Recipe.of(corner, model, training)

@@ -1,4 +1,4 @@
-"""What a network must know of its data."""
+"""What a network must know of its data: shapes and scales, how answers are told and scored."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,7 +22,12 @@ LEAST_SCALE = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What a network must know of its data: the shapes and the scales at both ends."""
+    """What a network must know of its data.
+
+    These are the shapes and the scales at both ends, the form in which it is told the right
+    answers (``given``, ``upright``), by what it is scored (``metric``), and how rows of a table
+    become its inputs (``encoding``).
+    """
 
     input_shape: tuple[int, ...]  # of one raw example
     classes: int | None  # None of a regression
