@@ -7,39 +7,31 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from search.cli import DEFAULT_STORAGE, Options, typed
 from search.errors import (
-    DataCorrupt,
-    SpecChanged,
     StoreNotFound,
-    StudyNotFound,
     UsageError,
 )
 from search.proof.ledger import Ledger
 from search.proof.proof import Proof
 from search.result.result import Result, TrialRow
+from search.service.agreement import Agreement
 from search.service.collect import collect, with_evidence
-from search.service.folder import check_folder, make_folder
 from search.service.samplers import open_study
 from search.service.trials import TrialQueue
-from search.service.tryout import try_out
 from search.store import Store
 from search.store.artifacts import Artifacts
 from search.store.damage import understood
-from search.store.keys import study_prefix
-from search.store.leases import Leases, StoredStudy
+from search.store.leases import Leases
 from search.store.patience import STORE_ERRORS
-from search.study.files import find_study, load_study
+from search.study.files import load_study
 from search.study.hush import hushed
-from search.study.learned import Learned, beside_data
-from search.study.metric import Metric, metric_for
+from search.study.learned import Learned
+from search.study.metric import Metric
 from search.study.seeds import derive
 from search.study.spec import StudySpec
-from search.study.table import Column
-from search.study.task import Task
 
 if TYPE_CHECKING:
     from search.data.splits import Dataset
@@ -79,9 +71,7 @@ class Session:
         lanes: int | None = None,
     ) -> None:
         self.options = options
-        self._asked = kind, lanes
         file = load_study(options.study) if study is None else study
-        self._beside = find_study(options.study).parent if options.study else Path()
         if full and not file.full:
             raise UsageError(
                 f"{file.name} names no full budget; leave out --full, or give --trials"
@@ -90,41 +80,24 @@ class Session:
         if options.name is not None:
             file = replace(file, name=options.name)
         self.name = file.name
-        self._model = _of_model(file)  # before a rehearsal, in which what it is made of may change
-        self._tried = False  # whether all that a search needs has been tried
-        self._in_memory = False  # whether the study's data were, in whole or in part
-        self.spec = file.with_settings(settings)  # complains before a store is created
+        self._agreement = Agreement(file, settings, options, self.out, kind, lanes)
         with contextlib.ExitStack() as refused:
-            file = self._in_files(file, create, refused)
-            self.spec = file.with_settings(settings)
+            self._agreement.put_in_files(create, refused)
             self.store = self._store(create)
             refused.callback(self.store.close)
             self.leases = Leases(self.store.database, self.name)
             self.artifacts = Artifacts(self.store.database)
             with self.store.database.errors():
                 if create:
-                    self._create(file, settings)
+                    self._agreement.create(self.store, self.leases, self.artifacts)
                 else:
-                    self._open(file, settings)
+                    self._agreement.find(self.store, self.leases)
+                self.spec = self._agreement.spec
                 self.study = open_study(self.store, self.name, self.spec, seed=0)
                 if create:
                     self.store.name_values(self.study, self.metric.stored_title)
             refused.pop_all()
         self.ledger = Ledger(self.study, self.artifacts)
-
-    def _in_files(self, file: StudySpec, create: bool, refused: contextlib.ExitStack) -> StudySpec:
-        """Return the study with data that are in files; what is in memory is kept beside it."""
-        if isinstance(file.data, str):
-            return file
-        from search import data
-
-        folder = self.out if self.options.data_dir is None else self.out.resolve()
-        found, files = data.in_files(file.data, folder)
-        self._in_memory = bool(files)
-        if create:
-            refused.enter_context(_Called({str(one.path): one.name for one in files}))
-            refused.callback(data.keep_files(files))
-        return replace(file, data=found)
 
     def _store(self, create: bool) -> Store:
         try:
@@ -132,104 +105,8 @@ class Session:
         except StoreNotFound:
             if not create:
                 raise
-            self._try_out()  # what cannot be used leaves no store behind
+            self._agreement.try_out()  # what cannot be used leaves no store behind
             return Store(self.options.storage, create=True)
-
-    def _open(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
-        stored = self.leases.stored()
-        if stored is None or not self.store.has(self.name):
-            raise StudyNotFound(
-                f"there is no study {self.name} in {self.store.database.shown_url}; "
-                f"{typed('run')} creates it"
-            )
-        self._agree(file, settings, stored)
-
-    def _create(self, file: StudySpec, settings: Mapping[str, Any]) -> None:
-        stored = self.leases.stored()
-        if stored is None:
-            self._try_out()  # it may take long, and others wait while the database is held
-        elif self.store.has(self.name):
-            if self._in_memory or self.spec.budget > stored.trials:
-                _ = self.dataset  # others are not to stay beside it, nor to let its budget grow
-            self._agree(file, settings, stored)
-            if (self._settings, self.spec.budget) == (stored.settings, stored.trials):
-                make_folder(self.out)
-                return  # of many workers that join, none waits for all the others
-        with self.store.database.exclusive():
-            if not self.store.has(self.name):  # deleted in the dashboard, if it was there before
-                self.leases.forget()
-                self.artifacts.delete_all(study_prefix(self.name))
-            stored = self.leases.stored()
-            self._agree(file, settings, stored)
-            make_folder(self.out)
-            frozen = stored.frozen if stored is not None else self._frozen()
-            self.leases.create(
-                StoredStudy(frozen, self._settings, self.spec.budget, self.options.study)
-            )
-            open_study(self.store, self.name, self.spec, seed=0)
-
-    def _agree(
-        self, file: StudySpec, settings: Mapping[str, Any], stored: StoredStudy | None
-    ) -> None:
-        """Settle the specification between the file, the command line and the store."""
-        with understood(self.name):  # the store may have settings that there are not
-            self._settings = {**(stored.settings if stored else {}), **settings}
-            self.spec = file.with_settings(self._settings)
-        if stored is None:
-            return
-        with understood(self.name):
-            self._compare(stored)
-        if self.spec.budget < stored.trials:
-            if "trials" in settings:
-                raise UsageError(
-                    f"the budget of {self.name} is {stored.trials} trials and can only grow; "
-                    "give that or more, or start another study with --name"
-                )
-            # Another process has let it grow since.
-            self.spec = replace(self.spec, trials=stored.trials)
-
-    def _frozen(self) -> Mapping[str, Any]:
-        dataset = self._loaded
-        table = dataset.table
-        learned = Learned(
-            sha256=dataset.sha256,
-            metric=dataset.metric,
-            task=dataset.task,
-            labels=dataset.labels,
-            digests=dataset.digests,
-            notes=tuple(dataset.notes),
-            inputs=str(dataset.validation.x.dtype),
-            columns=None if table is None else tuple(map(Column.from_json, table.described())),
-            reading={} if table is None else table.read_as,
-        )
-        return self._described() | learned.to_json()
-
-    def _described(self) -> dict[str, Any]:
-        """Return what defines a trial's result, with the model as it was before any was built."""
-        described = self.spec.describe().items()
-        others = {name: said for name, said in described if not name.startswith("model.")}
-        return others | self._model
-
-    def _compare(self, stored: StoredStudy) -> None:
-        now, then = self._described(), beside_data(stored.frozen)
-        learned = Learned.from_json(stored.frozen)
-        if self.spec.task is not None:  # which may have followed from the data at first
-            now["task"], then["task"] = self.spec.task, learned.task
-        now["metric"] = self.spec.metric or metric_for(None, learned.task).name
-        then["metric"] = learned.metric.name
-        for name in sorted(now.keys() | then.keys()):
-            if now.get(name) != then.get(name):
-                raise SpecChanged(
-                    f"{self.name} was created with {name} {then.get(name)}, now it is "
-                    f"{now.get(name)}; put it back to continue, or start another study with --name"
-                )
-
-    def _try_out(self) -> None:
-        """Refuse what could not be searched; once, for a new store and for the study in it."""
-        if not self._tried:
-            check_folder(self.out, self.options)
-            try_out(self.spec, self._loaded, *self._asked, self.options.verbose)
-            self._tried = True
 
     @cached_property
     def learned(self) -> Learned:
@@ -254,26 +131,9 @@ class Session:
         return self.options.out or Path("runs") / self.name
 
     @cached_property
-    def _loaded(self) -> "Dataset":
-        from search import data
-
-        spec, folder = self.spec, self.options.data_dir
-        task = Task(spec.task) if spec.task else None
-        return data.load(spec.data, folder, task, self._beside).scored_by(spec.metric)
-
-    @cached_property
     def dataset(self) -> "Dataset":
         """The data set, checked to be the one that the study was created with."""
-        dataset = self._loaded
-        if self.learned.sha256 != dataset.sha256:
-            then = self.learned.digests
-            changed = [key for key in dataset.digests if dataset.digests[key] != then.get(key)]
-            raise DataCorrupt(
-                f"{self.name} was created with other data than {dataset.name}"
-                f"{_differing(changed)}; supply those with --data-dir, or start another study "
-                "with --name"
-            )
-        return dataset
+        return self._agreement.checked(self.learned)
 
     def trainer(
         self,
@@ -344,9 +204,8 @@ class Session:
     def result(self) -> Result:
         """Read what the study has come to."""
         with understood(self.name):
-            return collect(
-                self.study, self.leases, self.ledger, self.spec, self.command, self._settings
-            )
+            settings = self._agreement.settings
+            return collect(self.study, self.leases, self.ledger, self.spec, self.command, settings)
 
     def evidence(self) -> Result:
         """Read all that the report shows, which is much more than the result alone."""
@@ -390,39 +249,3 @@ class Session:
             and proof.interval.confidence == settings.confidence
             and self.ledger.kept_model() is not None
         )
-
-
-def _of_model(spec: StudySpec) -> dict[str, Any]:
-    """Return what a study's description says of its model."""
-    return {name: said for name, said in spec.describe().items() if name.startswith("model.")}
-
-
-def _differing(arrays: list[str]) -> str:
-    """Say which arrays of a user's file are others now; nothing where none are known."""
-    if not arrays:
-        return ""
-    return f" ({', '.join(arrays)} {'differs' if len(arrays) == 1 else 'differ'})"
-
-
-class _Called(contextlib.AbstractContextManager[None]):
-    """Let messages call data what their owner calls them: the files are taken back then.
-
-    Args:
-        names: of the files, by their paths.
-
-    """
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = names
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, UsageError):
-            said = str(error)
-            for path, name in self._names.items():
-                said = said.replace(path, name)
-            error.args = (said,)
