@@ -27,7 +27,7 @@ from search.proof.scored import Scored
 from search.result.markdown import markdown
 from search.result.tables import best_json
 from search.result.words import sentences
-from search.status import Status, as_text, status_json
+from search.service.status import Status, as_text, status_json
 from search.study.metric import R2, RMSE, amount
 from search.study.mlp import MLP
 from search.study.recipe import Recipe

@@ -13,7 +13,7 @@ import pytest
 
 from search.errors import StoreError
 from search.service.session import Session
-from search.status import as_text, status_of
+from search.service.status import as_text, status_of
 from search.store import Store
 from search.web.app import pages
 from tests.finished import finished, options_in
