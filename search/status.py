@@ -17,7 +17,7 @@ def status(follow: bool, **arguments: Any) -> int:
     """Print the status; return the exit status."""
     options = cli.take_options(arguments)
     from search.service.session import Session
-    from search.service.status import as_text, status_json, status_of
+    from search.service.status import StudyState, as_text, status_json, status_of
 
     session = Session(options)
     with session.store.database.errors():
@@ -28,7 +28,7 @@ def status(follow: bool, **arguments: Any) -> int:
             if text != said:
                 click.echo(text + ("\n" if follow and not options.json else ""))
             said = text
-            if not follow or now.state == "done":
+            if not follow or now.state is StudyState.DONE:
                 return 0
             time.sleep(session.store.database.timing.idle)
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.cli import Options
 from search.service.session import Session
 from search.store.attributes import FIXED
+from search.store.tables import TicketState
 from tests import simulated
 from tests.acceptance.process import LIMIT as LIMIT
 from tests.simulated import Simulation
@@ -111,11 +112,11 @@ class Site:
         with contextlib.closing(session.store):
             yield session
 
-    def counts(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[TicketState, int]:
         with self.session() as session:
             return session.leases.counts()
 
-    def counts_of(self, name: str) -> Mapping[str, int]:
+    def counts_of(self, name: str) -> Mapping[TicketState, int]:
         with self.session(name) as session:
             return session.leases.counts()
 

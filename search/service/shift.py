@@ -23,6 +23,7 @@ from search.service.session import Session
 from search.service.trials import TrialQueue
 from search.store.keys import importance_key, mistakes_key
 from search.store.patience import STORE_ERRORS
+from search.store.tables import TicketState
 
 if TYPE_CHECKING:
     from search.result.result import TrialRow
@@ -144,9 +145,9 @@ class Shift:
             while not (reason := stop()):
                 counts = session.leases.counts()
                 self._follow(shown)
-                if counts["free"] + counts["held"] == 0:
+                if counts[TicketState.FREE] + counts[TicketState.HELD] == 0:
                     return None
-                crew.look_after(counts["done"])
+                crew.look_after(counts[TicketState.DONE])
                 time.sleep(self._timing.poll)
         self._follow(shown)
         return reason

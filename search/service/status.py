@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from search.errors import REASON, one_line
 from search.result.state import State
 from search.result.wording import clock, describe
+from search.store.tables import TicketState
 
 if TYPE_CHECKING:
     from search.result.result import TrialRow
@@ -16,14 +18,24 @@ if TYPE_CHECKING:
     from search.study.metric import Metric
 
 
+class StudyState(StrEnum):
+    """What becomes of a study at this moment."""
+
+    SEARCHING = "searching"
+    WAITING_FOR_WORKERS = "waiting for workers"
+    CONFIRMING = "confirming"
+    TO_BE_CONFIRMED = "to be confirmed"
+    DONE = "done"
+
+
 @dataclass(frozen=True)
 class Status:
     """A study at one moment."""
 
     name: str
-    state: str  # searching, waiting for workers, confirming, to be confirmed, or done
+    state: StudyState
     budget: int
-    tickets: Mapping[str, int]  # trials of the budget: free, held or done
+    tickets: Mapping[TicketState, int]  # trials of the budget
     states: Mapping[str, int]  # trials of Optuna by state, repeated attempts included
     best: "TrialRow | None"
     workers: "Sequence[Member]"  # those that live
@@ -42,7 +54,7 @@ class Status:
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the budget is met at this pace; None while there is none."""
-        left = self.budget - self.tickets.get("done", 0)
+        left = self.budget - self.tickets.get(TicketState.DONE, 0)
         return 3600 * left / self.trials_an_hour if self.trials_an_hour else None
 
 
@@ -57,14 +69,15 @@ def status_of(session: "Session") -> Status:
     grace = session.store.database.timing.grace
     members, tickets = leases.members(), leases.counts()
     living = [one for one in members if one.ended is None and one.silence <= grace]
-    if tickets["free"] + tickets["held"]:
+    if tickets[TicketState.FREE] + tickets[TicketState.HELD]:
         # One without a number of lanes is about to measure them; one with none only follows.
         working = any(one.lanes != 0 for one in living)
-        state = "searching" if working else "waiting for workers"
+        state = StudyState.SEARCHING if working else StudyState.WAITING_FOR_WORKERS
     elif not session.unproven(result):
-        state = "done"
+        state = StudyState.DONE
     else:
-        state = "confirming" if leases.confirmer() else "to be confirmed"
+        proving = leases.confirmer() is not None
+        state = StudyState.CONFIRMING if proving else StudyState.TO_BE_CONFIRMED
     return Status(
         name=session.name,
         state=state,
@@ -93,7 +106,7 @@ def status_json(status: Status) -> dict[str, Any]:
         "study": status.name,
         "state": status.state,
         "budget": status.budget,
-        "tickets": {name: status.tickets.get(name, 0) for name in ("free", "held", "done")},
+        "tickets": {state: status.tickets.get(state, 0) for state in TicketState},
         "trials": dict(status.states),
         "best": None
         if best is None
@@ -128,7 +141,8 @@ def status_json(status: Status) -> dict[str, Any]:
 
 def as_text(status: Status) -> str:
     """Return a status as a person reads it."""
-    done, held = status.tickets.get("done", 0), status.tickets.get("held", 0)
+    done = status.tickets.get(TicketState.DONE, 0)
+    held = status.tickets.get(TicketState.HELD, 0)
     lines = [
         f"{status.name}: {status.state}, {done} of {status.budget} trials done, {held} running"
     ]

@@ -31,7 +31,7 @@ from search.store.damage import understood
 from search.store.database import Database
 from search.store.patience import STORE_ERRORS, lost, read_transaction
 from search.store.process import host, named, number_of, process, seen_gone
-from search.store.tables import checkpoints, studies, tickets, workers
+from search.store.tables import TicketState, checkpoints, studies, tickets, workers
 
 GONE = "its process is gone"
 LEFT = "left"
@@ -239,7 +239,7 @@ class Leases:
     def leave(self, worker: str) -> None:
         """Let go of all that the worker holds, and end it."""
         with self._engine.begin() as connection:
-            self._free(connection, [worker], attempt=tickets.c.attempt - 1, state="free")
+            self._free(connection, [worker], attempt=tickets.c.attempt - 1, state=TicketState.FREE)
             self._beat(connection, worker)  # it says so itself, whatever others believe of it
             self._end(connection, {worker: LEFT})
 
@@ -266,18 +266,19 @@ class Leases:
 
         """
         own = self._first(
-            tickets.c.state == "held",
+            tickets.c.state == TicketState.HELD,
             tickets.c.worker == worker,
             tickets.c.number.not_in(list(holding)),
         )
-        free = self._first(tickets.c.state == "free")
+        free = self._first(tickets.c.state == TicketState.FREE)
         taken = (
             tickets.update()
             .where(self._of_study, tickets.c.number == sa.func.coalesce(own, free))
             .values(
-                state="held",
+                state=TicketState.HELD,
                 worker=worker,
-                attempt=tickets.c.attempt + sa.case((tickets.c.state == "free", 1), else_=0),
+                attempt=tickets.c.attempt
+                + sa.case((tickets.c.state == TicketState.FREE, 1), else_=0),
             )
             .returning(tickets.c.number, tickets.c.attempt, tickets.c.trial)
         )
@@ -302,7 +303,7 @@ class Leases:
     def done(self, worker: str, ticket: int, trial: int | None = None) -> bool:
         """Spend a held ticket; False when it was lost, or runs another trial than this by now."""
         with self._engine.begin() as connection:
-            spent = self._change(connection, worker, ticket, trial, state="done")
+            spent = self._change(connection, worker, ticket, trial, state=TicketState.DONE)
             if spent:
                 connection.execute(checkpoints.delete().where(self._saved(ticket)))
             return spent
@@ -312,7 +313,9 @@ class Leases:
         """Free a held ticket as if this attempt had not been; False as for `done`."""
         with self._engine.begin() as connection:
             before = tickets.c.attempt - 1
-            return self._change(connection, worker, ticket, trial, state="free", attempt=before)
+            return self._change(
+                connection, worker, ticket, trial, state=TicketState.FREE, attempt=before
+            )
 
     def _change(
         self,
@@ -322,7 +325,9 @@ class Leases:
         running: int | None,
         **values: Any,
     ) -> bool:
-        held = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker == worker)
+        held = sa.and_(
+            self._of_study, tickets.c.state == TicketState.HELD, tickets.c.worker == worker
+        )
         if running is not None:
             held &= tickets.c.trial == running
         change = tickets.update().where(held, tickets.c.number == ticket).values(**values)
@@ -333,7 +338,9 @@ class Leases:
     @_patiently
     def save(self, worker: str, ticket: int, content: bytes) -> None:
         """Keep a held ticket's checkpoint in place of an older one, unless the ticket was lost."""
-        mine = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker == worker)
+        mine = sa.and_(
+            self._of_study, tickets.c.state == TicketState.HELD, tickets.c.worker == worker
+        )
         with self._engine.begin() as connection:
             # Locked until the checkpoint is written, so that its next holder sees this or none.
             held = sa.select(tickets.c.number).where(mine, tickets.c.number == ticket)
@@ -406,9 +413,11 @@ class Leases:
         """End these workers for these reasons; return holder and trial of each ticket lost."""
         if not dead:
             return []
-        state = sa.case((tickets.c.attempt >= max_attempts, "done"), else_="free")
+        state = sa.case(
+            (tickets.c.attempt >= max_attempts, TicketState.DONE), else_=TicketState.FREE
+        )
         lost = self._free(connection, list(dead), state=state)
-        given_up = [row.number for row in lost if row.state == "done"]
+        given_up = [row.number for row in lost if row.state == TicketState.DONE]
         if given_up:
             its = sa.and_(checkpoints.c.study == self._study, checkpoints.c.ticket.in_(given_up))
             connection.execute(checkpoints.delete().where(its))
@@ -419,7 +428,9 @@ class Leases:
         self, connection: sa.Connection, holders: list[str], **values: Any
     ) -> "Sequence[sa.Row[Any]]":
         """Change what these workers hold, and return it."""
-        held = sa.and_(self._of_study, tickets.c.state == "held", tickets.c.worker.in_(holders))
+        held = sa.and_(
+            self._of_study, tickets.c.state == TicketState.HELD, tickets.c.worker.in_(holders)
+        )
         freed = tickets.update().where(held).values(**values).returning(tickets)
         return connection.execute(freed).all()
 
@@ -464,12 +475,13 @@ class Leases:
     # -- views -------------------------------------------------------------------------------
 
     @_patiently
-    def counts(self) -> Counter[str]:
+    def counts(self) -> Counter[TicketState]:
         """Return how many tickets are free, held and done."""
         query = sa.select(tickets.c.state, sa.func.count().label("total")).where(self._of_study)
         with read_transaction(self._engine) as connection:
             rows = connection.execute(query.group_by(tickets.c.state)).all()
-            return Counter({row.state: row.total for row in rows})
+        with understood(self._study):
+            return Counter({TicketState(row.state): row.total for row in rows})
 
     @_patiently
     def exhausted(self) -> bool:
@@ -480,7 +492,7 @@ class Leases:
 
         """
         tickets_of_study = sa.select(tickets.c.number).where(self._of_study)
-        left = tickets_of_study.where(tickets.c.state.in_(["free", "held"]))
+        left = tickets_of_study.where(tickets.c.state.in_([TicketState.FREE, TicketState.HELD]))
         with read_transaction(self._engine) as connection:
             if connection.execute(left.limit(1)).first() is not None:
                 return False
@@ -490,11 +502,11 @@ class Leases:
 
     def held(self) -> dict[int, int | None]:
         """Return the held tickets' numbers with the trials they run."""
-        return self._trials(tickets.c.state == "held")
+        return self._trials(tickets.c.state == TicketState.HELD)
 
     def spent(self) -> dict[int, int | None]:
         """Return the done tickets' numbers with the trials that count for them."""
-        return self._trials(tickets.c.state == "done")
+        return self._trials(tickets.c.state == TicketState.DONE)
 
     def named(self) -> set[int | None]:
         """Return the trials of all tickets."""
@@ -532,7 +544,7 @@ class Leases:
     def _listed(self) -> "Sequence[sa.Row[Any]]":
         done = (
             sa.select(sa.func.count())
-            .where(tickets.c.worker == workers.c.id, tickets.c.state == "done")
+            .where(tickets.c.worker == workers.c.id, tickets.c.state == TicketState.DONE)
             .scalar_subquery()
         )
         with read_transaction(self._engine) as connection:

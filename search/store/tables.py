@@ -1,9 +1,20 @@
 """Our own tables, beside Optuna's in the same database."""
 
+from enum import StrEnum
+
 import sqlalchemy as sa
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, String, Text
 
 SCHEMA = 2  # of the tables below; a store of another number is refused
+
+
+class TicketState(StrEnum):
+    """What may be done with a ticket; its text is what the database has."""
+
+    FREE = "free"  # to be taken
+    HELD = "held"  # by one worker, for one attempt
+    DONE = "done"
+
 
 metadata = sa.MetaData()
 
@@ -40,7 +51,7 @@ tickets = sa.Table(
     metadata,
     Column("study", ForeignKey("search_studies.name"), primary_key=True),
     Column("number", Integer, primary_key=True),
-    Column("state", String(8), nullable=False, default="free"),
+    Column("state", String(8), nullable=False, default=TicketState.FREE.value),
     Column("attempt", Integer, nullable=False, default=0),  # times it was taken
     Column("worker", String(32)),  # the last holder
     Column("trial", Integer),  # the latest attempt's trial number

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from search.cli import Options
 from search.service.session import Session
+from search.store.tables import TicketState
 from search.store.timing import Timing
 from tests import simulated
 from tests.postgres import PASSWORD, Postgres
@@ -81,7 +82,7 @@ class Fleet:
     def wait_for(self, done: int) -> None:
         """Wait until that many trials are done."""
         end = time.monotonic() + LIMIT
-        while self.session.leases.counts()["done"] < done:
+        while self.session.leases.counts()[TicketState.DONE] < done:
             assert time.monotonic() < end, self.said()
             time.sleep(0.02)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from search.store.tables import TicketState
 from tests.simulated import Simulation
 from tests.site import Site, assert_exact, ended, site_in, wait_until
 
@@ -79,7 +80,7 @@ def test_a_closed_terminal_ends_a_run_as_a_termination_does(site: Site) -> None:
     site.write(TRIALS, EPOCHS)
     assert stopped(site, signal.SIGHUP, 4) == 129, site.said()
     with site.session() as session:
-        assert session.leases.counts()["held"] == 0
+        assert session.leases.counts()[TicketState.HELD] == 0
     process = started(site, hold=7)
     for _ in range(3):  # a scheduler that asks again has not changed its mind
         os.kill(process, signal.SIGTERM)

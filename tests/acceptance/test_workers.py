@@ -26,6 +26,7 @@ from search.service import crew
 from search.service.session import Session
 from search.store import tables
 from search.store.leases import unheard
+from search.store.tables import TicketState
 from tests import simulated
 from tests.acceptance.process import Folder
 from tests.conftest import Backend
@@ -339,7 +340,7 @@ def test_a_crew_leaves_with_its_head_and_holds_nothing(local: Site, number: sign
         assert ended(run) == [128 + number], local.said()
     wait_until(lambda: not any(map(psutil.pid_exists, crew)), "they leave")
     with local.session() as session:
-        assert session.leases.counts()["held"] == 0
+        assert session.leases.counts()[TicketState.HELD] == 0
 
 
 def test_a_run_without_workers_follows_the_others_and_reports(local: Site) -> None:

@@ -18,6 +18,7 @@ import pytest
 from search.cli import Options
 from search.service.session import Session
 from search.store import Store
+from search.store.tables import TicketState
 from tests.acceptance.process import LIMIT
 from tests.postgres import Postgres
 from tests.site import Site, assert_exact, wait_until
@@ -178,7 +179,7 @@ def test_a_task_that_is_queued_again_or_cancelled_hands_back_what_it_holds(
     task = f"{said.split()[-1]}_1"
 
     def held() -> int:
-        return site.counts().get("held", 0)
+        return site.counts().get(TicketState.HELD, 0)
 
     wait_until(held, "it works")
     slurm.ask("scontrol", "requeue", task)

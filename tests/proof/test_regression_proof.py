@@ -27,7 +27,7 @@ from search.proof.scored import Scored
 from search.result.markdown import markdown
 from search.result.tables import best_json
 from search.result.words import sentences
-from search.service.status import Status, as_text, status_json
+from search.service.status import Status, StudyState, as_text, status_json
 from search.study.metric import R2, RMSE, amount
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
@@ -274,7 +274,7 @@ def test_scores_below_zero_have_a_place_in_the_figures() -> None:
 
 
 def test_the_status_of_a_regression_names_its_metric() -> None:
-    status = Status("mine", "done", 2, {}, {}, MET.winner, [], 0, {}, R2, 0.6, None)
+    status = Status("mine", StudyState.DONE, 2, {}, {}, MET.winner, [], 0, {}, R2, 0.6, None)
     assert "best: trial 0, validation R² 0.9100, " in as_text(status)
     assert status_json(status)["metric"] == "r2"
     broken = replace(status, failures={"\x1b[2J" + "m" * 10**6: 1})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from search.errors import StoreGone
+from search.errors import StoreGone, StudyDamaged
 from search.store import Store, tables
 from search.store.leases import LEFT, Leases, StoredStudy
 from search.store.timing import Timing
@@ -51,6 +51,20 @@ def test_tickets_are_the_budget(leases: Leases) -> None:
     assert leases.done(worker, 0)
     assert not leases.done(worker, 0), "a ticket is spent once"
     assert leases.spent() == {0: 7}
+
+
+def test_a_database_has_the_state_of_a_ticket_as_plain_text(store: Store, leases: Leases) -> None:
+    worker = leases.join()[0]
+    take_all(leases, worker)
+    leases.done(worker, 0)
+    leases.give_back(worker, 1)
+
+    with store.database.engine.begin() as connection:
+        query = "SELECT state FROM search_tickets ORDER BY number"
+        assert [*connection.execute(sa.text(query)).scalars()] == ["done", "free", "held"]
+        connection.execute(sa.text("UPDATE search_tickets SET state = 'lost' WHERE number = 0"))
+    with pytest.raises(StudyDamaged, match="lost"):
+        leases.counts()
 
 
 def test_a_store_that_knows_nothing_of_the_study_has_not_met_its_budget(leases: Leases) -> None:
