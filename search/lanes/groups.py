@@ -43,7 +43,7 @@ class Group:
         self.kernel_shapes = kernel_shapes(
             inputs, structure.hidden, structure.pieces, problem.outputs
         )
-        self._told = validated * problem.outputs
+        self._numbers = validated * problem.outputs  # of all answers, where they are told
 
     @property
     def lane_bytes(self) -> int:
@@ -51,7 +51,7 @@ class Group:
         weights = sum(map(math.prod, self.kernel_shapes))
         slots = rule_of(self.structure.optimizer, self.structure.nesterov)[1]
         # The current and the kept weights, the optimizer's arrays, the gradient, and a copy.
-        return 4 * weights * (4 + slots) + 4 * self._told
+        return 4 * weights * (4 + slots) + 4 * self._numbers
 
 
 class Library:

@@ -24,7 +24,7 @@ CONFIDENCE = 0.95  # of the intervals around means
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a figure over trials, with its interval."""
+    """The mean of a number over trials, with its interval."""
 
     mean: float
     margin: float | None  # half the width of the interval; None for a single trial
@@ -138,7 +138,7 @@ def _course(
 
 
 def _looks(result: "Result", rows: "Sequence[TrialRow]") -> dict[int, list["Snapshot"]]:
-    """Return the snapshots with finite figures by their epochs."""
+    """Return the snapshots with finite numbers by their epochs."""
     found: dict[int, list[Snapshot]] = {}
     for row in rows:
         for snapshot in result.health[row.number].snapshots if row.number in result.health else ():

@@ -40,7 +40,7 @@ def trainer_for(
         SpecError: the study's models cannot be trained in lanes, and that was asked for.
 
     """
-    for warning in (*spec.warnings, *OVERRULED):
+    for warning in (*spec.selu_warnings, *OVERRULED):
         say(warning)
     check_lanes(spec, kind, lanes)
     reason = why_not(spec)

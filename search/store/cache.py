@@ -146,13 +146,13 @@ class CachedStorage(BaseStorage):
     ) -> list[FrozenTrial]:
         """Return a study's trials by number."""
         if self._here.looked is not None:
-            self._once(study_id, "trials", self._look)
+            self._once(study_id, "trials", self._refresh)
             if states is None:  # as pruners do
                 self._once(study_id, "attributes", self._read_attributes)
         elif states is None or TrialState.RUNNING in states:
             self._read(study_id)
         else:
-            self._look(study_id)
+            self._refresh(study_id)
         with self._lock:
             chosen = self._known[study_id].chosen(states)
             return copy.deepcopy(chosen) if deepcopy else chosen
@@ -173,12 +173,12 @@ class CachedStorage(BaseStorage):
             read(study_id)
             looked.add((study_id, what))
 
-    def _look(self, study_id: int) -> None:
+    def _refresh(self, study_id: int) -> None:
         """Read what is new, what has ended, and what has begun."""
         with self._lock:
             known = self._known[study_id]
             suspects, last = known.suspects(self._running.keys()), known.last
-        self._take_up(study_id, self._rows.look(study_id, suspects, last))
+        self._take_up(study_id, self._rows.refresh(study_id, suspects, last))
 
     def _read(self, study_id: int) -> None:
         """Read what is new, and all that was not finished."""
@@ -248,7 +248,7 @@ class CachedStorage(BaseStorage):
         known = self._known[study_id].distributions
         if name not in known:  # the first of its name that this process draws
             with self.reading_once():
-                self._once(study_id, "trials", self._look)
+                self._once(study_id, "trials", self._refresh)
         if name in known:
             check_distribution_compatibility(known[name], distribution)
 

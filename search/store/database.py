@@ -24,7 +24,7 @@ from search.store import tables
 from search.store.address import Address
 from search.store.file import SealedFile, StoreFile, give_identity, is_sealed, make_file, may
 from search.store.lock import Lock, lock_of
-from search.store.patience import STORE_ERRORS, Patience, lost, reading_only, reason
+from search.store.patience import STORE_ERRORS, Patience, lost, reading_only, said_by_database
 from search.store.statements import OPTUNA_SCHEMA
 from search.store.timing import Timing
 
@@ -122,7 +122,7 @@ class Database:
                 raise self.gone() from error
             if isinstance(error, KeyError):
                 raise
-            said = reason(error)
+            said = said_by_database(error)
             if self.sqlite and (right := _missing_right(self._address, said)):
                 raise self._refused(right) from error
             if self.sqlite and _full(self._address):
@@ -141,7 +141,7 @@ class Database:
 
     def _is_rotten(self, error: BaseException) -> bool:
         """Say whether SQLite cannot read a file that is still the one that was opened."""
-        malformed = "is malformed" in reason(error)
+        malformed = "is malformed" in said_by_database(error)
         return malformed and self._file is not None and self._file.is_the_same()
 
     @contextlib.contextmanager

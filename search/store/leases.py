@@ -401,10 +401,10 @@ class Leases:
             reasons = {
                 id: GONE if seen_gone(row) else unheard(self._grace) for id, row in dead.items()
             }
-            lost = self._bury(connection, reasons, max_attempts)
+            taken = self._bury(connection, reasons, max_attempts)
         return [
             Loss(trial, f"its worker {_of(dead[worker])} died: {reasons[worker]}")
-            for worker, trial in lost
+            for worker, trial in taken
         ]
 
     def _bury(
@@ -416,13 +416,13 @@ class Leases:
         state = sa.case(
             (tickets.c.attempt >= max_attempts, TicketState.DONE), else_=TicketState.FREE
         )
-        lost = self._free(connection, list(dead), state=state)
-        given_up = [row.number for row in lost if row.state == TicketState.DONE]
+        taken = self._free(connection, list(dead), state=state)
+        given_up = [row.number for row in taken if row.state == TicketState.DONE]
         if given_up:
             its = sa.and_(checkpoints.c.study == self._study, checkpoints.c.ticket.in_(given_up))
             connection.execute(checkpoints.delete().where(its))
         self._end(connection, dead)
-        return [(row.worker, row.trial) for row in lost]
+        return [(row.worker, row.trial) for row in taken]
 
     def _free(
         self, connection: sa.Connection, holders: list[str], **values: Any

@@ -168,7 +168,7 @@ class Patience:
         with self._lock:
             if self._away_since is None and tried > self.restored:
                 self._away_since = time.monotonic()
-                self.say(f"The store does not answer; waiting for it ({reason(error)}).")
+                self.say(f"The store does not answer; waiting for it ({said_by_database(error)}).")
 
     def _back(self, tried: float) -> None:
         if self._away_since is None:
@@ -219,10 +219,10 @@ def _taken(error: BaseException) -> bool:
 
 def lost(error: BaseException) -> bool:
     """Say whether a database, or what a store has in it, is no longer there."""
-    return any(text in reason(error) for text in _LOST)
+    return any(text in said_by_database(error) for text in _LOST)
 
 
-def reason(error: BaseException) -> str:
+def said_by_database(error: BaseException) -> str:
     """Return what the database itself said, in one line."""
     last = list(_causes(error))[-1]
     said = getattr(last, "orig", None) or (last.args[0] if last.args else last)

@@ -33,7 +33,7 @@ from search.store.patience import read_transaction
 from search.store.statements import (
     ATTRIBUTES,
     CREATE,
-    LAST,
+    END_TRIALS,
     LOCK_STUDY,
     LOCK_TRIALS,
     ONE,
@@ -103,7 +103,7 @@ class Rows:
         with read_transaction(self._engine) as connection:
             return self._read(connection, study_id, unfinished, after)
 
-    def look(self, study_id: int, suspects: Suspects, after: int) -> list[FrozenTrial]:
+    def refresh(self, study_id: int, suspects: Suspects, after: int) -> list[FrozenTrial]:
         """Return what has changed of some trials of a study, and all whose ids come after.
 
         Raises:
@@ -256,7 +256,7 @@ class Rows:
             if content.state is not None
         ]
         if ends:
-            connection.execute(LAST, ends)
+            connection.execute(END_TRIALS, ends)
         return over
 
     def _write_parts(self, connection: sa.Connection, changes: Mapping[int, Changes]) -> None:

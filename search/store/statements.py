@@ -47,7 +47,7 @@ LOCK_TRIALS = (  # so that they do not end meanwhile; in one order, so that nobo
     .order_by(TRIALS.c.trial_id)
     .with_for_update()
 )
-LAST = (
+END_TRIALS = (
     TRIALS.update()
     .where(TRIALS.c.trial_id == sa.bindparam("trial"))
     .values(state=sa.bindparam("ended"), datetime_complete=sa.bindparam("at"))

@@ -121,7 +121,7 @@ def _check_owners(model: MLP | BuildModel, training: Training, space: Space) -> 
                 )
 
 
-def warnings(model: MLP | BuildModel, space: Space) -> list[str]:
+def selu_warnings(model: MLP | BuildModel, space: Space) -> list[str]:
     """What keeps each of the study's selu networks from normalizing itself, a line each.
 
     The conditions: Klambauer et al. 2017 (Self-Normalizing Neural Networks, sections 2 and 3).

@@ -180,9 +180,9 @@ class StudySpec:
         return Recipe.of(config, self.model, self.training)
 
     @property
-    def warnings(self) -> list[str]:
+    def selu_warnings(self) -> list[str]:
         """What keeps each of the study's selu networks from normalizing itself, a line each."""
-        return rules.warnings(self.model, self.search_space)
+        return rules.selu_warnings(self.model, self.search_space)
 
     @property
     def budget(self) -> int:

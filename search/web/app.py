@@ -19,7 +19,7 @@ from search.errors import StoreError
 from search.result.tables import without_formula
 from search.store import Store
 from search.store.artifacts import Artifacts
-from search.store.patience import STORE_ERRORS, PatientStorage, reason
+from search.store.patience import STORE_ERRORS, PatientStorage, said_by_database
 from search.web.shared import Shared
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _refusing(do: Callable[[], Returned]) -> Returned:
 
 
 def _away(error: BaseException) -> str:
-    logging.getLogger(__name__).error("the store does not answer: %s", reason(error))
+    logging.getLogger(__name__).error("the store does not answer: %s", said_by_database(error))
     return "the store does not answer"
 
 

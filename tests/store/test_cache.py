@@ -190,14 +190,14 @@ def test_a_look_costs_what_has_changed_and_not_what_runs(
         draw(elsewhere.ask())
     looked(store, study)
     read: list[int] = []
-    look = Rows.look
+    refresh = Rows.refresh
 
     def counted(*arguments: Any) -> list[FrozenTrial]:
-        found = look(*arguments)
+        found = refresh(*arguments)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(Rows, "look", counted)
+    monkeypatch.setattr(Rows, "refresh", counted)
     looked(store, study)
     assert read == [0]
     elsewhere.tell(7, 0.5)

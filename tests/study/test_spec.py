@@ -233,9 +233,9 @@ def test_a_study_whose_selu_cannot_normalize_itself_is_warned() -> None:
     space = {"learning_rate": [0.1, 0.2]}
 
     def warned(space: dict[str, Any] = space, **changes: Any) -> str:
-        return " ".join(_own(model=replace(selu, **changes), space=space).warnings)
+        return " ".join(_own(model=replace(selu, **changes), space=space).selu_warnings)
 
-    assert SPEC.warnings == OWN.warnings == []
+    assert SPEC.selu_warnings == OWN.selu_warnings == []
     assert warned() == warned(initializer="paired") == ""
     assert warned(initializer="he_normal") == (
         "Warning: selu normalizes itself only with the initializer lecun_normal (or paired)."
