@@ -1,7 +1,8 @@
 """``python -m search.run``: search, confirm and report."""
 
 import time
-from collections.abc import Iterator
+from ast import literal_eval
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from search.study.metric import SCORES
 from search.study.spec import PRUNERS, SAMPLERS
 from search.study.table import Table
 from search.study.task import Task
-from search.study.template import kept, parsed_columns, parsed_reading, study_for
+from search.study.template import kept, study_for
 
 # What may be said of --data, by the names of a study's settings, and how it is said.
 TOLD = {
@@ -184,6 +185,46 @@ def _part(test: str) -> float | str:
         return float(test)
     except ValueError:
         return test
+
+
+def parsed_columns(words: tuple[str, ...]) -> Mapping[str, str]:
+    """Return what columns are, by name, of words like ``age=number``.
+
+    Raises:
+        UsageError: one says nothing of the kind.
+
+    """
+    for word in words:
+        if "=" not in word:
+            raise UsageError(f"--column is {word!r}; give NAME=number, category, date or drop")
+    return {name: kind for name, _, kind in (word.rpartition("=") for word in words)}
+
+
+def parsed_reading(words: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return how a file is read, of words like ``decimal=,`` or ``skiprows=2``.
+
+    Raises:
+        UsageError: one says nothing of the kind.
+
+    """
+    found = {}
+    for word in words:
+        name, given, value = word.partition("=")
+        if not (name and given):
+            raise UsageError(
+                f"--read is {word!r}; give NAME=VALUE, as pandas.read_csv has them: decimal=,"
+            )
+        try:
+            found[name] = literal_eval(value)
+        except (
+            ValueError,
+            SyntaxError,
+            TypeError,
+            MemoryError,
+            RecursionError,
+        ):  # it is text, and without quotes
+            found[name] = value
+    return found
 
 
 if __name__ == "__main__":

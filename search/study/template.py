@@ -1,11 +1,9 @@
 """The study that is made for tables, as a file that its user keeps and changes."""
 
 import re
-from ast import literal_eval
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from search.errors import UsageError
 from search.study.files import find_study
@@ -111,43 +109,3 @@ def kept(name: str, text: str) -> Iterator[Path]:
             with suppress(OSError):  # somebody has put another study there
                 FOLDER.rmdir()
         raise
-
-
-def parsed_columns(words: tuple[str, ...]) -> Mapping[str, str]:
-    """Return what columns are, by name, of words like ``age=number``.
-
-    Raises:
-        UsageError: one says nothing of the kind.
-
-    """
-    for word in words:
-        if "=" not in word:
-            raise UsageError(f"--column is {word!r}; give NAME=number, category, date or drop")
-    return {name: kind for name, _, kind in (word.rpartition("=") for word in words)}
-
-
-def parsed_reading(words: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return how a file is read, of words like ``decimal=,`` or ``skiprows=2``.
-
-    Raises:
-        UsageError: one says nothing of the kind.
-
-    """
-    found = {}
-    for word in words:
-        name, given, value = word.partition("=")
-        if not (name and given):
-            raise UsageError(
-                f"--read is {word!r}; give NAME=VALUE, as pandas.read_csv has them: decimal=,"
-            )
-        try:
-            found[name] = literal_eval(value)
-        except (
-            ValueError,
-            SyntaxError,
-            TypeError,
-            MemoryError,
-            RecursionError,
-        ):  # it is text, and without quotes
-            found[name] = value
-    return found

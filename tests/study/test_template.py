@@ -7,9 +7,10 @@ import pytest
 
 from search import Table
 from search.errors import SpecError, UsageError
+from search.run import parsed_reading
 from search.study.files import load_study
 from search.study.task import Task
-from search.study.template import kept, parsed_reading, study_for
+from search.study.template import kept, study_for
 
 
 @pytest.mark.parametrize(
