@@ -3,18 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.page.figure import (
-    BLUE,
-    MOST_DRAWN,
-    Figure,
-    count,
-    drawn,
-    few,
-    plain,
-    score,
-    score_axis,
-    stretched,
-)
+from search.page.figure import BLUE, Figure, count, drawn, plain, score_axis, stretched
 from search.result.factors import (
     CHANCE,
     ENOUGH_TRIALS,
@@ -29,6 +18,7 @@ from search.result.factors import (
     told_apart,
 )
 from search.result.result import Result, TrialRow
+from search.result.sample import MOST_DRAWN, few, score
 from search.study.metric import Metric
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from search.health.verdict import Kind
 from search.result.result import TrialRow
+from search.result.sample import score
 from search.result.wording import shown
 from search.study.metric import Metric
 
@@ -26,7 +27,6 @@ COLOURS: Mapping[str, str] = {
 }
 PALETTE = (BLUE, "#a259e6", GREEN, "#c98a04", "#db2777", "#0891b2")  # orange is the winner's
 
-MOST_DRAWN = 500  # trials that a figure draws one by one, in each of its colours
 # Shares of errors, of R² those of the variance
 TICKS = (2.0, 1.0, 0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 LEAST = 0.0005  # a smaller share is drawn as this
@@ -72,13 +72,6 @@ _AXIS: Mapping[str, Any] = {
     "fixedrange": True,
     "gridcolor": GREY,
 }
-
-
-def few(rows: Sequence[TrialRow], most: int = MOST_DRAWN) -> Sequence[TrialRow]:
-    """Return some of the trials, evenly by their places: a page of all would be too large."""
-    if len(rows) <= most:
-        return rows
-    return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
 
 
 def drawn(some: int, of: int) -> str:
@@ -136,11 +129,6 @@ def _log(value: float) -> float:
 def count(number: int, noun: str) -> str:
     """Return a number of things in words."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def score(row: TrialRow) -> float:
-    """Return the score of a trial that has one."""
-    return row.value or 0.0
 
 
 def hover(row: TrialRow, metric: Metric) -> str:

@@ -8,20 +8,10 @@ import numpy as np
 
 from search.health.snapshot import MEANS, VARIANCES, Health, LayerHealth, Snapshot
 from search.health.verdict import Kind
-from search.page.figure import (
-    GREEN,
-    ORANGE,
-    PALETTE,
-    Figure,
-    Trace,
-    count,
-    drawn,
-    few,
-    log_ticks,
-    plain,
-)
+from search.page.figure import GREEN, ORANGE, PALETTE, Figure, Trace, count, drawn, log_ticks, plain
 from search.result.factors import factors, judged, kinds
 from search.result.result import Result, TrialRow
+from search.result.sample import few
 
 BINS = 40  # of the weights' distributions
 FRAME = ((-2.0, 2.0), (1e-3, 1e3))  # of means and of variances; what lies outside is counted

@@ -12,14 +12,13 @@ from search.page.figure import (
     Figure,
     count,
     drawn,
-    few,
     hover,
-    score,
     score_axis,
     stretched,
 )
 from search.result.factors import tried
 from search.result.result import Result, TrialRow
+from search.result.sample import few, score
 from search.result.state import State
 from search.study.metric import Metric
 

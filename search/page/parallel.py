@@ -9,21 +9,19 @@ from typing import Any
 
 from search.page.figure import (
     BLUE,
-    MOST_DRAWN,
     ORANGE,
     Figure,
     count,
     drawn,
-    few,
     hover,
     plain,
-    score,
     score_axis,
     stretched,
 )
-from search.page.scale import choices, ends, height
 from search.result.factors import tried
 from search.result.result import Result, TrialRow
+from search.result.sample import MOST_DRAWN, few, score
+from search.result.scale import choices, ends, height
 from search.result.wording import describe, shown
 from search.study.metric import Metric
 from search.study.space import Dimension

@@ -8,22 +8,19 @@ from search.page.figure import (
     Figure,
     count,
     drawn,
-    few,
     hover,
     log_ticks,
     plain,
-    score,
     score_axis,
     stretched,
 )
-from search.page.scale import choices, is_log
 from search.result.factors import even, tried
 from search.result.result import Result, TrialRow
+from search.result.sample import RANKED, few, score
+from search.result.scale import choices, is_log
 from search.result.wording import shown
 from search.study.metric import Metric
 from search.study.space import Dimension
-
-RANKED = 1000  # trials that importances are reckoned from
 
 
 def importance_bars(result: Result) -> list[Figure]:

@@ -12,11 +12,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.page.figure import few, score
-from search.page.parameters import RANKED
-from search.page.scale import choices, ends, is_log
 from search.result.factors import even
 from search.result.result import Result, TrialRow
+from search.result.sample import RANKED, few, score
+from search.result.scale import choices, ends, is_log
 from search.result.wording import shown
 from search.study.space import Dimension
 

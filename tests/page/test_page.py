@@ -16,12 +16,13 @@ from search.health.snapshot import Health, Snapshot
 from search.page import page
 from search.page.board import plots
 from search.page.confusion import ROOM, confusion
-from search.page.figure import MOST_DRAWN, stretched
+from search.page.figure import stretched
 from search.page.gradients import heat_maps
 from search.page.history import figures
 from search.page.verdicts import shares
 from search.proof.interval import Interval
 from search.proof.mistakes import Mistakes, picture
+from search.result.sample import MOST_DRAWN
 from search.result.state import State
 from search.study.metric import RMSE
 from search.study.space import Config
