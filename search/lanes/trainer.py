@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.backend import accelerated, free_memory, pool, put, to_numpy
+from search.data.inputs import converted
 from search.data.splits import Dataset, Split, some_of
 from search.errors import LanesExhausted, Unmeasured
 from search.health.cadence import LOOK_BATCH, Cadence, at_powers_of_three
@@ -359,5 +360,4 @@ def _gates(recipe: Recipe, seed: int) -> Gates:
 
 def _inputs(split: Split) -> Tensor:
     """Return a split's raw inputs on the device, ``[example, input]``."""
-    x = split.x.reshape(len(split), -1)
-    return put(x if x.dtype == np.uint8 else x.astype(np.float32))
+    return put(converted(split.x.reshape(len(split), -1)))

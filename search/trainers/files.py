@@ -30,12 +30,21 @@ def loaded(content: bytes) -> keras.Model:
         NoRoom: the temporary folder does not hold it.
 
     """
-    with scratch(_WHAT) as folder, warnings.catch_warnings():
-        # Names of inputs have no "/", names of columns may; it is the columns' names that count.
-        warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
+    with scratch(_WHAT) as folder, any_input_names():
         path = folder / _NAME
         path.write_bytes(content)
         with warnings.catch_warnings():
             # Keras cannot give an optimizer that scales losses its state back; nobody trains on.
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             return keras.models.load_model(path)
+
+
+@contextlib.contextmanager
+def any_input_names() -> Iterator[None]:
+    """Let a model be made whose inputs have the names of columns, without a word from Keras.
+
+    Names of inputs have no "/", names of columns may; it is the columns' names that count.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
+        yield

@@ -25,7 +25,7 @@ from search.trainers import model as networks
 from search.trainers.afresh import draw_afresh
 from search.trainers.contract import Checkpoint, EpochResult, Outcome, TrainerLabel
 from search.trainers.course import Course
-from search.trainers.outputs import Outputs, answers_of
+from search.trainers.outputs import BATCH, Outputs, answers_of
 from search.trainers.own import own_model
 from search.trainers.problem import Problem
 from search.trainers.schedules import is_constant, is_stepwise
@@ -34,7 +34,6 @@ from search.trainers.weights import weights_for
 _logger = logging.getLogger(__name__)
 
 FIT = "fit"  # of its checkpoints
-VALIDATION_BATCH = 1000  # examples; large enough that the calls' overhead vanishes
 GLANCE = 32  # examples that a model of the study's own answers before it is trained
 
 
@@ -269,7 +268,7 @@ class FitTrainer:
             validation.x,
             running.problem.wanted(validation),
             sample_weight=self._dataset.validation_weight,
-            batch_size=VALIDATION_BATCH,
+            batch_size=BATCH,
             verbose=0,
             return_dict=True,
         )

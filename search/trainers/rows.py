@@ -4,7 +4,6 @@ What `search.data.encoding` computes of columns, a finished model computes itsel
 layers and operations alone: it has one input a column, by the column's name.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from keras import ops
 
 from search.data.encoding import CLIP, FARTHEST, PERIODS, Encoded, Encoding, Scale
 from search.study.table import ColumnKind
+from search.trainers.files import any_input_names
 
 
 def taking_rows(model: keras.Model, encoding: Encoding) -> keras.Model:
@@ -34,9 +34,7 @@ def taking_rows(model: keras.Model, encoding: Encoding) -> keras.Model:
         part.column.name: _input(part, name)
         for name, part in zip(names, encoding.parts, strict=True)
     }
-    with warnings.catch_warnings():
-        # Names of inputs have no "/", names of columns may.
-        warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
+    with any_input_names():
         whole = keras.Model(inputs, _within(model, encoding, own)(list(inputs.values())))
     if getattr(model, "loss", None) is not None:  # says what its outputs mean
         whole.compile("sgd", model.loss)  # which has nothing to keep

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search.cli import Options
 from search.errors import LanesExhausted
 from search.result.state import State
 from search.service.progress import Lines
@@ -15,19 +14,14 @@ from search.service.shift import Plan, Shift
 from search.study.metric import ACCURACY
 from search.trainers.contract import EpochResult, Trainer
 from tests.fakes import ScriptedTrainer, curve, raising
+from tests.finished import options_in
 
 
 @pytest.mark.parametrize(("confirm", "complete"), [(True, 1), (False, 0)])
 def test_a_timeout_waits_for_a_first_trial_where_it_is_to_be_proven(
     confirm: bool, complete: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = Options(
-        study="blobs",
-        storage=f"sqlite:///{tmp_path}/store.db",
-        out=tmp_path,
-        quiet=True,
-    )
-    session = Session(options, {"trials": 6, "pruner": "none"}, create=True)
+    session = Session(options_in(tmp_path), {"trials": 6, "pruner": "none"}, create=True)
     deadline = time.monotonic() + 1e9
     plan = Plan(confirm=confirm, deadline=deadline)
     trainer = ScriptedTrainer(1, script=curve)
@@ -51,14 +45,7 @@ def test_a_timeout_waits_for_a_first_trial_where_it_is_to_be_proven(
 def test_lanes_that_memory_does_not_hold_are_halved_and_no_trial_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = f"sqlite:///{tmp_path}/store.db"
-    options = Options(
-        study="blobs",
-        storage=url,
-        out=tmp_path,
-        quiet=True,
-    )
-    session = Session(options, {"trials": 6}, create=True)
+    session = Session(options_in(tmp_path), {"trials": 6}, create=True)
     made: list[int | None] = []
 
     def trainer(_kind: str, lanes: int | None, _say: object) -> Trainer:
