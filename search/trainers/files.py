@@ -1,6 +1,8 @@
 """A model as the bytes of a ``.keras`` file."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 
 import keras
 

@@ -22,7 +22,7 @@ from search.study.recipe import Recipe
 from search.study.space import Config
 from search.study.table import Column, ColumnKind
 from search.trainers import model as networks
-from search.trainers.model import Problem
+from search.trainers.problem import Problem
 
 LABELS = ("cat", "dog", "eel")
 WHOLE = (3e9 + 1e7 * np.random.RandomState(0).normal(size=(40, 8))).astype("int64")
