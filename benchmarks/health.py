@@ -35,7 +35,7 @@ from benchmarks.lanes import dataset, processor, recipe
 from search.health.cadence import Cadence, at_powers_of_three, never
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
-from search.machine import threads
+from search.machine.hardware import threads
 from search.trainers.contract import Trainer
 from search.trainers.fit import FitTrainer
 

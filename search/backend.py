@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from search.caches import CompiledPrograms, compiled_programs, is_of_a_process
 from search.errors import LanesExhausted
-from search.machine import THREADS_VARIABLE, threads
+from search.machine.caches import CompiledPrograms, compiled_programs, is_of_a_process
+from search.machine.hardware import THREADS_VARIABLE, threads
 
 if keras.backend.backend() == "jax":
     import jax

@@ -27,7 +27,7 @@ from search.errors import (
     one_line,
     reason_of,
 )
-from search.keras_home import check_backend
+from search.machine.keras_home import check_backend
 
 SCRIPT = "hyperparameter-search"  # what pip installs for those who have a search.py of their own
 DEFAULT_STORAGE = "sqlite:///runs/search.db"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.cli import DEFAULT_STORAGE, MOST_LANES, MOST_WORKERS, TRAINERS, Options, is_time
 from search.errors import UsageError
-from search.keras_home import check_backend
+from search.machine.keras_home import check_backend
 from search.study.files import being_read
 from search.study.learned import Learned
 from search.study.spec import StudySpec
@@ -291,7 +291,7 @@ class Optimum:
             raise UsageError(
                 f"{self._result.name} has no winner yet; call optimize(...) again to prove one"
             )
-        from search.study.hush import hushed
+        from search.machine.hush import hushed
 
         with hushed():
             from search.proof.predictor import Predictor

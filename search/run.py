@@ -120,14 +120,14 @@ def run(
     told = {name: value for name in TOLD if (value := arguments.pop(name)) not in (None, ())}
     settings = {name: value for name, value in arguments.items() if value is not None}
     deadline = None if timeout is None else time.monotonic() + timeout
-    from search import machine
+    from search.machine import hardware
     from search.service.progress import progress_of
     from search.service.session import Session
     from search.service.shift import Plan, Shift
     from search.web.conclude import conclude
 
-    if workers is None and len(machine.gpus()) > 1:
-        workers = len(machine.gpus())
+    if workers is None and len(hardware.gpus()) > 1:
+        workers = len(hardware.gpus())
     plan = Plan(kind, lanes, not no_confirm, deadline, stop_at_target, workers)
     with _study(options, data, told) as options:
         session = Session(options, settings, create=True, full=full, kind=kind, lanes=lanes)

@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 
 from search.data.formats import Array
 from search.errors import DataCorrupt, UsageError, reason_of
-from search.rights import CLOSED_FOLDER
+from search.machine.rights import CLOSED_FOLDER
 from search.study.table import Table
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from search.data.formats import Arrays, check_file, combine, read_file, read_npz
 from search.data.forms import Form
 from search.data.transports import Told, Transport
 from search.errors import DataCorrupt, DataError, DataUnavailable
-from search.keras_home import keras_folder
-from search.scratch import scratch
+from search.machine.keras_home import keras_folder
+from search.machine.scratch import scratch
 from search.study.task import Task
 
 _logger = logging.getLogger(__name__)

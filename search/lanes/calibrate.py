@@ -11,13 +11,13 @@ from pathlib import Path
 from time import perf_counter
 
 from search.backend import accelerated
-from search.caches import cache_folder
 from search.data.splits import Dataset
 from search.errors import LanesExhausted, Unmeasured
 from search.lanes.groups import Library
 from search.lanes.structure import Structure
 from search.lanes.trainer import LanesTrainer
-from search.machine import threads
+from search.machine.caches import cache_folder
+from search.machine.hardware import threads
 from search.study.mlp import kernel_shapes
 
 WORTH = 1.1  # twice the lanes must train so many times as fast, or the trials only wait longer
@@ -50,7 +50,7 @@ def calibrate(
 ) -> tuple[LanesTrainer, str]:
     """Choose what trains fastest, and say in one line what was chosen and why.
 
-    What was measured on this machine is remembered; see `search.caches.cache_folder`.
+    What was measured on this machine is remembered; see `search.machine.caches.cache_folder`.
 
     Args:
         dataset: what will be trained on; a few steps of it are.

@@ -8,10 +8,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search import machine
 from search.errors import QUOTED, one_line
 from search.health.snapshot import Health
 from search.health.verdict import Kind
+from search.machine import hardware
 from search.proof import mistakes
 from search.proof.importance import Importance
 from search.proof.ledger import Ledger
@@ -43,7 +43,7 @@ def collect(
     rows = tuple(_row(trial, spec, counted) for trial in study.get_trials(deepcopy=False))
     learned = Learned.from_json(stored.frozen)
     # A proof was made on the machine it was made on, whoever reports it.
-    where = ledger.machine or {"versions": machine.versions(), "hardware": machine.hardware()}
+    where = ledger.machine or {"versions": hardware.versions(), "hardware": hardware.hardware()}
     return Result(
         name=study.study_name,
         spec=spec,

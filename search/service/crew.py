@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from search import machine
 from search.errors import SearchError, UsageError
-from search.rights import CLOSED_FILE
+from search.machine import hardware
+from search.machine.rights import CLOSED_FILE
 
 REPLACEMENTS = 3  # of one worker in a row, without a trial done; then its machine is at fault
 # Not from the working directory, where a user may have a search.py.
@@ -166,7 +166,7 @@ def _wait_for_head() -> None:
 
 def shares_of_cores(count: int) -> list[tuple[str | None, list[int]]]:
     """Share this machine out fairly: a GPU, if there is one, and cores for each worker."""
-    cores, gpus = machine.cores(), machine.gpus()
+    cores, gpus = hardware.cores(), hardware.gpus()
     own = [cores[index::count] or [cores[index % len(cores)]] for index in range(count)]
     return [(gpus[index % len(gpus)] if gpus else None, share) for index, share in enumerate(own)]
 

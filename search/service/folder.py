@@ -10,7 +10,7 @@ from pathlib import Path
 
 from search.cli import Options
 from search.errors import UsageError
-from search.rights import CLOSED_FOLDER
+from search.machine.rights import CLOSED_FOLDER
 from search.store.address import Address
 
 ENDS = ("", "-journal", "-wal", "-shm", "-lock")  # of the names of a SQLite store's files

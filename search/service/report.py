@@ -14,10 +14,10 @@ import click
 
 from search.cli import typed
 from search.errors import SearchError, printable, reason_of
+from search.machine.rights import CLOSED_FILE, CLOSED_FOLDER
 from search.result.markdown import markdown
 from search.result.tables import best_json, trials_csv
 from search.result.words import sentences
-from search.rights import CLOSED_FILE, CLOSED_FOLDER
 
 if TYPE_CHECKING:
     from search.result.result import Result

@@ -14,6 +14,7 @@ from search.errors import (
     StoreNotFound,
     UsageError,
 )
+from search.machine.hush import hushed
 from search.proof.ledger import Ledger
 from search.proof.proof import Proof
 from search.result.result import Result, TrialRow
@@ -27,7 +28,6 @@ from search.store.damage import understood
 from search.store.leases import Leases
 from search.store.patience import STORE_ERRORS
 from search.study.files import load_study
-from search.study.hush import hushed
 from search.study.learned import Learned
 from search.study.metric import Metric
 from search.study.seeds import derive

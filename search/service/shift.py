@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from search import machine
 from search.errors import LanesExhausted, reason_of
+from search.machine import hardware
 from search.proof.mistakes import find
 from search.proof.proof import Proof
 from search.service.crew import Crew
@@ -111,7 +111,7 @@ class Shift:
             # The trainer first: calibrating it takes a while, and the worker is alive meanwhile.
             with beating(self._timing.beat, self._progress, queue.beat):
                 trainer = self._trainer
-            self._session.leases.equip(queue.worker, machine.device(), trainer.lanes)
+            self._session.leases.equip(queue.worker, hardware.device(), trainer.lanes)
             try:
                 loop = Loop(
                     queue, trainer, self._progress, stop, limit, lambda: self._waits(stop())
@@ -205,7 +205,7 @@ class Shift:
             [Candidate(row.number, session.spec.recipe(row.config)) for row in best],
             session.ledger.proof,
         )
-        where = {"versions": machine.versions(), "hardware": machine.hardware()}
+        where = {"versions": hardware.versions(), "hardware": hardware.hardware()}
         session.ledger.keep(proof, time.monotonic() - began, where)
         try:
             self._explain(proof)

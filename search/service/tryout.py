@@ -4,9 +4,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from search.errors import UsageError
-from search.keras_home import asked_backend
+from search.machine.hush import hushed
+from search.machine.keras_home import asked_backend
 from search.service.size import check_size
-from search.study.hush import hushed
 from search.study.mlp import MLP
 from search.study.spec import StudySpec
 from search.study.stackable import check_lanes

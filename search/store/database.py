@@ -19,7 +19,7 @@ from optuna.storages import RDBStorage
 
 from search.cli import typed
 from search.errors import StoreError, StoreGone, StoreNotFound
-from search.rights import CLOSED_FOLDER
+from search.machine.rights import CLOSED_FOLDER
 from search.store import tables
 from search.store.address import Address
 from search.store.file import SealedFile, StoreFile, give_identity, is_sealed, make_file, may

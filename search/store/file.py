@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from search.rights import CLOSED_FILE
+from search.machine.rights import CLOSED_FILE
 from search.store.lock import is_there
 
 # Of the head of a file, https://www.sqlite.org/fileformat.html: big-endian numbers of four bytes.

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from search.rights import CLOSED_FILE
+from search.machine.rights import CLOSED_FILE
 from search.store.address import Address
 
 _NUMBER = 0x5EA2C4  # PostgreSQL's advisory locks are numbers

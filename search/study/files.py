@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from search.errors import SearchError, SpecError, StudyNotFound, Terminated, reason_of
-from search.study.hush import libraries_hushed
+from search.machine.hush import libraries_hushed
 from search.study.spec import StudySpec
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import keras
 
-from search.scratch import scratch
+from search.machine.scratch import scratch
 
 _WHAT = "models"  # Keras promises to write and to read nothing but files
 _NAME = "model.keras"

@@ -15,7 +15,7 @@ import keras
 from scipy import integrate, stats
 
 from search.backend import models_use_xla
-from search.study.hush import hushed
+from search.machine.hush import hushed
 from search.study.mlp import MLP
 from search.study.recipe import Recipe
 from search.study.seeds import derive

@@ -14,7 +14,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 
 from search.errors import UsageError
-from search.scratch import FULL_DISK, no_room
+from search.machine.scratch import FULL_DISK, no_room
 from search.web.guard import Guard, Refusal
 
 THREADS = 4  # at most as many as there are connections to the database

@@ -19,9 +19,9 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from search import machine
 from search.cli import Options
 from search.errors import UsageError
+from search.machine import hardware
 from search.service import crew
 from search.service.session import Session
 from search.store import tables
@@ -356,7 +356,7 @@ def test_a_run_without_workers_follows_the_others_and_reports(local: Site) -> No
 
 
 def test_the_machine_is_shared_out_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cores", lambda: [0, 1, 2, 3, 4])
+    monkeypatch.setattr(hardware, "cores", lambda: [0, 1, 2, 3, 4])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert crew.shares_of_cores(2) == [(None, [0, 2, 4]), (None, [1, 3])]
     assert [cores for _, cores in crew.shares_of_cores(7)] == [[0], [1], [2], [3], [4], [0], [1]]

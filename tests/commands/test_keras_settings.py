@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from search.errors import UsageError
-from search.keras_home import asked_backend, check_backend, keras_folder
-from search.machine import versions
+from search.machine.hardware import versions
+from search.machine.keras_home import asked_backend, check_backend, keras_folder
 
 COMMANDS = ("run --study blobs", "worker", "status --study blobs", "replay --study blobs --trial 0")
 SETTINGS = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import NoRoom
-from search.scratch import scratch
+from search.machine.scratch import scratch
 
 SAID = r"^models pass through the temporary folder {}, and .* \({}\): .* TMPDIR"
 

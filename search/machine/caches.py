@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from search import machine
-from search.keras_home import asked_backend
+from search.machine import hardware
+from search.machine.keras_home import asked_backend
 
 _PACKAGES = ("hyperparameter-search", "keras", "tensorflow", "jax", "jaxlib", "numpy")
 MOST_CACHED_BYTES = 64 * 2**20  # of compiled programs: each start reads them all
@@ -56,7 +56,7 @@ def cache_folder() -> Path | None:
 def _surroundings() -> str:
     """Name all that what is kept depends on: versions, backend, processor, how XLA compiles."""
     facts = [platform.python_version(), platform.platform(), asked_backend()[0]]
-    facts += [str(len(machine.cores())), str(machine.threads()), os.environ.get("XLA_FLAGS", "")]
+    facts += [str(len(hardware.cores())), str(hardware.threads()), os.environ.get("XLA_FLAGS", "")]
     for package in _PACKAGES:
         try:
             facts.append(version(package))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from search import caches
-from search.caches import CompiledPrograms, cache_folder, compiled_programs
+from search.machine import caches
+from search.machine.caches import CompiledPrograms, cache_folder, compiled_programs
 from tests import warm
 
 PROGRAM = b"a program" * 99
@@ -129,7 +129,7 @@ def test_only_so_much_is_kept_and_the_newest_of_it(
 
 
 def test_folders_of_processes_that_were_killed_are_removed(home: Path) -> None:
-    code = "import os, search.caches as c; print(c.compiled_programs().folder); os._exit(1)"
+    code = "import os, search.machine.caches as c; print(c.compiled_programs().folder); os._exit(1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     left = Path(done.stdout.strip())
     assert left.is_dir()

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from search.keras_home import asked_backend
+from search.machine.keras_home import asked_backend
 
 THREADS_VARIABLE = "NPROC"  # says how many threads a process has, to JAX as well
 PACKAGES = ("keras", "tensorflow", "jax", "optuna", "numpy", "scipy", "sqlalchemy")
