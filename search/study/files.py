@@ -36,8 +36,9 @@ def load_study(name_or_path: str) -> StudySpec:
 
     """
     path = find_study(name_or_path)
+    here = Path.cwd()  # raises where it was deleted, which is no fault of the study's
     try:
-        with _importing(path.resolve().parent), _returning(), libraries_hushed(), _aside():
+        with _importing(path.resolve().parent), _returning(here), libraries_hushed(), _aside():
             study = runpy.run_path(str(path)).get("STUDY")
     except SearchError as error:
         raise type(error)(f"{path}: {error}") from error
@@ -73,9 +74,8 @@ def _importing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _returning() -> Iterator[None]:
+def _returning(folder: Path) -> Iterator[None]:
     """Come back to the folder in which a command was given: paths are relative to it."""
-    folder = Path.cwd()
     try:
         yield
     finally:

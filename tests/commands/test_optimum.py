@@ -160,7 +160,7 @@ def test_what_cannot_be_used_leaves_nothing_behind(
 
 
 def test_data_of_other_kinds_are_refused() -> None:
-    with pytest.raises(SpecError, match="data is '5'"):
+    with pytest.raises(SpecError, match="data is 5; give"):
         replace(STUDY_HERE, data=5)  # type: ignore[arg-type]
 
 
