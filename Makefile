@@ -41,10 +41,10 @@ quick: $(TESTING)  ## run the tests that need no TensorFlow, PostgreSQL or brows
 	.venv/bin/python -m pytest --quick --numprocesses 4 --dist worksteal
 
 test: $(TESTING)  ## test the whole service; `make numbers` has what takes longer
-	$(pytest) --numprocesses 3 -m 'not numbers' --durations=15
+	$(pytest) --numprocesses 4 -m 'not numbers' --durations=15
 
 numbers: $(TESTING)  ## hold each number to plain Keras and scikit-learn, on TensorFlow and on JAX
-	$(pytest) --numprocesses 3 -m numbers
+	$(pytest) --numprocesses 4 -m numbers
 	KERAS_BACKEND=jax $(pytest) --dist worksteal --numprocesses 2 $(BROUGHT)
 	KERAS_BACKEND=jax $(pytest) --numprocesses 2 tests/trainers/test_contract.py \
 		tests/lanes/test_lanes.py -k '$(ON_JAX)'

@@ -23,6 +23,8 @@ from search.trainers.files import loaded, saved
 from search.trainers.fit import FitTrainer
 from tests.health.test_measures import Network, X, Y, deep
 
+pytestmark = pytest.mark.numbers
+
 layers = keras.layers
 
 

@@ -17,6 +17,8 @@ from search.health import measures as probe
 from search.health.snapshot import MEASURES, Health, LayerHealth, Snapshot
 from search.health.verdict import Kind, Verdict, judge
 
+pytestmark = pytest.mark.numbers
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 

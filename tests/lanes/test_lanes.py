@@ -39,6 +39,8 @@ from tests.networks import (
     in_lanes,
 )
 
+pytestmark = pytest.mark.numbers
+
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.01},
     "momentum": {"optimizer": "sgd", "momentum": 0.8, "learning_rate": 0.01},

@@ -17,6 +17,8 @@ from search.study.training import Training
 from search.trainers.contract import Outcome
 from search.trainers.fit import FitTrainer
 
+pytestmark = pytest.mark.numbers
+
 LAYERS = keras.layers
 
 

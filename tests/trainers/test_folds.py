@@ -29,6 +29,8 @@ from search.trainers.folds import FoldsTrainer, folds_of
 from tests.fakes import Scores, ScriptedModel, ScriptedTrainer
 from tests.networks import blobs
 
+pytestmark = pytest.mark.numbers
+
 # -- which examples ------------------------------------------------------------------------------
 
 

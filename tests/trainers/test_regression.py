@@ -25,6 +25,8 @@ from search.trainers.course import Course
 from search.trainers.fit import FitTrainer
 from search.trainers.problem import Problem
 
+pytestmark = pytest.mark.numbers
+
 MEAN, SCALE = 250_000.0, 80_000.0  # of targets, which no network could hit from zero
 
 
