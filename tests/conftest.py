@@ -54,7 +54,7 @@ LONGEST = (
     "test_confirm.py",
 )
 # The files whose tests wait for processes and share nothing: any process may take any of them, and
-# they come last, to fill up what the long files leave.
+# they stand between the others, whose computing fills up what they wait.
 APART = ("test_workers.py", "test_endings.py", "test_database.py", "test_refusals.py")
 
 
@@ -140,8 +140,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not _is_slow(item)]
     rank = {name: number for number, name in enumerate(LONGEST)}
-    rank |= dict.fromkeys(APART, len(LONGEST) + 1)
     items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+    apart = [item for item in items if item.path.name in APART]
+    files = dict.fromkeys(item.path for item in items if item.path.name not in APART)
+    place = {path: float(number) for number, path in enumerate(files)}
+    between = {
+        item.nodeid: len(files) * number / len(apart) for number, item in enumerate(apart, start=1)
+    }
+    items.sort(key=lambda item: between.get(item.nodeid, place.get(item.path, 0.0)))
 
 
 def _is_slow(item: pytest.Item) -> bool:
