@@ -106,7 +106,8 @@ quiet_option = click.option(
 def _lanes(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
     if value == "auto" or value is None:
         return None
-    if value.isdecimal() and len(value) < 6 and 0 < int(value) <= MOST_LANES:
+    digits = len(str(MOST_LANES))  # Python takes no number of thousands of them
+    if value.isdecimal() and len(value) <= digits and 0 < int(value) <= MOST_LANES:
         return int(value)
     raise click.BadParameter(f"give a number of lanes up to {MOST_LANES:,}, or auto")
 

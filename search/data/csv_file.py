@@ -36,14 +36,8 @@ DIALECT = ("quotechar", "quoting", "escapechar", "doublequote", "skipinitialspac
 OF_VALUES = {  # said of values, which are looked at as they are written, or of bytes
     *("encoding", "encoding_errors", "compression", "memory_map", "low_memory", "converters"),
     *("decimal", "thousands", "parse_dates", "date_format", "dayfirst", "index_col", "skipfooter"),
-    *(
-        "na_values",
-        "keep_default_na",
-        "true_values",
-        "false_values",
-        "cache_dates",
-        "dtype_backend",
-    ),
+    *("na_values", "keep_default_na", "true_values", "false_values"),
+    *("cache_dates", "dtype_backend"),
 }
 SAMPLED_ROWS = 100  # rows of a sample, all before which are known if one cannot be read
 MOST_AHEAD = 20  # lines of other text in front of a table, from which a message takes it for one

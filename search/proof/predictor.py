@@ -142,19 +142,21 @@ class Predictor:
         return learned_words(self.model, list(self._used))
 
     @cached_property
-    def _words(self) -> dict[str, list[str]]:
-        """These, of columns of which nothing was said yet."""
-        return dict(self._learned)
+    def _told(self) -> set[str]:
+        """The columns of which it was said that the model knows none of their values."""
+        return set()
 
     def _tell_new(self, values: Mapping[str, NDArray[Any]]) -> None:
         """Say once of a column that the model knows none of its values.
 
         Some are new, or rare, in most tables; where all are, they may be written otherwise.
         """
-        for name, words in list(self._words.items()):
+        for name, words in self._learned.items():
             there = values[name][values[name] != ""]
-            if len(there) >= FEWEST_NEW and not np.isin(there.astype(str), words).any():
-                del self._words[name]
+            if name in self._told or len(there) < FEWEST_NEW:
+                continue
+            if not np.isin(there.astype(str), words).any():
+                self._told.add(name)
                 _logger.warning(
                     "%s holds %s in row after row, and training has values like %s: networks take "
                     "all others for one; if they are the same, write them as in training",
